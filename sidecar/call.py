@@ -1,0 +1,134 @@
+"""What a servicer, an interceptor and an engine say to each other: calls, methods, endpoints.
+
+An engine turns its transport into `Call`s and message bytes and hands them to an `Endpoint`; it knows no service. The
+rpc layer describes its services as `Method`s; it knows no transport. `interceptors/` makes an endpoint of a method once,
+at start-up, so that a call meets no lookup and no closure of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from sidecar.clock import NEVER, Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    Metadata = Sequence[tuple[str, str | bytes]]
+    UnaryHandler = Callable[[Any, "Call"], Awaitable[Any]]
+    StreamHandler = Callable[[AsyncIterator[Any], "Call"], AsyncIterator[Any]]
+    UnaryEndpoint = Callable[[bytes, "Call"], Awaitable[bytes]]
+    StreamEndpoint = Callable[[AsyncIterator[bytes], "Call"], AsyncIterator[bytes]]
+
+
+class Code(IntEnum):
+    """The gRPC status codes (grpc/doc/statuscodes.md)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class Call:
+    """One call on its way through the sidecar.
+
+    `deadline` bounds everything done on its behalf. `span` is the OpenTelemetry span of a sampled call, else None, and
+    every layer that would trace looks there first.
+    """
+
+    __slots__ = ("deadline", "metadata", "method", "peer", "span")
+
+    def __init__(
+        self,
+        method: str,
+        *,
+        deadline: Deadline = NEVER,
+        metadata: Metadata = (),
+        peer: str = "",
+    ) -> None:
+        self.method = method
+        self.deadline = deadline
+        self.metadata = metadata
+        self.peer = peer
+        self.span: Any = None
+
+
+class StatusError(Exception):
+    """How a failed call ends on the wire: the only exception an endpoint raises on purpose.
+
+    `details` is a serialized `google.rpc.Status` for the trailer `grpc-status-details-bin`.
+    """
+
+    def __init__(self, code: Code, message: str, details: bytes = b"") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnaryMethod:
+    """A method with one request and one response, as the rpc layer describes it."""
+
+    path: str
+    """`/package.Service/Method`."""
+    decode: Callable[[bytes], Any]
+    """Make the request of its bytes; raises `SidecarError(MESSAGE_MALFORMED)`."""
+    encode: Callable[[Any], bytes]
+    handle: UnaryHandler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMethod:
+    """A method that streams in at least one direction; a single message is a stream of one."""
+
+    path: str
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    handle: StreamHandler
+    client_streams: bool = False
+    server_streams: bool = True
+
+
+Method = UnaryMethod | StreamMethod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What an engine serves at one path: bytes in, bytes out, `StatusError` for a failure.
+
+    Exactly one of `unary` and `stream` is set.
+    """
+
+    path: str
+    unary: UnaryEndpoint | None = None
+    stream: StreamEndpoint | None = None
+    client_streams: bool = False
+    server_streams: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MethodTable:
+    """All that a sidecar serves, by path."""
+
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+
+    def find(self, path: str) -> Endpoint | None:
+        """Return the endpoint at `path`, or None."""
+        return self.endpoints.get(path)

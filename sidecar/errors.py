@@ -1,0 +1,94 @@
+"""Everything that can go wrong in a call, in the project's own words.
+
+A domain raises `SidecarError` with a `Reason`; it knows nothing of gRPC. `rpc/status.py` is the only place that turns a
+reason into a status code and error details. The reasons are those of `proto/sidecar/v1/error_reason.proto`, whose comments
+are their documentation; a test holds the two lists together.
+
+Messages reach callers and logs. They say what is wrong and what to do, and never hold a key, a value or what the store
+answered, since any of these may be protected health information.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Reason(Enum):
+    """The cause of a failed call; the value is its number in `ErrorReason`."""
+
+    MESSAGE_MALFORMED = 1
+    CACHE_UNKNOWN = 2
+    POLICY_UNKNOWN = 3
+    KEY_EMPTY = 4
+    KEY_TOO_LONG = 5
+    VALUE_TOO_LARGE = 6
+    TTL_NOT_POSITIVE = 7
+    TTL_TOO_LONG = 8
+    COST_ABOVE_LIMIT = 9
+    CONDITION_EMPTY = 10
+    BATCH_SIZE = 11
+    FIELD_COUNT = 12
+    FIELD_NAME = 13
+    FIELD_VALUE = 14
+    IDEMPOTENCY_KEY_TOO_LONG = 15
+
+    IDEMPOTENCY_KEY_REUSED = 20
+    VALUE_NOT_INTEGER = 21
+    COUNTER_OUT_OF_RANGE = 22
+    WRONG_TYPE = 23
+    UNSUPPORTED_BY_CACHE = 24
+    ENTRY_MALFORMED = 25
+
+    STORE_UNAVAILABLE = 40
+    OUTCOME_UNKNOWN = 41
+    STORE_OUT_OF_MEMORY = 42
+    STORE_DENIED = 43
+    STORE_ERROR = 44
+    DEADLINE_EXCEEDED = 45
+    OVERLOADED = 46
+
+    CIPHERTEXT_REJECTED = 60
+    KEY_ENCRYPTION_KEY_UNKNOWN = 61
+
+    METHOD_UNKNOWN = 80
+    INTERNAL = 81
+
+
+class SidecarError(Exception):
+    """A call that ends with an error.
+
+    `field` is the path of the request's field at fault (`"ttl"`, `"entries[3].key"`), `metadata` goes into `ErrorInfo`
+    as it is, `retry_after_ms` becomes a `RetryInfo`.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        field: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.field = field
+        self.metadata = metadata or {}
+        self.retry_after_ms = retry_after_ms
+
+
+class StoreError(SidecarError):
+    """The store could not do what was asked; `call_many` returns it in place of a reply."""
+
+
+class InvalidArgumentError(SidecarError):
+    """The request itself is wrong, whatever the store holds."""
+
+
+class StartupError(Exception):
+    """The process cannot start or go on; its one line of text is for the operator, the exit code is 2."""

@@ -1,0 +1,217 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from . import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetRequest(_message.Message):
+    __slots__ = ("cache", "key")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    key: str
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+
+class GetResponse(_message.Message):
+    __slots__ = ("outcome", "value", "version", "ttl", "age", "source")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    outcome: _common_pb2.Outcome
+    value: bytes
+    version: int
+    ttl: _duration_pb2.Duration
+    age: _duration_pb2.Duration
+    source: _common_pb2.Source
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.Outcome, str]] = ..., value: _Optional[bytes] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., source: _Optional[_Union[_common_pb2.Source, str]] = ...) -> None: ...
+
+class SetRequest(_message.Message):
+    __slots__ = ("cache", "key", "value", "ttl", "condition", "idempotency_key")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    key: str
+    value: bytes
+    ttl: _duration_pb2.Duration
+    condition: _common_pb2.Condition
+    idempotency_key: str
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class SetResponse(_message.Message):
+    __slots__ = ("outcome", "version", "ttl")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    outcome: _common_pb2.WriteOutcome
+    version: int
+    ttl: _duration_pb2.Duration
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class DeleteRequest(_message.Message):
+    __slots__ = ("cache", "key", "condition", "idempotency_key")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    key: str
+    condition: _common_pb2.Condition
+    idempotency_key: str
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class DeleteResponse(_message.Message):
+    __slots__ = ("outcome",)
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    outcome: _common_pb2.WriteOutcome
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ...) -> None: ...
+
+class GetManyRequest(_message.Message):
+    __slots__ = ("cache", "keys")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetManyResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[GetManyResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[GetManyResult, _Mapping]]] = ...) -> None: ...
+
+class GetManyResult(_message.Message):
+    __slots__ = ("key", "entry", "failure")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    entry: GetResponse
+    failure: _common_pb2.Failure
+    def __init__(self, key: _Optional[str] = ..., entry: _Optional[_Union[GetResponse, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class SetManyRequest(_message.Message):
+    __slots__ = ("cache", "entries", "ttl", "idempotency_key")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    entries: _containers.RepeatedCompositeFieldContainer[SetManyEntry]
+    ttl: _duration_pb2.Duration
+    idempotency_key: str
+    def __init__(self, cache: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[SetManyEntry, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class SetManyEntry(_message.Message):
+    __slots__ = ("key", "value", "ttl", "condition")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: bytes
+    ttl: _duration_pb2.Duration
+    condition: _common_pb2.Condition
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ...) -> None: ...
+
+class SetManyResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[SetManyResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[SetManyResult, _Mapping]]] = ...) -> None: ...
+
+class SetManyResult(_message.Message):
+    __slots__ = ("key", "written", "failure")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    written: SetResponse
+    failure: _common_pb2.Failure
+    def __init__(self, key: _Optional[str] = ..., written: _Optional[_Union[SetResponse, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class DeleteManyRequest(_message.Message):
+    __slots__ = ("cache", "keys", "idempotency_key")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    idempotency_key: str
+    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class DeleteManyResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[DeleteManyResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[DeleteManyResult, _Mapping]]] = ...) -> None: ...
+
+class DeleteManyResult(_message.Message):
+    __slots__ = ("key", "deleted", "failure")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    deleted: DeleteResponse
+    failure: _common_pb2.Failure
+    def __init__(self, key: _Optional[str] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class TouchRequest(_message.Message):
+    __slots__ = ("cache", "key", "ttl", "idempotency_key")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    key: str
+    ttl: _duration_pb2.Duration
+    idempotency_key: str
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class TouchResponse(_message.Message):
+    __slots__ = ("outcome", "version", "ttl")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    outcome: _common_pb2.WriteOutcome
+    version: int
+    ttl: _duration_pb2.Duration
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class IncrementRequest(_message.Message):
+    __slots__ = ("cache", "key", "delta", "initial", "ttl", "idempotency_key")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    key: str
+    delta: int
+    initial: int
+    ttl: _duration_pb2.Duration
+    idempotency_key: str
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., delta: _Optional[int] = ..., initial: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class IncrementResponse(_message.Message):
+    __slots__ = ("value", "version", "ttl")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    value: int
+    version: int
+    ttl: _duration_pb2.Duration
+    def __init__(self, value: _Optional[int] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

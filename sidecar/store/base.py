@@ -1,0 +1,66 @@
+"""What the rest of the sidecar may ask of the store, whatever the topology behind it.
+
+Every request carries the `Call` on whose behalf it is made: its deadline bounds the wait, its span is the parent of the
+command's. Replies are RESP3 values as hiredis makes them; bulk strings are `bytes`. A request that fails raises
+`StoreError`, whose reason says whether anything can have changed (`STORE_UNAVAILABLE`: nothing; `OUTCOME_UNKNOWN`: perhaps).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from sidecar.call import Call
+    from sidecar.errors import StoreError
+    from sidecar.store.scripts import Script
+
+Arg = bytes | str | int
+"""One word of a command."""
+
+Reply = Any
+"""A RESP3 value: `bytes`, `int`, `float`, `bool`, `None`, or a list or dict of these."""
+
+
+class Command(NamedTuple):
+    """One Redis command.
+
+    `repeatable` says that sending it twice, also long after the first time, does no harm: it only reads, or a record of
+    its idempotency key makes the second time a reading of the first one's answer. A blind `SET` is *not* repeatable: a
+    copy left in the buffer of a hung server may overtake a later write of somebody else.
+    """
+
+    words: tuple[Arg, ...]
+    """The command's name, then its arguments."""
+    repeatable: bool
+
+
+class ScriptCall(NamedTuple):
+    """One run of a script; all `keys` must share a hash slot."""
+
+    script: Script
+    keys: tuple[bytes, ...]
+    args: tuple[Arg, ...]
+    repeatable: bool
+
+
+class Store(Protocol):
+    """A Redis or Valkey, standalone or of many nodes."""
+
+    def call(self, command: Command, call: Call) -> Awaitable[Reply]:
+        """Send one command and return its reply."""
+        ...
+
+    def call_many(
+        self, commands: Sequence[Command | ScriptCall], call: Call
+    ) -> Awaitable[list[Reply | StoreError]]:
+        """Send commands together; return their replies in order, a `StoreError` in place of each that failed.
+
+        Not a transaction: others' commands may run in between.
+        """
+        ...
+
+    def run(self, script_call: ScriptCall, call: Call) -> Awaitable[Reply]:
+        """Run a script, loading it first on a node that lacks it, and return what it returns."""
+        ...

@@ -1,0 +1,1 @@
+"""Traces and metrics: what an operator sees of the sidecar. No keys, no values."""
