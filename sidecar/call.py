@@ -1,8 +1,8 @@
 """What a servicer, an interceptor and an engine say to each other: calls, methods, endpoints.
 
 An engine turns its transport into `Call`s and message bytes and hands them to an `Endpoint`; it knows no service. The
-rpc layer describes its services as `Method`s; it knows no transport. `interceptors/` makes an endpoint of a method once,
-at start-up, so that a call meets no lookup and no closure of its own.
+rpc layer describes its services as `Method`s; it knows no transport. `interceptors/` makes an endpoint of a method
+once, at start-up, so that a call meets no lookup and no closure of its own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Everything that can go wrong in a call, in the project's own words.
 
 A domain raises `SidecarError` with a `Reason`; it knows nothing of gRPC. `rpc/status.py` is the only place that turns a
-reason into a status code and error details. The reasons are those of `proto/sidecar/v1/error_reason.proto`, whose comments
-are their documentation; a test holds the two lists together.
+reason into a status code and error details. The reasons are those of `proto/sidecar/v1/error_reason.proto`, whose
+comments are their documentation; a test holds the two lists together.
 
 Messages reach callers and logs. They say what is wrong and what to do, and never hold a key, a value or what the store
 answered, since any of these may be protected health information.
@@ -56,6 +56,7 @@ class Reason(Enum):
 
     METHOD_UNKNOWN = 80
     INTERNAL = 81
+    SERVICE_UNKNOWN = 82
 
 
 class SidecarError(Exception):

@@ -3,9 +3,9 @@
 `python tools/generate.py` writes; `python tools/generate.py --check` writes elsewhere, compares, and exits 1 if what is
 committed is stale.
 
-protoc's Python plugins import by the protos' own path (`from sidecar.v1 import cache_pb2`), which would claim the package
-`sidecar` for itself. The generated trees are packages below others, so their imports are made relative here. `grpc_python` is
-not one of the plugins that buf can call, so protoc makes the client's stubs.
+protoc's Python plugins import by the protos' own path (`from sidecar.v1 import cache_pb2`), which would claim the
+package `sidecar` for itself. The generated trees are packages below others, so their imports are made relative here.
+`grpc_python` is not one of the plugins that buf can call, so protoc makes the client's stubs.
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def stale(fresh: Path) -> list[str]:
         if "__pycache__" not in path.parts
     }
     differing = {
-        path
-        for path in made
-        if not (ROOT / path).exists() or not filecmp.cmp(fresh / path, ROOT / path, shallow=False)
+        path for path in made if not (ROOT / path).exists() or not filecmp.cmp(fresh / path, ROOT / path, shallow=False)
     }
     return sorted(str(path) for path in differing | (kept - made))
 

@@ -2,7 +2,8 @@
 
 Every request carries the `Call` on whose behalf it is made: its deadline bounds the wait, its span is the parent of the
 command's. Replies are RESP3 values as hiredis makes them; bulk strings are `bytes`. A request that fails raises
-`StoreError`, whose reason says whether anything can have changed (`STORE_UNAVAILABLE`: nothing; `OUTCOME_UNKNOWN`: perhaps).
+`StoreError`, whose reason says whether anything can have changed (`STORE_UNAVAILABLE`: nothing; `OUTCOME_UNKNOWN`:
+perhaps).
 """
 
 from __future__ import annotations
@@ -52,9 +53,7 @@ class Store(Protocol):
         """Send one command and return its reply."""
         ...
 
-    def call_many(
-        self, commands: Sequence[Command | ScriptCall], call: Call
-    ) -> Awaitable[list[Reply | StoreError]]:
+    def call_many(self, commands: Sequence[Command | ScriptCall], call: Call) -> Awaitable[list[Reply | StoreError]]:
         """Send commands together; return their replies in order, a `StoreError` in place of each that failed.
 
         Not a transaction: others' commands may run in between.

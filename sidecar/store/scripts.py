@@ -9,10 +9,11 @@ A script is a file `lua/verb_noun-<numkeys>.lua`. It opens with a comment that n
     -- include: now
 
 An `include` puts the body of `lua/includes/<name>.lua` in front; an include may define local functions only. The loader
-refuses a script whose file name, header and body disagree about the keys and arguments, so that a header can be trusted.
+refuses a script whose file name, header and body disagree about the keys and arguments, so that a header can be
+trusted.
 
-A script runs as `EVALSHA`; a node that does not know it answers `NOSCRIPT` without having done anything, and then gets the
-whole text once with `EVAL`. That costs nothing at start-up and survives `SCRIPT FLUSH` and failover.
+A script runs as `EVALSHA`; a node that does not know it answers `NOSCRIPT` without having done anything, and then
+gets the whole text once with `EVAL`. That costs nothing at start-up and survives `SCRIPT FLUSH` and failover.
 """
 
 from __future__ import annotations
@@ -58,9 +59,7 @@ def load(name: str) -> Script:
     return load_from(resources.files(__package__) / "lua", name)
 
 
-def load_from(
-    folder: Traversable, name: str, *, replaced: dict[str, str] | None = None
-) -> Script:
+def load_from(folder: Traversable, name: str, *, replaced: dict[str, str] | None = None) -> Script:
     """Return a script of `folder`, with the includes in `replaced` taken from there instead.
 
     Tests replace the include `now`, to drive a script through days in milliseconds.
@@ -110,6 +109,4 @@ def _numbers(pattern: re.Pattern[str], text: str) -> set[int]:
 
 def _strip(text: str) -> str:
     """Drop whole-line comments and blank lines: they would travel with every EVAL."""
-    return "\n".join(
-        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")
-    )
+    return "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--"))

@@ -1,0 +1,62 @@
+# Two commands do everything: `make run` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run test test-fast lint format proto lock bench clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## make .venv with the sidecar in it
+
+# What the sidecar needs to run, from the lock, with hashes; then the sidecar itself, editable.
+$(VENV)/.installed: requirements/runtime.txt requirements/build.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+install-dev: $(VENV)/.installed-dev ## make .venv with everything that developers need
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+run: install ## serve the hospital example on an embedded Valkey
+	$(BIN)/sidecar serve --config examples/hospital/sidecar.yaml
+
+test: install-dev ## run all tests, with coverage
+	$(BIN)/coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+test-fast: install-dev ## run the tests that take less than ten seconds each
+	$(BIN)/pytest -m "not slow"
+
+lint: install-dev ## check style, types, layers, protos and generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python tools/generate.py --check
+
+format: install-dev ## format the Python code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+proto: install-dev ## generate the protobuf modules, client stubs and configuration schema
+	$(BIN)/python tools/generate.py
+
+lock: install-dev ## pin the dependencies anew
+	for set in build runtime dev; do tools/lock.sh $$set; done
+
+bench: install-dev ## measure, and print the tables of bench/README.md
+	$(BIN)/python bench/run.py
+
+clean: ## remove what the other commands made
+	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -1,0 +1,373 @@
+"""The one place where concrete classes meet: it makes a sidecar of its settings, starts it and stops it.
+
+Nothing here decides anything about a call. The order of the interceptors, outermost first, is:
+
+1. telemetry  sees every call, also those that are refused, and how long each took from the first byte decoded;
+2. errors     turns whatever comes from further in into a status, so that telemetry sees one kind of failure;
+3. shedding   refuses what is too much or too late before anything is decoded or sent.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import ssl
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf.internal import api_implementation
+from grpc_health.v1 import health_pb2
+
+from sidecar.cache.catalog import build_caches
+from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
+from sidecar.call import MethodTable
+from sidecar.clock import StoreClock
+from sidecar.config.model import TokenBucketSettings
+from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
+from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
+from sidecar.crypto.sealing import CryptoCounters, FieldSealer
+from sidecar.errors import StartupError
+from sidecar.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
+from sidecar.interceptors.chain import build_endpoint
+from sidecar.interceptors.errors import ErrorInterceptor
+from sidecar.interceptors.shedding import SheddingInterceptor
+from sidecar.interceptors.telemetry import TelemetryInterceptor
+from sidecar.ratelimit.limiter import RateLimiter
+from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.rpc.cache import CacheServicer
+from sidecar.rpc.health import HealthServicer
+from sidecar.rpc.methods import methods_of
+from sidecar.rpc.rate_limit import RateLimitServicer
+from sidecar.rpc.record import RecordServicer
+from sidecar.rpc.reflection import ReflectionServicer, reflection_services
+from sidecar.rpc.status import to_status
+from sidecar.server.engine import EnginePolicy
+from sidecar.server.grpcio_engine import GrpcioEngine
+from sidecar.store.address import StoreAddress, parse_url
+from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
+from sidecar.store.keys import KeySpace
+from sidecar.store.pool import Pool, PoolCounters, PoolPolicy
+from sidecar.store.probe import StoreProbe
+from sidecar.store.retry import Backoff
+from sidecar.store.standalone import StandaloneStore
+from sidecar.store.traced import TracedStore
+from sidecar.telemetry.loop_lag import LoopLag
+from sidecar.telemetry.metrics import Metrics
+from sidecar.telemetry.prometheus import MetricsServer
+from sidecar.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.descriptor import ServiceDescriptor
+
+    from sidecar.call import Method
+    from sidecar.config.model import CacheSettings, RateLimitSettings, Settings, StoreSettings
+    from sidecar.store.base import Store
+
+_log = logging.getLogger("sidecar")
+
+# A young object that survives 10,000 allocations is no part of a call; the default of 700 would scan several times
+# per call.
+_GC_YOUNG = 10_000
+
+
+class App:
+    """A sidecar: made of settings, started once, stopped once."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._stack = AsyncExitStack()
+        self._metrics = Metrics()
+        self._clock = StoreClock()
+        self._health: HealthServicer | None = None
+        self._engine: GrpcioEngine | None = None
+        self.warnings: list[str] = []
+        """What is not safe for production, a sentence each; complete once started."""
+        self.store_name = ""
+
+    async def start(self) -> None:
+        """Bring everything up; raises `StartupError`, with all that was started stopped again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, let the calls under way end, stop everything in reverse order."""
+        if self._health is not None:
+            self._health.stop()
+        if self._engine is not None:
+            await self._engine.stop(self._settings.shutdown_grace.seconds)
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        if api_implementation.Type() == "python":
+            raise StartupError("protobuf runs on its slow pure Python implementation; install a binary wheel of it")
+        keks = self._load_keks()
+        tracing = Tracing(
+            service_name=settings.telemetry.traces.service_name,
+            sample_ratio=settings.telemetry.traces.sample_ratio,
+            otlp_endpoint=settings.telemetry.traces.otlp_endpoint,
+        )
+        self._stack.callback(tracing.shutdown)
+        address = await self._store_address()
+        store = self._connect(address, tracing)
+        self._health = HealthServicer(service.full_name for service in _STORE_SERVICES)
+        probe = StoreProbe(store, self._clock, interval=settings.store.probe_interval.seconds)
+        probe.on_change(self._health.set_serving)
+        await probe.start()
+        self._stack.push_async_callback(probe.stop)
+        table = self._method_table(self._methods(store, keks, self._health), tracing)
+        self._serve_metrics()
+        engine = GrpcioEngine(table, [listener.address for listener in settings.listen], self._engine_policy())
+        await engine.start()
+        self._engine = engine
+        lag = LoopLag(self._metrics)
+        lag.start()
+        self._stack.push_async_callback(lag.stop)
+        # What start-up made stays for good: no collection need look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GC_YOUNG)
+
+    # --- the store ---
+
+    async def _store_address(self) -> StoreAddress:
+        settings = self._settings.store
+        if settings.url is not None:
+            address = _address(settings, self._environ)
+            self.store_name = str(address)
+            if not address.path and address.tls is None:
+                self.warnings.append("the connection to the store is not encrypted; use rediss://")
+            if not address.password:
+                self.warnings.append("the store is used without a password")
+            return address
+        directory = self._state_directory() / "embedded"
+        embedded = EmbeddedValkey(
+            EmbeddedPolicy(
+                directory=directory,
+                max_memory_bytes=settings.embedded.max_memory,
+                eviction=settings.embedded.eviction,
+            )
+        )
+        await embedded.start()
+        self._stack.push_async_callback(embedded.stop)
+        self.store_name = f"embedded Valkey (process {embedded.process_id}) in {directory}"
+        self.warnings.append("the store is embedded: one server, on this machine alone; set store.url")
+        return embedded.address
+
+    def _connect(self, address: StoreAddress, tracing: Tracing) -> Store:
+        settings = self._settings.store
+        policy = PoolPolicy(
+            connections=settings.connections,
+            connect_timeout=settings.connect_timeout.seconds,
+            reply_timeout=settings.reply_timeout.seconds,
+            unavailable_grace=settings.unavailable_grace.seconds,
+            backoff=Backoff(base_ms=settings.backoff.base.ms, cap_ms=settings.backoff.cap.ms),
+            retry_ratio=settings.retry_budget.ratio,
+            retries_per_second=settings.retry_budget.per_second,
+            client_name=settings.client_name,
+        )
+        pool = Pool(address, policy, PoolCounters(self._metrics))
+        pool.start()
+        self._stack.push_async_callback(pool.close)
+        self._metrics.gauge(
+            "sidecar_store_connections",
+            "Connections to the store that are ready.",
+            lambda: {(): pool.ready_connections},
+        )
+        self._metrics.gauge(
+            "sidecar_store_in_flight", "Requests that wait for the store.", lambda: {(): pool.in_flight}
+        )
+        return TracedStore(StandaloneStore(pool), tracing, address)
+
+    def _state_directory(self) -> Path:
+        return self._settings.store.embedded.folder(self._environ)
+
+    # --- services ---
+
+    def _methods(self, store: Store, keks: KeyEncryptionKeys | None, health: HealthServicer) -> list[Method]:
+        settings = self._settings
+        keys = KeySpace(settings.tenant)
+        ring = None
+        if keks is not None:
+            ring = KeyRing(
+                store=store,
+                keys=keys,
+                tenant=settings.tenant,
+                keks=keks,
+                clock=self._clock,
+                policy=KeyRingPolicy(epoch_seconds=max(1, settings.encryption.key_epoch.ms // 1000)),
+            )
+        counters = CryptoCounters(self._metrics)
+
+        def sealer_for(policy: CachePolicy) -> FieldSealer | None:
+            if ring is None or policy.data_class is not DataClass.PHI:
+                return None
+            life_ms = policy.max_ttl_ms + policy.stale_for_ms
+            return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
+
+        caches = build_caches(
+            [_cache_policy(name, cache) for name, cache in settings.caches.items()],
+            limits=Limits(
+                max_key_bytes=settings.limits.max_key_bytes,
+                max_value_bytes=settings.limits.max_value_bytes,
+                max_batch_keys=settings.limits.max_batch_keys,
+                idempotency_window_ms=settings.limits.idempotency_window.ms,
+            ),
+            store=store,
+            keys=keys,
+            clock=self._clock,
+            sealer_for=sealer_for,
+            metrics=self._metrics,
+        )
+        limiter = RateLimiter(
+            store=store,
+            keys=keys,
+            metrics=self._metrics,
+            policies=[_rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()],
+            max_key_bytes=settings.limits.max_key_bytes,
+        )
+        served: list[tuple[ServiceDescriptor, object]] = [
+            (_CACHE, CacheServicer(caches)),
+            (_RECORD, RecordServicer(caches)),
+            (_RATE_LIMIT, RateLimitServicer(limiter)),
+            (_HEALTH, health),
+        ]
+        if settings.reflection:
+            current, alpha = reflection_services()
+            names = [service.full_name for service, _ in served] + [current.full_name, alpha.full_name]
+            reflection = ReflectionServicer(names)
+            served += [(current, reflection), (alpha, reflection)]
+        return [method for service, servicer in served for method in methods_of(service, servicer)]
+
+    def _method_table(self, methods: list[Method], tracing: Tracing) -> MethodTable:
+        limits = self._settings.limits
+        interceptors = [
+            TelemetryInterceptor(metrics=self._metrics, tracing=tracing),
+            ErrorInterceptor(to_status),
+            SheddingInterceptor(
+                max_concurrent_calls=limits.max_concurrent_calls,
+                exempt={
+                    method.path for method in methods if method.path.startswith(("/grpc.health.", "/grpc.reflection."))
+                },
+            ),
+        ]
+        return MethodTable({method.path: build_endpoint(method, interceptors) for method in methods})
+
+    def _engine_policy(self) -> EnginePolicy:
+        limits = self._settings.limits
+        return EnginePolicy(
+            max_message_bytes=limits.max_message_bytes,
+            default_deadline=limits.default_deadline.seconds,
+            max_deadline=limits.max_deadline.seconds,
+        )
+
+    def _serve_metrics(self) -> None:
+        address = self._settings.telemetry.metrics.address
+        if address is not None:
+            server = MetricsServer(self._metrics, address)
+            server.start()
+            self._stack.callback(server.close)
+
+    # --- keys ---
+
+    def _load_keks(self) -> KeyEncryptionKeys | None:
+        """Return the key-encryption keys, a development key if none is configured, None where nothing is sealed."""
+        settings = self._settings
+        if all(cache.data_class != "phi" for cache in settings.caches.values()):
+            return None
+        sources = settings.encryption.keys
+        if not sources:
+            path = self._state_directory() / "development.kek"
+            create_development_file(path)
+            self.warnings.append(f"PHI is sealed with a development key in {path}; set encryption.keys")
+            return KeyEncryptionKeys([load_file(path).kek])
+        loaded = [
+            load_environment(source.env, self._environ)
+            if source.env is not None
+            else load_file(Path(source.file or ""))
+            for source in sources
+        ]
+        self.warnings.extend(problem for key in loaded for problem in key.problems)
+        return KeyEncryptionKeys([key.kek for key in loaded])
+
+
+_CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
+_RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
+_RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT)
+
+
+def _cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
+    longest = settings.longest_ttl
+    return CachePolicy(
+        name=name,
+        ttl_ms=settings.ttl.ms,
+        max_ttl_ms=LONGEST_TTL_MS if longest is None else longest.ms,
+        ttl_jitter=settings.ttl_jitter,
+        stale_for_ms=settings.stale_for.ms,
+        data_class=DataClass(settings.data_class),
+        raw_prefix=settings.key_prefix if settings.format == "raw" else None,
+        clear_fields=frozenset(settings.clear_fields),
+    )
+
+
+def _rate_limit_policy(name: str, settings: RateLimitSettings) -> TokenBucketPolicy | SlidingWindowPolicy:
+    try:
+        if isinstance(settings, TokenBucketSettings):
+            return TokenBucketPolicy(
+                name=name,
+                tokens=settings.rate.amount,
+                period_us=settings.rate.per_ms * 1000,
+                burst=settings.burst,
+            )
+        return SlidingWindowPolicy(
+            name=name,
+            limit=settings.limit,
+            window_us=settings.window.ms * 1000,
+            sub_windows=settings.sub_windows,
+        )
+    except ValueError as error:
+        raise StartupError(f"rate_limits.{name}: {error}") from None
+
+
+def _address(settings: StoreSettings, environ: Mapping[str, str]) -> StoreAddress:
+    """Return the store's address with its credentials; raises `StartupError` for a file that cannot be read."""
+    url = parse_url(settings.url or "")
+    password = url.password
+    if settings.password_env is not None:
+        password = environ.get(settings.password_env, "")
+        if not password:
+            raise StartupError(f"store.password_env: the environment variable {settings.password_env} is not set")
+    if settings.password_file is not None:
+        try:
+            password = Path(settings.password_file).read_text().rstrip("\r\n")
+        except OSError as error:
+            raise StartupError(f"store.password_file: {settings.password_file}: {error.strerror}") from None
+    return StoreAddress(
+        host=url.host,
+        port=url.port,
+        path=url.path,
+        username=settings.username or url.username,
+        password=password,
+        database=url.database,
+        tls=_tls_context(settings) if url.tls else None,
+        server_name=settings.tls.server_name,
+    )
+
+
+def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.tls.ca_file)
+        if settings.tls.cert_file is not None:
+            context.load_cert_chain(settings.tls.cert_file, settings.tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise StartupError(f"store.tls: a certificate or key cannot be used: {error.strerror or error}") from None
+    return context

@@ -1,0 +1,142 @@
+"""What a cache is, and what follows from that for an entry and a moment. Pure: no await, no clock, no Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from sidecar.errors import InvalidArgumentError, Reason
+
+if TYPE_CHECKING:
+    from sidecar.cache.entry import Entry
+
+# Ten years: beyond any use of a cache, and well inside what Redis and Lua's doubles can count in milliseconds.
+LONGEST_TTL_MS = 10 * 365 * 24 * 3600 * 1000
+
+
+class DataClass(Enum):
+    """How well a cache's content must be guarded."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    PHI = "phi"
+    """Protected health information: sealed, under an HMAC of the key, with a bound on the TTL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """The configuration of one cache."""
+
+    name: str
+    ttl_ms: int
+    max_ttl_ms: int = LONGEST_TTL_MS
+    ttl_jitter: float = 0.0
+    """The part of a TTL that may be taken off at random, so that what was written together does not expire together."""
+    stale_for_ms: int = 0
+    data_class: DataClass = DataClass.INTERNAL
+    raw_prefix: str | None = None
+    """Set: the cache holds plain Redis strings under this prefix."""
+    clear_fields: frozenset[str] = frozenset()
+    """The fields of a PHI cache's records that are no PHI; all others are sealed, so a misspelt name leaks nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of requests; all sizes in bytes."""
+
+    max_key_bytes: int = 512
+    max_value_bytes: int = 1024 * 1024
+    max_batch_keys: int = 1000
+    idempotency_window_ms: int = 600_000
+
+
+class Outcome(Enum):
+    """What a read found; the value is its number in the protocol."""
+
+    HIT = 1
+    MISS = 2
+    STALE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The answer to a read. With a miss only `outcome` counts."""
+
+    outcome: Outcome
+    value: bytes = b""
+    version: int = 0
+    ttl_ms: int | None = None
+    age_ms: int | None = None
+
+    def with_value(self, value: bytes) -> Lookup:
+        """Return the same answer with another value."""
+        return Lookup(self.outcome, value, self.version, self.ttl_ms, self.age_ms)
+
+
+MISS = Lookup(Outcome.MISS)
+
+
+class WriteOutcome(Enum):
+    """What a write did; the value is its number in the scripts' answers and in the protocol."""
+
+    APPLIED = 1
+    CONDITION_NOT_MET = 2
+    NOT_FOUND = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The answer to a write; `ttl_ms` is None where there is no entry, or it never expires."""
+
+    outcome: WriteOutcome
+    version: int = 0
+    ttl_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The answer to an increment."""
+
+    value: int
+    version: int
+    ttl_ms: int | None
+
+
+def judge(entry: Entry | None, now_us: int) -> Lookup:
+    """Decide what an entry is worth at `now_us` of the store's clock."""
+    if entry is None:
+        return MISS
+    left_us = entry.fresh_until_us - now_us
+    return Lookup(
+        Outcome.HIT if left_us > 0 else Outcome.STALE,
+        entry.value,
+        entry.version,
+        max(0, -(-left_us // 1000)),
+        max(0, (now_us - entry.written_us) // 1000),
+    )
+
+
+def choose_ttl(policy: CachePolicy, asked_ms: int | None, draw: float, field: str = "ttl") -> int:
+    """Return the TTL to set, in milliseconds, for what the caller asked and a `draw` in [0, 1) for the jitter.
+
+    Raises `InvalidArgumentError` (TTL_NOT_POSITIVE, TTL_TOO_LONG).
+    """
+    if asked_ms is None:
+        ttl_ms = policy.ttl_ms
+    elif asked_ms <= 0:
+        raise InvalidArgumentError(
+            Reason.TTL_NOT_POSITIVE,
+            "the TTL must be at least one millisecond; to remove an entry, delete it",
+            field=field,
+        )
+    elif asked_ms > policy.max_ttl_ms:
+        raise InvalidArgumentError(
+            Reason.TTL_TOO_LONG,
+            f"the TTL is above the {policy.max_ttl_ms} ms that cache {policy.name!r} allows",
+            field=field,
+            metadata={"max_ttl_ms": str(policy.max_ttl_ms)},
+        )
+    else:
+        ttl_ms = asked_ms
+    return max(1, ttl_ms - int(ttl_ms * policy.ttl_jitter * draw))

@@ -1,0 +1,94 @@
+"""The one map from the sidecar's errors to gRPC statuses and their details.
+
+Details follow google.rpc (error_details.proto): `ErrorInfo` always, `BadRequest` when a field of the request is at
+fault, `RetryInfo` when waiting helps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from sidecar.call import Code, StatusError
+from sidecar.errors import Reason
+from sidecar.gen.sidecar.v1 import common_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from sidecar.errors import SidecarError
+
+DOMAIN = "sidecar.v1"
+
+CODES: dict[Reason, Code] = {
+    Reason.MESSAGE_MALFORMED: Code.INVALID_ARGUMENT,
+    Reason.CACHE_UNKNOWN: Code.NOT_FOUND,
+    Reason.POLICY_UNKNOWN: Code.NOT_FOUND,
+    Reason.KEY_EMPTY: Code.INVALID_ARGUMENT,
+    Reason.KEY_TOO_LONG: Code.INVALID_ARGUMENT,
+    Reason.VALUE_TOO_LARGE: Code.INVALID_ARGUMENT,
+    Reason.TTL_NOT_POSITIVE: Code.INVALID_ARGUMENT,
+    Reason.TTL_TOO_LONG: Code.INVALID_ARGUMENT,
+    Reason.COST_ABOVE_LIMIT: Code.INVALID_ARGUMENT,
+    Reason.CONDITION_EMPTY: Code.INVALID_ARGUMENT,
+    Reason.BATCH_SIZE: Code.INVALID_ARGUMENT,
+    Reason.FIELD_COUNT: Code.INVALID_ARGUMENT,
+    Reason.FIELD_NAME: Code.INVALID_ARGUMENT,
+    Reason.FIELD_VALUE: Code.INVALID_ARGUMENT,
+    Reason.IDEMPOTENCY_KEY_TOO_LONG: Code.INVALID_ARGUMENT,
+    Reason.IDEMPOTENCY_KEY_REUSED: Code.FAILED_PRECONDITION,
+    Reason.VALUE_NOT_INTEGER: Code.FAILED_PRECONDITION,
+    Reason.COUNTER_OUT_OF_RANGE: Code.OUT_OF_RANGE,
+    Reason.WRONG_TYPE: Code.FAILED_PRECONDITION,
+    Reason.UNSUPPORTED_BY_CACHE: Code.FAILED_PRECONDITION,
+    Reason.ENTRY_MALFORMED: Code.FAILED_PRECONDITION,
+    Reason.STORE_UNAVAILABLE: Code.UNAVAILABLE,
+    # Not UNAVAILABLE: clients retry that by themselves, and this write may have been applied.
+    Reason.OUTCOME_UNKNOWN: Code.UNKNOWN,
+    Reason.STORE_OUT_OF_MEMORY: Code.RESOURCE_EXHAUSTED,
+    Reason.STORE_DENIED: Code.INTERNAL,
+    Reason.STORE_ERROR: Code.INTERNAL,
+    Reason.DEADLINE_EXCEEDED: Code.DEADLINE_EXCEEDED,
+    Reason.OVERLOADED: Code.RESOURCE_EXHAUSTED,
+    Reason.CIPHERTEXT_REJECTED: Code.DATA_LOSS,
+    Reason.KEY_ENCRYPTION_KEY_UNKNOWN: Code.FAILED_PRECONDITION,
+    Reason.METHOD_UNKNOWN: Code.UNIMPLEMENTED,
+    Reason.INTERNAL: Code.INTERNAL,
+    Reason.SERVICE_UNKNOWN: Code.NOT_FOUND,
+}
+
+
+def to_status(error: SidecarError) -> StatusError:
+    """Return how a call that raised `error` ends."""
+    code = CODES[error.reason]
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=dict(error.metadata))
+    ]
+    if error.field is not None:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.message, reason=error.reason.name
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after_ms is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(error.retry_after_ms)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    status = status_pb2.Status(code=int(code), message=error.message, details=[_packed(detail) for detail in details])
+    return StatusError(code, error.message, status.SerializeToString())
+
+
+def to_failure(error: SidecarError) -> common_pb2.Failure:
+    """Return the same for one item of a batch."""
+    return common_pb2.Failure(
+        code=int(CODES[error.reason]),
+        reason=error.reason.value,  # type: ignore[arg-type]  # the same numbers, by test
+        message=error.message,
+    )
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -1,0 +1,31 @@
+"""What the sidecar asks of a transport."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginePolicy:
+    """How an engine treats its callers; times in seconds."""
+
+    max_message_bytes: int = 8 * 1024 * 1024
+    default_deadline: float = 5.0
+    """For a call that brings none."""
+    max_deadline: float = 60.0
+    """A longer one is cut to this."""
+    # Clients of this project and of others ping every 10 s; half of that tolerates their jitter.
+    min_ping_interval: float = 5.0
+
+
+class Engine(Protocol):
+    """A gRPC server over one method table."""
+
+    async def start(self) -> None:
+        """Bind all listeners and serve; raises `StartupError` for an address that cannot be bound."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Take no new calls, give those under way `grace` seconds, then end them."""
+        ...

@@ -1,0 +1,35 @@
+"""The single commands that the sidecar sends, by name. What must be atomic is a script instead."""
+
+from __future__ import annotations
+
+from sidecar.store.base import Command
+
+
+def get(key: bytes) -> Command:
+    """Read a string: `bytes` or None."""
+    return Command(("GET", key), True)
+
+
+def pttl(key: bytes) -> Command:
+    """Read a key's time to live: milliseconds, -1 for ever, -2 for no such key."""
+    return Command(("PTTL", key), True)
+
+
+def hash_fields(key: bytes, names: tuple[bytes, ...]) -> Command:
+    """Read some fields of a hash: a list, None where a field is missing."""
+    return Command(("HMGET", key, *names), True)
+
+
+def whole_hash(key: bytes) -> Command:
+    """Read a hash: a dict, empty when there is none."""
+    return Command(("HGETALL", key), True)
+
+
+def delete(key: bytes) -> Command:
+    """Remove a key: 1 or 0. Not repeatable: a late copy would remove what was written since."""
+    return Command(("DEL", key), False)
+
+
+def time() -> Command:
+    """Ask for the store's time: `[seconds, microseconds]`."""
+    return Command(("TIME",), True)

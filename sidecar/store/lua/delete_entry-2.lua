@@ -1,0 +1,23 @@
+-- Removes a value, if the condition holds.
+-- KEYS[1]  the entry
+-- KEYS[2]  the record of the idempotency key; the entry's key again if there is none
+-- ARGV[1]  the condition: '', 'present' or a version
+-- ARGV[2]  the request's fingerprint, or '' without an idempotency key
+-- ARGV[3]  how long the record is kept (ms)
+-- returns  {1 applied | 2 condition not met | 3 not found}
+-- include: header
+-- include: idempotency
+local answer = recall(KEYS[2], ARGV[2])
+if answer then return answer end
+local head = redis.call('GETRANGE', KEYS[1], 0, HEADER_BYTES - 1)
+local outcome = NOT_FOUND
+if head ~= '' then
+  -- What no sidecar wrote may be deleted too, but not by its version.
+  if ARGV[1] == '' or holds(ARGV[1], parse_header(head) or 0) then
+    redis.call('DEL', KEYS[1])
+    outcome = APPLIED
+  else
+    outcome = CONDITION_NOT_MET
+  end
+end
+return remember(KEYS[2], ARGV[2], ARGV[3], {outcome})
