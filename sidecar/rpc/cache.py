@@ -10,7 +10,7 @@ from sidecar.cache.values import NewValue
 from sidecar.errors import SidecarError
 from sidecar.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar.gen.sidecar.v1 import common_pb2
-from sidecar.rpc.convert import duration_from_ms, optional_condition, optional_ms
+from sidecar.rpc.convert import OUTCOMES, WRITE_OUTCOMES, condition_of, duration_from_ms, ttl_ms_of
 from sidecar.rpc.status import to_failure
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class CacheServicer:
     async def set(self, request: pb.SetRequest, call: Call) -> pb.SetResponse:
         """Write one entry."""
         options = WriteOptions(
-            ttl_ms=optional_ms(request, "ttl"),
-            condition=optional_condition(request),
+            ttl_ms=ttl_ms_of(request),
+            condition=condition_of(request),
             idempotency_key=request.idempotency_key,
         )
         cache = self._caches.values(request.cache)
@@ -40,9 +40,9 @@ class CacheServicer:
 
     async def delete(self, request: pb.DeleteRequest, call: Call) -> pb.DeleteResponse:
         """Remove one entry."""
-        options = WriteOptions(condition=optional_condition(request), idempotency_key=request.idempotency_key)
+        options = WriteOptions(condition=condition_of(request), idempotency_key=request.idempotency_key)
         written = await self._caches.values(request.cache).delete(request.key, options, call)
-        return pb.DeleteResponse(outcome=written.outcome.value)  # type: ignore[arg-type]
+        return pb.DeleteResponse(outcome=WRITE_OUTCOMES[written.outcome])
 
     async def get_many(self, request: pb.GetManyRequest, call: Call) -> pb.GetManyResponse:
         """Read several entries."""
@@ -58,14 +58,14 @@ class CacheServicer:
 
     async def set_many(self, request: pb.SetManyRequest, call: Call) -> pb.SetManyResponse:
         """Write several entries."""
-        batch_ttl_ms = optional_ms(request, "ttl")
+        batch_ttl_ms = ttl_ms_of(request)
         values = [
             NewValue(
                 entry.key,
                 entry.value,
                 WriteOptions(
-                    ttl_ms=optional_ms(entry, "ttl") if entry.HasField("ttl") else batch_ttl_ms,
-                    condition=optional_condition(entry, f"entries[{number}]."),
+                    ttl_ms=ttl_ms_of(entry) if entry.HasField("ttl") else batch_ttl_ms,
+                    condition=condition_of(entry, f"entries[{number}]."),
                     idempotency_key=request.idempotency_key,
                 ),
             )
@@ -89,23 +89,23 @@ class CacheServicer:
             results=[
                 pb.DeleteManyResult(key=key, failure=to_failure(result))
                 if isinstance(result, SidecarError)
-                else pb.DeleteManyResult(key=key, deleted=pb.DeleteResponse(outcome=result.outcome.value))  # type:
-                ignore[arg-type] for key, result in zip(request.keys, done, strict=True)
+                else pb.DeleteManyResult(key=key, deleted=pb.DeleteResponse(outcome=WRITE_OUTCOMES[result.outcome]))
+                for key, result in zip(request.keys, done, strict=True)
             ]
         )
 
     async def touch(self, request: pb.TouchRequest, call: Call) -> pb.TouchResponse:
         """Give an entry a new TTL."""
-        options = WriteOptions(ttl_ms=optional_ms(request, "ttl"), idempotency_key=request.idempotency_key)
+        options = WriteOptions(ttl_ms=ttl_ms_of(request), idempotency_key=request.idempotency_key)
         written = await self._caches.values(request.cache).touch(request.key, options, call)
-        response = pb.TouchResponse(outcome=written.outcome.value, version=written.version)  # type: ignore[arg-type]
+        response = pb.TouchResponse(outcome=WRITE_OUTCOMES[written.outcome], version=written.version)
         if written.ttl_ms is not None:
             response.ttl.CopyFrom(duration_from_ms(written.ttl_ms))
         return response
 
     async def increment(self, request: pb.IncrementRequest, call: Call) -> pb.IncrementResponse:
         """Add to a counter."""
-        options = WriteOptions(ttl_ms=optional_ms(request, "ttl"), idempotency_key=request.idempotency_key)
+        options = WriteOptions(ttl_ms=ttl_ms_of(request), idempotency_key=request.idempotency_key)
         delta = request.delta if request.HasField("delta") else 1
         cache = self._caches.values(request.cache)
         counted = await cache.increment(request.key, delta, request.initial, options, call)
@@ -120,7 +120,7 @@ def lookup_to_response(lookup: Lookup) -> pb.GetResponse:
     if lookup.outcome is Outcome.MISS:
         return pb.GetResponse(outcome=common_pb2.OUTCOME_MISS)
     return pb.GetResponse(
-        outcome=lookup.outcome.value,
+        outcome=OUTCOMES[lookup.outcome],
         value=lookup.value,
         version=lookup.version,
         ttl=None if lookup.ttl_ms is None else duration_from_ms(lookup.ttl_ms),
@@ -132,7 +132,7 @@ def lookup_to_response(lookup: Lookup) -> pb.GetResponse:
 def written_to_response(written: Written) -> pb.SetResponse:
     """Encode what a write did."""
     return pb.SetResponse(
-        outcome=written.outcome.value,  # type: ignore[arg-type]
+        outcome=WRITE_OUTCOMES[written.outcome],
         version=written.version,
         ttl=None if written.ttl_ms is None else duration_from_ms(written.ttl_ms),
     )

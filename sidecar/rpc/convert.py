@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
 from google.protobuf import duration_pb2
 
+from sidecar.cache.policy import Outcome, WriteOutcome
 from sidecar.cache.request import ALWAYS, IF_ABSENT, IF_PRESENT
 from sidecar.errors import InvalidArgumentError, Reason
+from sidecar.gen.sidecar.v1 import common_pb2
 
-if TYPE_CHECKING:
-    from sidecar.gen.sidecar.v1 import common_pb2
+OUTCOMES = {
+    Outcome.HIT: common_pb2.OUTCOME_HIT,
+    Outcome.MISS: common_pb2.OUTCOME_MISS,
+    Outcome.STALE: common_pb2.OUTCOME_STALE,
+}
+WRITE_OUTCOMES = {
+    WriteOutcome.APPLIED: common_pb2.WRITE_OUTCOME_APPLIED,
+    WriteOutcome.CONDITION_NOT_MET: common_pb2.WRITE_OUTCOME_CONDITION_NOT_MET,
+    WriteOutcome.NOT_FOUND: common_pb2.WRITE_OUTCOME_NOT_FOUND,
+}
 
 _NANOS_PER_MILLI = 1_000_000
 _NANOS_PER_SECOND = 1_000_000_000
@@ -47,13 +57,29 @@ def condition_from(message: common_pb2.Condition, field: str = "condition") -> s
     )
 
 
-def optional_ms(message: object, field: str) -> int | None:
-    """Return the milliseconds of a message's Duration field, or None if it is unset."""
-    return ms_from_duration(getattr(message, field)) if message.HasField(field) else None  # type: ignore[attr-defined]
+class _HasTtl(Protocol):
+    """A request with `google.protobuf.Duration ttl`."""
+
+    @property
+    def ttl(self) -> duration_pb2.Duration: ...
+
+    def HasField(self, field_name: Literal["ttl"], /) -> bool: ...  # noqa: N802 (protobuf's name)
 
 
-def optional_condition(message: object, path: str = "") -> str:
-    """Return the condition of a message that has such a field, `ALWAYS` if it is unset."""
-    if not message.HasField("condition"):  # type: ignore[attr-defined]
-        return ALWAYS
-    return condition_from(message.condition, f"{path}condition")  # type: ignore[attr-defined]
+class _HasCondition(Protocol):
+    """A request with `Condition condition`."""
+
+    @property
+    def condition(self) -> common_pb2.Condition: ...
+
+    def HasField(self, field_name: Literal["condition"], /) -> bool: ...  # noqa: N802 (protobuf's name)
+
+
+def ttl_ms_of(message: _HasTtl) -> int | None:
+    """Return the milliseconds of a request's TTL, or None if it is unset."""
+    return ms_from_duration(message.ttl) if message.HasField("ttl") else None
+
+
+def condition_of(message: _HasCondition, path: str = "") -> str:
+    """Return a request's condition, `ALWAYS` if it is unset."""
+    return condition_from(message.condition, f"{path}condition") if message.HasField("condition") else ALWAYS

@@ -12,7 +12,7 @@ from sidecar.cache.request import WriteOptions
 from sidecar.errors import InvalidArgumentError, Reason
 from sidecar.gen.sidecar.v1 import common_pb2
 from sidecar.gen.sidecar.v1 import record_pb2 as pb
-from sidecar.rpc.convert import duration_from_ms, optional_condition, optional_ms
+from sidecar.rpc.convert import OUTCOMES, WRITE_OUTCOMES, condition_of, duration_from_ms, ttl_ms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class RecordServicer:
         cache = self._caches.records(request.cache)
         written = await cache.put(request.key, fields_from(request.fields), _options(request), call)
         return pb.PutRecordResponse(
-            outcome=written.outcome.value,  # type: ignore[arg-type]
+            outcome=WRITE_OUTCOMES[written.outcome],
             version=written.version,
             ttl=None if written.ttl_ms is None else duration_from_ms(written.ttl_ms),
         )
@@ -50,7 +50,7 @@ class RecordServicer:
         if found.outcome is Outcome.MISS:
             return pb.GetRecordResponse(outcome=common_pb2.OUTCOME_MISS)
         return pb.GetRecordResponse(
-            outcome=found.outcome.value,
+            outcome=OUTCOMES[found.outcome],
             fields={name: value_to_message(value) for name, value in found.fields.items()},
             version=found.version,
             ttl=None if found.ttl_ms is None else duration_from_ms(found.ttl_ms),
@@ -64,22 +64,22 @@ class RecordServicer:
         fields = fields_from(request.fields)
         written = await cache.patch(request.key, fields, list(request.remove_fields), _options(request), call)
         return pb.PatchRecordResponse(
-            outcome=written.outcome.value,  # type: ignore[arg-type]
+            outcome=WRITE_OUTCOMES[written.outcome],
             version=written.version,
             ttl=None if written.ttl_ms is None else duration_from_ms(written.ttl_ms),
         )
 
     async def delete_record(self, request: pb.DeleteRecordRequest, call: Call) -> pb.DeleteRecordResponse:
         """Remove a record."""
-        options = WriteOptions(condition=optional_condition(request), idempotency_key=request.idempotency_key)
+        options = WriteOptions(condition=condition_of(request), idempotency_key=request.idempotency_key)
         written = await self._caches.records(request.cache).delete(request.key, options, call)
-        return pb.DeleteRecordResponse(outcome=written.outcome.value)  # type: ignore[arg-type]
+        return pb.DeleteRecordResponse(outcome=WRITE_OUTCOMES[written.outcome])
 
 
 def _options(request: pb.PutRecordRequest | pb.PatchRecordRequest) -> WriteOptions:
     return WriteOptions(
-        ttl_ms=optional_ms(request, "ttl"),
-        condition=optional_condition(request),
+        ttl_ms=ttl_ms_of(request),
+        condition=condition_of(request),
         idempotency_key=request.idempotency_key,
     )
 

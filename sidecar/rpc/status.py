@@ -83,7 +83,7 @@ def to_failure(error: SidecarError) -> common_pb2.Failure:
     """Return the same for one item of a batch."""
     return common_pb2.Failure(
         code=int(CODES[error.reason]),
-        reason=error.reason.value,  # type: ignore[arg-type]  # the same numbers, by test
+        reason=f"ERROR_REASON_{error.reason.name}",
         message=error.message,
     )
 

@@ -1,0 +1,111 @@
+"""The named policies: caches and rate limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from sidecar.config.quantities import Duration, Lasting, Rate
+from sidecar.config.section import Count, FieldName, Section, Share
+
+
+class CacheSettings(Section):
+    """A cache: a named policy for the entries that are read and written under its name."""
+
+    strategy: Literal["cache_aside"] = Field(
+        "cache_aside", description="How the cache relates to the origin of its data."
+    )
+    ttl: Annotated[Duration, Lasting("1ms", "365d")] = Field(
+        Duration(300_000),
+        description="Time for which a value is fresh when the caller names none. 1ms to 365d.",
+    )
+    max_ttl: Annotated[Duration, Lasting("1ms", "365d")] | None = Field(
+        None,
+        description="Longest TTL that a caller may ask for. 1ms to 365d; at least `ttl`. Null: no bound; "
+        "in a phi cache `ttl` itself, and never above 24h.",
+    )
+    ttl_jitter: Share = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the TTL by which each is shortened at random, so that entries written "
+        "together do not expire together. 0 to 0.5.",
+    )
+    stale_for: Annotated[Duration, Lasting("0s", "30d")] = Field(
+        Duration(0),
+        description="Time past its TTL for which an entry is still served, marked stale. 0 to 30d; 0 in a raw cache.",
+    )
+    data_class: Literal["public", "internal", "phi"] = Field(
+        "internal",
+        description="What the data is. `phi` (protected health information) seals values and fields, "
+        "hides keys behind an HMAC and bounds the TTL.",
+    )
+    format: Literal["native", "raw"] = Field(
+        "native",
+        description="`raw` keeps values as plain Redis strings under `key_prefix`, shared with other "
+        "programs: no versions, no stale time, no records, never phi.",
+    )
+    key_prefix: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")] | None = Field(
+        None,
+        description="What stands before the caller's key in Redis. Needed in a raw cache, refused in "
+        "others; no two raw caches share one, and none begins with `sc:`.",
+    )
+    phi_fields: tuple[FieldName, ...] = Field(
+        (),
+        max_length=256,
+        description="Fields of a phi cache's records that are sealed. A field in neither list is sealed "
+        "too; naming them here says so to the reader and keeps them out of `clear_fields`.",
+    )
+    clear_fields: tuple[FieldName, ...] = Field(
+        (),
+        max_length=256,
+        description="Fields of a phi cache's records that are kept in the clear. All others are sealed.",
+    )
+
+    @property
+    def longest_ttl(self) -> Duration | None:
+        """The most that a caller may ask for; None for no bound."""
+        if self.max_ttl is None and self.data_class == "phi":
+            return self.ttl
+        return self.max_ttl
+
+
+def _check_rate(rate: Rate) -> Rate:
+    # The script counts in millionths of a token and microseconds; beyond a token a microsecond it has no finer step.
+    if rate.amount < 1:
+        raise ValueError(f"{rate} is below the least allowed, 1/d")
+    if rate.amount * 1000 > 1_000_000 * rate.per_ms:
+        raise ValueError(f"{rate} is above the most allowed, 1000000/s")
+    return rate
+
+
+class TokenBucketSettings(Section):
+    """A bucket that fills at a steady rate and holds at most `burst`; a call takes its cost out."""
+
+    algorithm: Literal["token_bucket"] = Field(description="The kind of limit.")
+    rate: Annotated[Rate, AfterValidator(_check_rate)] = Field(
+        description="Tokens gained per s, m, h or d: `100/s`. 1/d to 1000000/s."
+    )
+    burst: Count = Field(
+        ge=1,
+        le=1_000_000_000,
+        description="Most tokens the bucket holds. 1 to 1000000000; at most ten years' worth of `rate`.",
+    )
+
+
+class SlidingWindowSettings(Section):
+    """At most `limit` in any interval of `window`, counted in sub-windows."""
+
+    algorithm: Literal["sliding_window"] = Field(description="The kind of limit.")
+    limit: Count = Field(ge=1, le=1_000_000_000, description="Most that any window may hold. 1 to 1000000000.")
+    window: Annotated[Duration, Lasting("100ms", "31d")] = Field(description="The window's length. 100ms to 31d.")
+    sub_windows: Count = Field(
+        10,
+        ge=1,
+        le=100,
+        description="Parts that the window is counted in; a slot comes free at most one part late. 1 to 100.",
+    )
+
+
+RateLimitSettings = Annotated[TokenBucketSettings | SlidingWindowSettings, Field(discriminator="algorithm")]

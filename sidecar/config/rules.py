@@ -1,0 +1,192 @@
+"""Rules that tie several settings together. Pure: settings in, findings out, all of them.
+
+A finding names the setting that the operator most likely wants to change, and those that it also rests on: when one of
+them has a problem of its own, the finding may be only its echo, and is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sidecar.config.addresses import has_password, has_username, wants_tls
+from sidecar.config.problems import Path, dotted
+from sidecar.config.quantities import Duration, render_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sidecar.config.model import EncryptionSettings, LimitSettings, Settings, StoreSettings
+    from sidecar.config.policies import CacheSettings, RateLimitSettings
+
+# Protected health information must not outlive a day in a cache, whatever the callers ask for.
+_MAX_PHI_KEPT = Duration.parse("24h")
+# The sidecar's own keys begin so; a raw cache there could overwrite them.
+_OWN_PREFIX = "sc:"
+# What a SetRequest holds besides key and value: cache name, idempotency key, TTL, condition, lengths.
+_MESSAGE_OVERHEAD_BYTES = 1024
+# A bucket that takes longer to fill is a slip of the pen; and all times stay below 2^53 microseconds.
+_MAX_REFILL = Duration.parse("3650d")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One broken rule."""
+
+    path: Path
+    message: str
+    rests_on: tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        """Return path and message, as in a problem."""
+        return f"{dotted(self.path)}: {self.message}"
+
+
+def broken_rules(settings: Settings) -> Iterator[Finding]:
+    """Return every rule that the settings break."""
+    yield from _addresses(settings)
+    yield from _store(settings.store)
+    yield from _limits(settings.limits)
+    for name, cache in settings.caches.items():
+        path = ("caches", name)
+        yield from _cache_times(path, cache)
+        yield from _cache_fields(path, cache)
+        yield from _cache_format(path, cache)
+    yield from _raw_prefixes(settings.caches)
+    for name, limit in settings.rate_limits.items():
+        yield from _rate_limit(("rate_limits", name), limit)
+    yield from _keys(settings.encryption)
+
+
+def _addresses(settings: Settings) -> Iterator[Finding]:
+    taken: set[str] = set()
+    for index, listener in enumerate(settings.listen):
+        if listener.address in taken:
+            yield Finding(("listen", index), f"{listener.address} is listed twice")
+        elif not listener.address.endswith(":0"):
+            taken.add(listener.address)
+    if settings.telemetry.metrics.address in taken:
+        yield Finding(
+            ("telemetry", "metrics", "address"),
+            f"{settings.telemetry.metrics.address} is already in `listen`",
+            (("listen",),),
+        )
+
+
+def _store(store: StoreSettings) -> Iterator[Finding]:
+    url: Path = ("store", "url")
+    if store.password_file is not None and store.password_env is not None:
+        yield Finding(("store", "password_env"), "give either password_file or password_env")
+    for key in ("username", "password_file", "password_env"):
+        if getattr(store, key) is None:
+            continue
+        if store.url is None:
+            yield Finding(("store", key), "has no use without `url`", (url,))
+        elif key == "username" and has_username(store.url):
+            yield Finding(("store", key), "the URL names a user already", (url,))
+        elif key != "username" and has_password(store.url):
+            yield Finding(("store", key), "the URL holds a password already", (url,))
+    tls = store.tls
+    given = [key for key in ("ca_file", "cert_file", "key_file", "server_name") if getattr(tls, key)]
+    if given and (store.url is None or not wants_tls(store.url)):
+        yield Finding(("store", "tls", given[0]), "has no use unless `url` is a rediss:// one", (url,))
+    if (tls.cert_file is None) != (tls.key_file is None):
+        lone, other = ("cert_file", "key_file") if tls.cert_file else ("key_file", "cert_file")
+        yield Finding(("store", "tls", lone), f"needs {other}", (("store", "tls", other),))
+    if store.backoff.base > store.backoff.cap:
+        yield Finding(
+            ("store", "backoff", "base"),
+            f"{store.backoff.base} is above cap ({store.backoff.cap})",
+            (("store", "backoff", "cap"),),
+        )
+
+
+def _limits(limits: LimitSettings) -> Iterator[Finding]:
+    if limits.default_deadline > limits.max_deadline:
+        yield Finding(
+            ("limits", "default_deadline"),
+            f"{limits.default_deadline} is above max_deadline ({limits.max_deadline})",
+            (("limits", "max_deadline"),),
+        )
+    least = limits.max_value_bytes + limits.max_key_bytes + _MESSAGE_OVERHEAD_BYTES
+    if limits.max_message_bytes < least:
+        yield Finding(
+            ("limits", "max_message_bytes"),
+            f"{render_size(limits.max_message_bytes)} does not hold max_value_bytes "
+            f"({render_size(limits.max_value_bytes)}), a key and the rest of a message; "
+            f"at least {least} bytes",
+            (("limits", "max_value_bytes"), ("limits", "max_key_bytes")),
+        )
+
+
+def _cache_times(path: Path, cache: CacheSettings) -> Iterator[Finding]:
+    ttl, max_ttl, data_class = (*path, "ttl"), (*path, "max_ttl"), (*path, "data_class")
+    if cache.max_ttl is not None and cache.ttl > cache.max_ttl:
+        yield Finding(ttl, f"{cache.ttl} is above max_ttl ({cache.max_ttl})", (max_ttl,))
+    if cache.data_class != "phi":
+        return
+    longest = cache.longest_ttl or cache.ttl
+    if longest > _MAX_PHI_KEPT:
+        at, other = (max_ttl, ttl) if cache.max_ttl else (ttl, max_ttl)
+        yield Finding(at, f"{longest} is above the most for a phi cache ({_MAX_PHI_KEPT})", (other, data_class))
+    elif longest.ms + cache.stale_for.ms > _MAX_PHI_KEPT.ms:
+        yield Finding(
+            (*path, "stale_for"),
+            f"{cache.stale_for} and a TTL of {longest} are together above the most for a phi cache ({_MAX_PHI_KEPT})",
+            (ttl, max_ttl, data_class),
+        )
+
+
+def _cache_fields(path: Path, cache: CacheSettings) -> Iterator[Finding]:
+    for key in ("phi_fields", "clear_fields"):
+        names: tuple[str, ...] = getattr(cache, key)
+        if names and cache.data_class != "phi":
+            yield Finding((*path, key), "is only for caches with data_class: phi", ((*path, "data_class"),))
+        for repeated in sorted({name for name in names if names.count(name) > 1}):
+            yield Finding((*path, key), f"`{repeated}` is listed twice")
+    for name in sorted(set(cache.phi_fields) & set(cache.clear_fields)):
+        yield Finding((*path, "clear_fields"), f"`{name}` is also in phi_fields", ((*path, "phi_fields"),))
+
+
+def _cache_format(path: Path, cache: CacheSettings) -> Iterator[Finding]:
+    prefix, form = (*path, "key_prefix"), (*path, "format")
+    if cache.format != "raw":
+        if cache.key_prefix is not None:
+            yield Finding(prefix, "is only for caches with format: raw", (form,))
+        return
+    if cache.data_class == "phi":
+        yield Finding(form, "a phi cache cannot be raw, since raw values are not sealed", ((*path, "data_class"),))
+    if cache.key_prefix is None:
+        yield Finding(form, "a raw cache needs key_prefix", (prefix,))
+    elif cache.key_prefix.startswith(_OWN_PREFIX):
+        yield Finding(prefix, f"begins with {_OWN_PREFIX}, as the sidecar's own keys do", (form,))
+    if cache.stale_for.ms:
+        yield Finding((*path, "stale_for"), "must be 0 in a raw cache", (form,))
+
+
+def _raw_prefixes(caches: dict[str, CacheSettings]) -> Iterator[Finding]:
+    owners: dict[str, str] = {}
+    for name, cache in caches.items():
+        if cache.format != "raw" or cache.key_prefix is None:
+            continue
+        owner = owners.setdefault(cache.key_prefix, name)
+        if owner != name:
+            yield Finding(("caches", name, "key_prefix"), f"is the prefix of the cache `{owner}` too")
+
+
+def _rate_limit(path: Path, limit: RateLimitSettings) -> Iterator[Finding]:
+    if limit.algorithm == "token_bucket":
+        refill = Duration(limit.burst * limit.rate.per_ms // limit.rate.amount)
+        if refill > _MAX_REFILL:
+            yield Finding(
+                (*path, "burst"),
+                f"at {limit.rate} the bucket takes {refill.ms // 86_400_000} days to fill, above the most "
+                f"allowed ({_MAX_REFILL})",
+                ((*path, "rate"),),
+            )
+
+
+def _keys(encryption: EncryptionSettings) -> Iterator[Finding]:
+    for index, key in enumerate(encryption.keys):
+        if key in encryption.keys[:index]:
+            yield Finding(("encryption", "keys", index), "is listed twice")

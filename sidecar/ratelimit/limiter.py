@@ -1,0 +1,149 @@
+"""The rate limiter: names and bounds are checked here, the decision is the store's.
+
+Check and Peek are one script, told to take or only to look. A Check is not repeatable: a second run would take the cost
+twice. A Reset is not either: a copy left in a hung server's buffer could wipe out what was counted since.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
+from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.store import commands
+from sidecar.store.base import ScriptCall
+from sidecar.store.keys import check_name
+from sidecar.store.scripts import Script, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sidecar.call import Call
+    from sidecar.ratelimit.policy import Policy
+    from sidecar.store.base import Store
+    from sidecar.store.keys import KeySpace
+    from sidecar.telemetry.metrics import Cell, Metrics
+
+_SCRIPTS: dict[type[Policy], str] = {
+    TokenBucketPolicy: "check_token_bucket",
+    SlidingWindowPolicy: "check_sliding_window",
+}
+
+_TAKE, _LOOK = 1, 0
+
+# Characters. A name that is not configured may be of any length; of a longer one neither the error's metadata, which
+# travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
+_MAX_NAME_ECHO = 64
+
+
+class Decision(NamedTuple):
+    """The answer to a Check or a Peek; durations in microseconds, at most 2^53-1."""
+
+    allowed: bool
+    limit: int
+    """The most that can be taken at once."""
+    remaining: int
+    retry_after_us: int
+    """How long until the same cost could be allowed; 0 if it was."""
+    reset_after_us: int
+    """How long until all of the limit is there again, if nothing more is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limit:
+    """A policy, made ready for its calls."""
+
+    name: str
+    most: int
+    script: Script
+    constants: tuple[int, ...]
+    allowed: Cell
+    denied: Cell
+
+
+class RateLimiter:
+    """All configured policies over one store."""
+
+    def __init__(
+        self, *, store: Store, keys: KeySpace, metrics: Metrics, policies: Iterable[Policy], max_key_bytes: int
+    ) -> None:
+        decisions = metrics.counter(
+            "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
+        )
+        self._store = store
+        self._keys = keys
+        self._max_key_bytes = max_key_bytes
+        self._limits = {
+            policy.name: _Limit(
+                name=policy.name,
+                most=policy.limit,
+                script=load(_SCRIPTS[type(policy)]),
+                constants=policy.constants,
+                allowed=decisions.cell(policy.name, "allowed"),
+                denied=decisions.cell(policy.name, "denied"),
+            )
+            for policy in policies
+        }
+
+    async def check(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
+        """Take `cost` from the key's allowance if that much is left; a refused call costs nothing.
+
+        Raises SidecarError: POLICY_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, COST_ABOVE_LIMIT, and what the store raises.
+        """
+        limit = self._named(policy_name)
+        decision = await self._decide(limit, key, cost, _TAKE, call)
+        (limit.allowed if decision.allowed else limit.denied).value += 1
+        return decision
+
+    async def peek(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
+        """Return what `check` would, and take nothing; raises the same."""
+        return await self._decide(self._named(policy_name), key, cost, _LOOK, call)
+
+    async def reset(self, policy_name: str, key: str, call: Call) -> bool:
+        """Give the key its whole allowance back; return whether anything was recorded for it.
+
+        Raises SidecarError: POLICY_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, and what the store raises.
+        """
+        limit = self._named(policy_name)
+        state_key = self._state_key(limit, key)
+        removed: int = await self._store.call(commands.delete(state_key), call)
+        return removed == 1
+
+    async def _decide(self, limit: _Limit, key: str, cost: int, mode: int, call: Call) -> Decision:
+        state_key = self._state_key(limit, key)
+        if cost > limit.most:
+            raise InvalidArgumentError(
+                Reason.COST_ABOVE_LIMIT,
+                f"the cost is above the policy's limit of {limit.most}, so it could never be allowed",
+                field="cost",
+                metadata={"limit": str(limit.most)},
+            )
+        words = (*limit.constants, cost, mode)
+        allowed, remaining, retry_after_us, reset_after_us, _ = await self._store.run(
+            ScriptCall(limit.script, (state_key,), words, mode == _LOOK), call
+        )
+        return Decision(allowed == 1, limit.most, remaining, retry_after_us, reset_after_us)
+
+    def _named(self, policy_name: str) -> _Limit:
+        limit = self._limits.get(policy_name)
+        if limit is None:
+            raise _unknown(policy_name, self._limits)
+        return limit
+
+    def _state_key(self, limit: _Limit, key: str) -> bytes:
+        return self._keys.limit(limit.name, check_name(key, self._max_key_bytes))
+
+
+def _unknown(policy_name: str, known: Iterable[str]) -> SidecarError:
+    metadata = {"policy": policy_name[:_MAX_NAME_ECHO]}
+    nearest = get_close_matches(metadata["policy"], known, n=1)
+    if nearest:
+        metadata["nearest"] = nearest[0]
+    return SidecarError(
+        Reason.POLICY_UNKNOWN,
+        "no rate limit policy of that name is configured",
+        field="policy",
+        metadata=metadata,
+    )

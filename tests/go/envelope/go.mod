@@ -1,0 +1,3 @@
+module sidecar.test/envelope
+
+go 1.21

@@ -1,0 +1,172 @@
+"""The limiter over a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sidecar.call import Call
+from sidecar.clock import after
+from sidecar.errors import Reason, StoreError
+from sidecar.ratelimit.limiter import Decision, RateLimiter
+from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.store.keys import KeySpace
+from sidecar.telemetry.metrics import Counter, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from support.servers import StoreServer
+
+    from sidecar.store.base import Command, Reply, ScriptCall, Store
+    from sidecar.store.standalone import StandaloneStore
+
+DAY_US = 86_400 * 1_000_000
+POLICIES = (
+    SlidingWindowPolicy(name="window", limit=10, window_us=DAY_US),
+    TokenBucketPolicy(name="bucket", tokens=1, period_us=DAY_US, burst=10),
+)
+NAMES = [policy.name for policy in POLICIES]
+
+
+class NotingStore:
+    """A store that notes what may be repeated, and passes all on to the real one."""
+
+    def __init__(self, store: StandaloneStore) -> None:
+        self._store = store
+        self.repeatable: list[bool] = []
+
+    def call(self, command: Command, call: Call) -> Awaitable[Reply]:
+        """Note and pass on."""
+        self.repeatable.append(command.repeatable)
+        return self._store.call(command, call)
+
+    def call_many(self, commands: Sequence[Command | ScriptCall], call: Call) -> Awaitable[list[Reply | StoreError]]:
+        """Note and pass on."""
+        self.repeatable += [command.repeatable for command in commands]
+        return self._store.call_many(commands, call)
+
+    def run(self, script_call: ScriptCall, call: Call) -> Awaitable[Reply]:
+        """Note and pass on."""
+        self.repeatable.append(script_call.repeatable)
+        return self._store.run(script_call, call)
+
+
+def a_limiter(store: Store, metrics: Metrics | None = None) -> RateLimiter:
+    """Return a limiter with a policy of each kind; neither gives anything back for hours."""
+    return RateLimiter(
+        store=store, keys=KeySpace("default"), metrics=metrics or Metrics(), policies=POLICIES, max_key_bytes=512
+    )
+
+
+def a_call() -> Call:
+    """Return a call with time enough."""
+    return Call("/test", deadline=after(5.0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_exactly_the_limit_is_allowed_however_many_ask_at_once(store: StandaloneStore, name: str) -> None:
+    """Of fifty calls at once on a limit of ten, ten are allowed."""
+    limiter = a_limiter(store)
+    decisions = await asyncio.gather(*(limiter.check(name, "k", 1, a_call()) for _ in range(50)))
+    assert 10 == sum(decision.allowed for decision in decisions)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_check_says_what_is_left(store: StandaloneStore, name: str) -> None:
+    """An allowed call takes its cost and hears the limit and the rest."""
+    decision = await a_limiter(store).check(name, "k", 3, a_call())
+    assert (True, 10, 7, 0, True) == (*decision[:4], decision.reset_after_us > 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_refused_check_says_when_to_retry_and_costs_nothing(store: StandaloneStore, name: str) -> None:
+    """What was refused is not counted: a smaller cost still fits."""
+    limiter = a_limiter(store)
+    await limiter.check(name, "k", 8, a_call())
+    refused = await limiter.check(name, "k", 3, a_call())
+    allowed = await limiter.check(name, "k", 2, a_call())
+    assert (False, 2, True, True) == (refused.allowed, refused.remaining, refused.retry_after_us > 0, allowed.allowed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_peek_takes_nothing(store: StandaloneStore, server: StoreServer, name: str) -> None:
+    """A Peek answers for a fresh key, and makes none."""
+    decision = await a_limiter(store).peek(name, "k", 10, a_call())
+    assert (Decision(True, 10, 10, 0, 0), []) == (decision, server.oracle().keys("*"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_reset_gives_everything_back(store: StandaloneStore, name: str) -> None:
+    """After a Reset the whole limit can be taken again; only the first Reset finds something."""
+    limiter = a_limiter(store)
+    await limiter.check(name, "k", 10, a_call())
+    existed = [await limiter.reset(name, "k", a_call()) for _ in range(2)]
+    again = await limiter.check(name, "k", 10, a_call())
+    assert ([True, False], True) == (existed, again.allowed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_keys_are_limited_apart(store: StandaloneStore, name: str) -> None:
+    """What one key has used is no concern of another's."""
+    limiter = a_limiter(store)
+    await limiter.check(name, "one", 10, a_call())
+    assert (await limiter.check(name, "other", 10, a_call())).allowed
+
+
+async def test_policies_are_limited_apart(store: StandaloneStore, server: StoreServer) -> None:
+    """The same key under two policies is two states, in the limiter's part of the key space."""
+    limiter = a_limiter(store)
+    for name in NAMES:
+        await limiter.check(name, "k", 1, a_call())
+    assert [b"sc:default:l:{bucket:k}", b"sc:default:l:{window:k}"] == sorted(server.oracle().keys("*"))
+
+
+async def test_only_a_peek_may_be_repeated(store: StandaloneStore) -> None:
+    """A Check would cost twice, and a late copy of a Reset would wipe out later counts."""
+    noting = NotingStore(store)
+    limiter = a_limiter(noting)
+    await limiter.check("window", "k", 1, a_call())
+    await limiter.peek("window", "k", 1, a_call())
+    await limiter.reset("window", "k", a_call())
+    assert [False, True, False] == noting.repeatable
+
+
+async def test_checks_are_counted_by_policy_and_outcome(store: StandaloneStore) -> None:
+    """The metric counts Checks, and no Peeks, from zero for every policy."""
+    metrics = Metrics()
+    limiter = a_limiter(store, metrics)
+    for cost in (6, 6, 4):
+        await limiter.check("bucket", "k", cost, a_call())
+    await limiter.peek("bucket", "k", 1, a_call())
+    counter = metrics.families["sidecar_ratelimit_decisions"]
+    assert isinstance(counter, Counter)
+    assert {
+        ("window", "allowed"): 0,
+        ("window", "denied"): 0,
+        ("bucket", "allowed"): 2,
+        ("bucket", "denied"): 1,
+    } == {labels: cell.value for labels, cell in counter.cells.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_foreign_value_under_the_key_ends_the_call(
+    store: StandaloneStore, server: StoreServer, name: str
+) -> None:
+    """A value that no sidecar wrote is neither read as a state nor replaced; a Reset removes it."""
+    server.oracle().set(f"sc:default:l:{{{name}:k}}", "17")
+    limiter = a_limiter(store)
+    with pytest.raises(StoreError) as caught:
+        await limiter.check(name, "k", 1, a_call())
+    assert (Reason.ENTRY_MALFORMED, True) == (caught.value.reason, await limiter.reset(name, "k", a_call()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_key_of_another_type_ends_the_call(store: StandaloneStore, server: StoreServer, name: str) -> None:
+    """A list where the state should be is a wrong type."""
+    server.oracle().rpush(f"sc:default:l:{{{name}:k}}", "17")
+    with pytest.raises(StoreError) as caught:
+        await a_limiter(store).check(name, "k", 1, a_call())
+    assert Reason.WRONG_TYPE is caught.value.reason

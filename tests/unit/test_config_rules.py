@@ -1,0 +1,112 @@
+"""Rules that tie several settings together."""
+
+# ruff: noqa: E501 (in the tables a case stays on one line)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sidecar.config import ConfigError, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REDIS = "url: 'redis://host'"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # Times of caches.
+        ("caches: {a: {ttl: 2m, max_ttl: 1m}}", "caches.a.ttl: 2m is above max_ttl (1m)"),
+        ("caches: {a: {data_class: phi, ttl: 25h}}", "caches.a.ttl: 25h is above the most for a phi cache (1d)"),
+        ("caches: {a: {data_class: phi, max_ttl: 25h}}", "caches.a.max_ttl: 25h is above the most for a phi cache (1d)"),
+        ("caches: {a: {data_class: phi, ttl: 1d, stale_for: 1s}}", "caches.a.stale_for: 1s and a TTL of 1d are together above the most for a phi cache (1d)"),
+        # Fields of caches.
+        ("caches: {a: {phi_fields: [ssn]}}", "caches.a.phi_fields: is only for caches with data_class: phi"),
+        ("caches: {a: {clear_fields: [ward]}}", "caches.a.clear_fields: is only for caches with data_class: phi"),
+        ("caches: {a: {data_class: phi, phi_fields: [b, a], clear_fields: [a]}}", "caches.a.clear_fields: `a` is also in phi_fields"),
+        ("caches: {a: {data_class: phi, phi_fields: [b, b]}}", "caches.a.phi_fields: `b` is listed twice"),
+        # Raw caches.
+        ("caches: {a: {format: raw}}", "caches.a.format: a raw cache needs key_prefix"),
+        ("caches: {a: {format: raw, key_prefix: p, data_class: phi}}", "caches.a.format: a phi cache cannot be raw, since raw values are not sealed"),
+        ("caches: {a: {format: raw, key_prefix: p, stale_for: 1s}}", "caches.a.stale_for: must be 0 in a raw cache"),
+        ("caches: {a: {format: raw, key_prefix: 'sc:x'}}", "caches.a.key_prefix: begins with sc:, as the sidecar's own keys do"),
+        ("caches: {a: {key_prefix: p}}", "caches.a.key_prefix: is only for caches with format: raw"),
+        ("caches: {a: {format: raw, key_prefix: p}, b: {format: raw, key_prefix: p}}", "caches.b.key_prefix: is the prefix of the cache `a` too"),
+        # Rate limits.
+        ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
+        # Limits.
+        ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
+        ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),
+        # Addresses.
+        ("listen: ['a:1', 'a:1']", "listen[1]: a:1 is listed twice"),
+        ("listen: ['127.0.0.1:9464']", "telemetry.metrics.address: 127.0.0.1:9464 is already in `listen`"),
+        # The store.
+        ("store: {username: bob}", "store.username: has no use without `url`"),
+        ("store: {password_env: A}", "store.password_env: has no use without `url`"),
+        ("store: {url: 'redis://bob@host', username: eve}", "store.username: the URL names a user already"),
+        ("store: {url: 'redis://:pw@host', password_file: f}", "store.password_file: the URL holds a password already"),
+        (f"store: {{{REDIS}, password_file: f, password_env: E}}", "store.password_env: give either password_file or password_env"),
+        (f"store: {{{REDIS}, tls: {{ca_file: f}}}}", "store.tls.ca_file: has no use unless `url` is a rediss:// one"),
+        ("store: {url: 'rediss://host', tls: {key_file: f}}", "store.tls.key_file: needs cert_file"),
+        ("store: {url: 'rediss://host', tls: {cert_file: f}}", "store.tls.cert_file: needs key_file"),
+        ("store: {backoff: {base: 1s}}", "store.backoff.base: 1s is above cap (500ms)"),
+        ("store: {url: 'redis://'}", "store.url: the store's URL must name a host, and a port other than 0: redis://host:6379"),
+        ("store: {url: 'redis://host:x'}", "store.url: the host or port of the store's URL is not valid"),
+        ("store: {url: 'redis://host/x'}", "store.url: the database in the store's URL must be a number, as in redis://host/0"),
+        ("store: {url: 'unix://a'}", "store.url: a unix:// URL needs an absolute path: unix:///run/redis.sock"),
+        # Keys.
+        ("encryption: {keys: [{env: A}, {env: A}]}", "encryption.keys[1]: is listed twice"),
+        ("encryption: {keys: [{}]}", "encryption.keys[0]: needs exactly one of `file` and `env`"),
+    ],
+)  # fmt: skip
+def test_broken_rule(tmp_path: Path, text: str, problem: str) -> None:
+    """A rule that is broken is reported at the setting to change, or at what encloses it."""
+    file = tmp_path / "sidecar.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    lines = [str(found).split(": ", 1)[1] for found in caught.value.problems]
+    assert lines == [problem]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "caches: {a: {ttl: 2m, max_ttl: 2m}}",
+        "caches: {a: {data_class: phi, ttl: 23h, max_ttl: 23h, stale_for: 1h}}",
+        "caches: {a: {format: raw, key_prefix: p}, b: {format: raw, key_prefix: pq}}",
+        "listen: ['127.0.0.1:0', '127.0.0.1:0']",
+        "telemetry: {metrics: {address: null}}",
+        "rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3650}}",
+        "rate_limits: {a: {algorithm: token_bucket, rate: 60000000/m, burst: 1000000000}}",
+        "store: {url: 'rediss://bob:pw@host:1/2', tls: {cert_file: c, key_file: k, server_name: s}}",
+        "store: {url: 'unix:///run/redis.sock?db=1', username: bob, password_env: PW}",
+    ],
+)
+def test_kept_rule(tmp_path: Path, text: str) -> None:
+    """What lies on the right side of a rule, or just on its edge, is allowed."""
+    file = tmp_path / "sidecar.yaml"
+    file.write_text(text)
+    load(file, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("caches: {a: {format: raw, key_prefx: p}}", "caches.a: unknown key `key_prefx`, did you mean `key_prefix`?"),
+        ("caches: {a: {ttl: 2m, max_ttl: 1}}", "caches.a.max_ttl: 1 has no unit; write 1s for seconds"),
+        ("store: {url: 'http://host', username: bob}", "store.url: the store's URL must begin with redis://, rediss:// or unix://"),
+        ("rate_limits: {a: {algorithm: sliding_window, limit: 1, windw: 1m}}", "rate_limits.a: unknown key `windw`, did you mean `window`?"),
+        ("rate_limits: {a: {algorithm: sliding_window, limit: 1, window: 1}}", "rate_limits.a.window: 1 has no unit; write 1s for seconds"),
+    ],
+)  # fmt: skip
+def test_an_echo_is_left_out(tmp_path: Path, text: str, problem: str) -> None:
+    """A rule that seems broken only because of another mistake is not reported beside it."""
+    file = tmp_path / "sidecar.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert str(caught.value) == f"{file}:1: {problem}"

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Runs the steps of the Dockerfile without a container engine: install from the lock into an empty environment, build and
+# install the wheel, and serve as an unprivileged user who may write to the state directory alone.
+#
+# As root it becomes user 10001, as the image does; otherwise it stays the user it is.
+set -eu
+source=$(cd "$(dirname "$0")/.." && pwd)
+root=$(mktemp -d)
+sidecar_pid=
+trap 'test -z "$sidecar_pid" || kill "$sidecar_pid" 2>/dev/null || true; rm -rf "$root"' EXIT
+chmod 755 "$root"
+
+echo "== build"
+mkdir "$root/src"
+cp -R "$source/requirements" "$source/sidecar" "$source/pyproject.toml" "$source/README.md" "$source/CHANGELOG.md" \
+  "$source/LICENSE" "$root/src"
+cd "$root/src"
+python3 -m venv "$root/opt"
+python3 -m venv "$root/build"
+"$root/build/bin/pip" -q --disable-pip-version-check install --require-hashes -r requirements/build.txt
+"$root/opt/bin/pip" -q --disable-pip-version-check install --require-hashes -r requirements/runtime.txt
+"$root/build/bin/python" -m hatchling build -t wheel -d "$root/wheel"
+"$root/opt/bin/pip" -q --disable-pip-version-check install --no-deps "$root"/wheel/*.whl
+rm -rf "$root/src"
+
+echo "== run"
+mkdir -m 0700 "$root/state"
+if [ "$(id -u)" = 0 ]; then
+  chown 10001:10001 "$root/state"
+  as="setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs"
+else
+  as=
+fi
+cd /
+port=$("$root/opt/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export SIDECAR_STATE_DIR="$root/state" SIDECAR_LISTEN="127.0.0.1:$port" SIDECAR_TELEMETRY__METRICS__ADDRESS=null
+export PYTHONDONTWRITEBYTECODE=1 HOME=/nonexistent
+$as "$root/opt/bin/sidecar" serve &
+sidecar_pid=$!
+tries=0
+until $as "$root/opt/bin/sidecar" health 2>/dev/null; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 50 ] && kill -0 "$sidecar_pid" || { echo "the sidecar did not become healthy" >&2; exit 1; }
+  sleep 0.2
+done
+user=$(stat -c %u "/proc/$sidecar_pid")
+echo "healthy, as user $user"
+kill -TERM "$sidecar_pid"
+code=0
+wait "$sidecar_pid" || code=$?
+sidecar_pid=
+[ "$code" = 0 ] || { echo "the sidecar ended with $code" >&2; exit 1; }
+left=$(find "$root/opt" -newer "$root/wheel" -name '*.pyc' | head -1)
+[ -z "$left" ] || { echo "it wrote outside its state directory: $left" >&2; exit 1; }
+echo "ended with 0; nothing written outside the state directory"
