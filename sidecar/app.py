@@ -23,7 +23,7 @@ from sidecar.cache.catalog import build_caches
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
 from sidecar.call import MethodTable
 from sidecar.clock import StoreClock
-from sidecar.config.model import TokenBucketSettings
+from sidecar.config.policies import TokenBucketSettings
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
@@ -63,7 +63,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
     from sidecar.call import Method
-    from sidecar.config.model import CacheSettings, RateLimitSettings, Settings, StoreSettings
+    from sidecar.config.model import Settings, StoreSettings
+    from sidecar.config.policies import CacheSettings, RateLimitSettings
     from sidecar.store.base import Store
 
 _log = logging.getLogger("sidecar")

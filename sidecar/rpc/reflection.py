@@ -47,7 +47,8 @@ def _rename(file: descriptor_pb2.FileDescriptorProto) -> None:
     file.options.Clear()
     for message in file.message_type:
         for field in message.field:
-            field.type_name = _current(field.type_name)
+            if field.HasField("type_name"):
+                field.type_name = _current(field.type_name)
     for service in file.service:
         for method in service.method:
             method.input_type = _current(method.input_type)

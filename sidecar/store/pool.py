@@ -94,6 +94,7 @@ class Pool:
         self._budget = RetryBudget(ratio=policy.retry_ratio, per_second=policy.retries_per_second, now=time.monotonic())
         self._down_since = time.monotonic()
         self._problem: StoreError | None = None
+        self._closing = False
         self._counters = counters
 
     @property
@@ -116,6 +117,7 @@ class Pool:
 
     async def close(self) -> None:
         """Close all connections; requests that still wait fail."""
+        self._closing = True
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -257,7 +259,7 @@ class Pool:
         """Take a lost connection out of use, before any of its callers can try again."""
         self._counters.connections_lost.value += 1
         self._ready.remove(connection)
-        if not self._ready:
+        if not self._ready and not self._closing:
             self._down_since = time.monotonic()
             _log.warning("lost the last connection to %s", self._address)
         gone = self._gone.pop(connection)

@@ -158,14 +158,17 @@ def test_clock_that_went_back_does_not_stall_the_bucket(policy: TokenBucketPolic
     ("changed", "remaining"),
     [
         ({"burst": 50}, 50),
-        ({"burst": 1_000}, 80),
-        ({"tokens": 1, "period_us": DAY_US}, 80),
-        ({"tokens": 99_999_989, "period_us": DAY_US}, 80),
+        ({"burst": 1_000}, 79),
+        ({"tokens": 1, "period_us": DAY_US}, 79),
+        ({"tokens": 99_999_989, "period_us": DAY_US}, 79),
+        ({"tokens": 1_000_000, "period_us": SECOND_US}, 79),
     ],
 )
 def test_changed_policy_keeps_the_whole_tokens(changed: dict[str, Any], remaining: int) -> None:
-    """A new burst or rate goes on from the tokens that are there."""
-    old = {"tokens": 7, "period_us": 9 * SECOND_US, "burst": 100}
-    state = check_token_bucket(TokenBucketPolicy(name="api", **old), None, START_US, 20, commit=True).state
-    policy = TokenBucketPolicy(name="api", **(old | changed))
-    assert remaining == look(policy, state, START_US, 0).remaining
+    """A new burst or rate goes on from the tokens that are there, and a fraction of the old rate is no tokens of it."""
+    terms = {"tokens": 7, "period_us": 9 * SECOND_US, "burst": 100}
+    old = TokenBucketPolicy(name="api", **terms)
+    state = check_token_bucket(old, None, START_US, 20, commit=True).state
+    now_us = START_US + SECOND_US  # seven ninths of a token later
+    state = check_token_bucket(old, state, now_us, 1, commit=True).state
+    assert remaining == look(TokenBucketPolicy(name="api", **(terms | changed)), state, now_us, 0).remaining

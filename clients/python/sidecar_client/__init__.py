@@ -1,0 +1,70 @@
+"""An asyncio client of the sidecar: caches, records and rate limits.
+
+async with SidecarClient("127.0.0.1:50051") as sidecar:
+    balances = sidecar.cache("balances")
+    await balances.set("account:7", "12.50", ttl=30)
+    found = await balances.get("account:7")
+"""
+
+from sidecar_client.cache import Cache, Item
+from sidecar_client.client import SidecarClient
+from sidecar_client.conditions import Condition, IfAbsent, IfPresent, IfVersion, if_absent, if_present, if_version
+from sidecar_client.errors import (
+    BatchError,
+    DataLossError,
+    DeadlineExceededError,
+    ExhaustedError,
+    InternalError,
+    InvalidRequestError,
+    NotConfiguredError,
+    OutcomeUnknownError,
+    OverloadedError,
+    PreconditionError,
+    SidecarError,
+    UnavailableError,
+)
+from sidecar_client.fields import Value
+from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
+from sidecar_client.limit import Limit
+from sidecar_client.records import Records
+from sidecar_client.results import Counted, Decision, Deleted, Lookup, Outcome, Record, WriteOutcome, Written
+from sidecar_client.retry import RetryPolicy
+
+__all__ = [
+    "BatchError",
+    "Cache",
+    "Condition",
+    "Counted",
+    "DataLossError",
+    "DeadlineExceededError",
+    "Decision",
+    "Deleted",
+    "ExhaustedError",
+    "IdempotencyKey",
+    "IfAbsent",
+    "IfPresent",
+    "IfVersion",
+    "InternalError",
+    "InvalidRequestError",
+    "Item",
+    "Limit",
+    "Lookup",
+    "NotConfiguredError",
+    "Outcome",
+    "OutcomeUnknownError",
+    "OverloadedError",
+    "PreconditionError",
+    "Record",
+    "Records",
+    "RetryPolicy",
+    "SidecarClient",
+    "SidecarError",
+    "UnavailableError",
+    "Value",
+    "WriteOutcome",
+    "Written",
+    "if_absent",
+    "if_present",
+    "if_version",
+    "new_idempotency_key",
+]

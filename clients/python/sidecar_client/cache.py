@@ -1,0 +1,223 @@
+"""`CacheService` for one named cache."""
+
+# ruff: noqa: ASYNC109 - a timeout here becomes the call's deadline, which the sidecar sees and keeps too
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from sidecar_client.conditions import to_condition
+from sidecar_client.durations import optional_timedelta, to_duration
+from sidecar_client.errors import BatchError, SidecarError, from_failure
+from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
+from sidecar_client.results import Counted, Deleted, Lookup, Outcome, WriteOutcome, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sidecar_client.caller import Caller
+    from sidecar_client.conditions import Condition
+    from sidecar_client.durations import Span
+    from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceAsyncStub
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One value for `set_many` with a TTL or a condition of its own."""
+
+    value: bytes | str
+    ttl: Span | None = None
+    condition: Condition | None = None
+
+
+class Cache:
+    """A named cache. Made by `SidecarClient.cache`; it costs nothing and may be kept.
+
+    A text value travels as UTF-8 and is read back as bytes (or as `Lookup.text`). A TTL is a timedelta or a number of
+    seconds, the cache's own when it is left out. Every method takes a `timeout` and raises SidecarError; those that
+    read, and those that write with an idempotency key, are repeated when the failure passes by itself.
+    """
+
+    def __init__(self, name: str, stub: CacheServiceAsyncStub, caller: Caller) -> None:
+        self.name = name
+        self._stub = stub
+        self._caller = caller
+
+    async def get(self, key: str, *, timeout: Span | None = None) -> Lookup:
+        """Read one entry."""
+        request = pb.GetRequest(cache=self.name, key=key)
+        answer = await self._caller.call(self._stub.Get, request, repeatable=True, timeout=timeout)
+        return _lookup(answer)
+
+    async def set(
+        self,
+        key: str,
+        value: bytes | str,
+        *,
+        ttl: Span | None = None,
+        condition: Condition | None = None,
+        idempotency_key: str | None = None,
+        timeout: Span | None = None,
+    ) -> Written:
+        """Write one entry, if its condition holds."""
+        request = pb.SetRequest(
+            cache=self.name,
+            key=key,
+            value=_octets(value),
+            ttl=to_duration(ttl),
+            condition=to_condition(condition),
+            idempotency_key=idempotency_key or "",
+        )
+        answer = await self._caller.call(
+            self._stub.Set, request, repeatable=bool(request.idempotency_key), timeout=timeout
+        )
+        return _written(answer)
+
+    async def delete(
+        self,
+        key: str,
+        *,
+        condition: Condition | None = None,
+        idempotency_key: str | None = None,
+        timeout: Span | None = None,
+    ) -> Deleted:
+        """Remove one entry, if its condition holds."""
+        request = pb.DeleteRequest(
+            cache=self.name, key=key, condition=to_condition(condition), idempotency_key=idempotency_key or ""
+        )
+        answer = await self._caller.call(
+            self._stub.Delete, request, repeatable=bool(request.idempotency_key), timeout=timeout
+        )
+        return _deleted(answer)
+
+    async def touch(
+        self, key: str, *, ttl: Span | None = None, idempotency_key: str | None = None, timeout: Span | None = None
+    ) -> Written:
+        """Give an entry a new TTL, counted from now. Value and version stay."""
+        request = pb.TouchRequest(cache=self.name, key=key, ttl=to_duration(ttl), idempotency_key=idempotency_key or "")
+        answer = await self._caller.call(
+            self._stub.Touch, request, repeatable=bool(request.idempotency_key), timeout=timeout
+        )
+        return _written(answer)
+
+    async def increment(
+        self,
+        key: str,
+        delta: int = 1,
+        *,
+        initial: int = 0,
+        ttl: Span | None = None,
+        idempotency_key: str | None = None,
+        timeout: Span | None = None,
+    ) -> Counted:
+        """Add to a counter; one that is not there begins at `initial` and gets the TTL."""
+        request = pb.IncrementRequest(
+            cache=self.name,
+            key=key,
+            delta=delta,
+            initial=initial,
+            ttl=to_duration(ttl),
+            idempotency_key=idempotency_key or "",
+        )
+        answer = await self._caller.call(
+            self._stub.Increment, request, repeatable=bool(request.idempotency_key), timeout=timeout
+        )
+        return Counted(value=answer.value, version=answer.version, ttl=optional_timedelta(answer, "ttl"))
+
+    async def get_many(self, keys: Iterable[str], *, timeout: Span | None = None) -> dict[str, Lookup]:
+        """Read several entries; not a snapshot. Raises BatchError when some could not be read."""
+        request = pb.GetManyRequest(cache=self.name, keys=list(keys))
+        answer = await self._caller.call(self._stub.GetMany, request, repeatable=True, timeout=timeout)
+        return _batch(
+            {
+                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _lookup(one.entry)
+                for one in answer.results
+            }
+        )
+
+    async def set_many(
+        self,
+        entries: Mapping[str, bytes | str | Item],
+        *,
+        ttl: Span | None = None,
+        idempotency_key: str | None = None,
+        timeout: Span | None = None,
+    ) -> dict[str, Written]:
+        """Write several entries; each is atomic, the batch is not. Raises BatchError when some were not written.
+
+        `ttl` holds for the entries that are not an `Item` with its own.
+        """
+        request = pb.SetManyRequest(
+            cache=self.name,
+            entries=[_entry(key, value) for key, value in entries.items()],
+            ttl=to_duration(ttl),
+            idempotency_key=idempotency_key or "",
+        )
+        answer = await self._caller.call(
+            self._stub.SetMany, request, repeatable=bool(request.idempotency_key), timeout=timeout
+        )
+        return _batch(
+            {
+                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _written(one.written)
+                for one in answer.results
+            }
+        )
+
+    async def delete_many(
+        self, keys: Iterable[str], *, idempotency_key: str | None = None, timeout: Span | None = None
+    ) -> dict[str, Deleted]:
+        """Remove several entries. Raises BatchError when some could not be removed."""
+        request = pb.DeleteManyRequest(cache=self.name, keys=list(keys), idempotency_key=idempotency_key or "")
+        answer = await self._caller.call(
+            self._stub.DeleteMany, request, repeatable=bool(request.idempotency_key), timeout=timeout
+        )
+        return _batch(
+            {
+                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _deleted(one.deleted)
+                for one in answer.results
+            }
+        )
+
+
+def _octets(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _entry(key: str, value: bytes | str | Item) -> pb.SetManyEntry:
+    item = value if isinstance(value, Item) else Item(value)
+    return pb.SetManyEntry(
+        key=key, value=_octets(item.value), ttl=to_duration(item.ttl), condition=to_condition(item.condition)
+    )
+
+
+def _lookup(answer: pb.GetResponse) -> Lookup:
+    outcome = Outcome(answer.outcome)
+    if outcome is Outcome.MISS:
+        return Lookup(outcome=outcome)
+    return Lookup(
+        outcome=outcome,
+        value=answer.value,
+        version=answer.version,
+        ttl=optional_timedelta(answer, "ttl"),
+        age=optional_timedelta(answer, "age"),
+    )
+
+
+def _written(answer: pb.SetResponse | pb.TouchResponse) -> Written:
+    return Written(outcome=WriteOutcome(answer.outcome), version=answer.version, ttl=optional_timedelta(answer, "ttl"))
+
+
+def _deleted(answer: pb.DeleteResponse) -> Deleted:
+    return Deleted(outcome=WriteOutcome(answer.outcome))
+
+
+def _batch(results: Mapping[str, ResultT | SidecarError]) -> dict[str, ResultT]:
+    """Return the results if all are; otherwise raise what failed, with the rest."""
+    failures = {key: result for key, result in results.items() if isinstance(result, SidecarError)}
+    done = {key: result for key, result in results.items() if not isinstance(result, SidecarError)}
+    if failures:
+        raise BatchError(done, failures)
+    return done

@@ -1,0 +1,93 @@
+"""The client: one channel to the sidecar, and the named things behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from sidecar_client.cache import Cache
+from sidecar_client.caller import Caller
+from sidecar_client.channel import open_channel, target
+from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceStub
+from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceStub
+from sidecar_client.gen.sidecar.v1.record_pb2_grpc import RecordServiceStub
+from sidecar_client.limit import Limit
+from sidecar_client.records import Records
+from sidecar_client.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    import grpc
+
+    from sidecar_client.durations import Span
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+# A cache that takes longer than a second is of no use to its caller: the origin answers sooner.
+DEFAULT_TIMEOUT_S = 1.0
+
+_DEFAULT_RETRIES = RetryPolicy()
+
+
+class SidecarClient:
+    """A connection to the sidecar, for any number of tasks of one event loop.
+
+    `address` is `"host:port"` or `"unix:/path"`. `timeout` bounds every call that names none, all its attempts
+    included. `interceptors` and `credentials` go to the gRPC channel as they are; tracing hooks in there.
+
+        async with SidecarClient("127.0.0.1:50051") as sidecar:
+            found = await sidecar.cache("balances").get("account:7")
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: Span = DEFAULT_TIMEOUT_S,
+        retries: RetryPolicy = _DEFAULT_RETRIES,
+        credentials: grpc.ChannelCredentials | None = None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> None:
+        target(address)  # a wrong one is the constructor's error, not the first call's
+        self.address = address
+        self._caller = Caller(timeout=timeout, retries=retries)
+        self._credentials = credentials
+        self._interceptors = tuple(interceptors)
+        self._open: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._open is not None:
+            raise RuntimeError("the client is open already")
+        self._open = open_channel(self.address, credentials=self._credentials, interceptors=self._interceptors)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel; calls that are under way end with CANCELLED."""
+        channel, self._open = self._open, None
+        if channel is not None:
+            await channel.close()
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel, for other stubs; raises RuntimeError outside `async with`."""
+        if self._open is None:
+            raise RuntimeError("the client is not open: use it in `async with SidecarClient(...) as sidecar:`")
+        return self._open
+
+    def cache(self, name: str) -> Cache:
+        """Return the cache of values with that name. Whether it is configured, the first call tells."""
+        return Cache(name, CacheServiceStub(self.channel), self._caller)
+
+    def records(self, name: str) -> Records:
+        """Return the cache of records with that name."""
+        return Records(name, RecordServiceStub(self.channel), self._caller)
+
+    def limit(self, policy: str) -> Limit:
+        """Return the rate limit policy with that name."""
+        return Limit(policy, RateLimitServiceStub(self.channel), self._caller)
