@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from sidecar.call import Method
     from sidecar.config.model import Settings, StoreSettings
     from sidecar.config.policies import CacheSettings, RateLimitSettings
+    from sidecar.interceptors.chain import Interceptor
     from sidecar.store.base import Store
 
 _log = logging.getLogger("sidecar")
@@ -249,7 +250,7 @@ class App:
 
     def _method_table(self, methods: list[Method], tracing: Tracing) -> MethodTable:
         limits = self._settings.limits
-        interceptors = [
+        interceptors: list[Interceptor] = [
             TelemetryInterceptor(metrics=self._metrics, tracing=tracing),
             ErrorInterceptor(to_status),
             SheddingInterceptor(

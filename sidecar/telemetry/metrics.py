@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# Seconds. Dense below 10 ms, where the promises lie (P95 < 5 ms, P99 < 10 ms); sparse above, up to the longest deadline.
+# Seconds. Dense below 10 ms, where the promises lie (P95 < 5 ms, P99 < 10 ms); sparse above, up to the longest
+# deadline.
 LATENCY_BOUNDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075,
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
@@ -107,9 +108,7 @@ class Metrics:
         """Register a histogram of seconds."""
         return self._add(Histogram(name, text, label_names))
 
-    def gauge(
-        self, name: str, text: str, read: Callable[[], Mapping[Labels, float]], *label_names: str
-    ) -> Gauge:
+    def gauge(self, name: str, text: str, read: Callable[[], Mapping[Labels, float]], *label_names: str) -> Gauge:
         """Register a gauge that `read` gives the values of, by label values."""
         return self._add(Gauge(name, text, label_names, read))
 

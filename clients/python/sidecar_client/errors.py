@@ -21,6 +21,7 @@ then the name of its status code, so `reason` is never empty.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -165,15 +166,15 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> SidecarError:
     info = error_details_pb2.ErrorInfo()
     request = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
-    for detail in _details(error):
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            found = error_details_pb2.ErrorInfo()
-            detail.Unpack(found)
-            if found.domain == DOMAIN:  # a proxy on the way may add its own
-                info = found
-        else:
-            detail.Unpack(request)
-            detail.Unpack(retry)
+    with suppress(DecodeError):  # details that are not google.rpc's say nothing
+        for detail in _details(error):
+            if detail.Is(info.DESCRIPTOR):
+                found = error_details_pb2.ErrorInfo.FromString(detail.value)
+                if found.domain == DOMAIN:  # a proxy on the way may add its own
+                    info = found
+            else:
+                detail.Unpack(request)
+                detail.Unpack(retry)
     code = error.code()
     violations = request.field_violations
     return error_class(code, info.reason)(
@@ -195,11 +196,7 @@ def from_failure(failure: common_pb2.Failure) -> SidecarError:
 
 
 def _details(error: grpc.aio.AioRpcError) -> list[Any]:
-    """Return the status details, none if the trailer is missing or is not one of google.rpc."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_TRAILER and isinstance(value, bytes):
-            try:
-                return list(status_pb2.Status.FromString(value).details)
-            except DecodeError:
-                return []
+            return list(status_pb2.Status.FromString(value).details)
     return []

@@ -1,0 +1,51 @@
+"""A sidecar over each kind of store, on each engine, that all tests share; each test has keys of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.api import Api
+from support.servers import KINDS, StoreServer
+from support.sidecars import RunningSidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENGINES = ("grpcio",)
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """Return a server of either kind that outlives the test."""
+    server = StoreServer(request.param, tmp_path_factory.mktemp("store"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Return the name of each engine."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared_sidecar(shared_store: StoreServer, engine: str) -> Iterator[RunningSidecar]:
+    """Return a sidecar on the engine, over the store."""
+    sidecar = RunningSidecar(shared_store.url, engine=engine)
+    sidecar.start()
+    yield sidecar
+    sidecar.stop()
+
+
+@pytest.fixture(scope="session")
+def api(shared_sidecar: RunningSidecar, shared_store: StoreServer) -> Api:
+    """Return the services of the shared sidecar."""
+    return Api(shared_sidecar, shared_store)
+
+
+@pytest.fixture
+def key(api: Api) -> str:
+    """Return a key of this test's own."""
+    return api.key()
