@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-fast lint format proto lock bench clean
+.PHONY: help install install-dev run test test-fast lint format proto proto-go lock bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ install: $(VENV)/.installed ## make .venv with the sidecar in it
 $(VENV)/.installed: requirements/runtime.txt requirements/build.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes -r requirements/build.txt -r requirements/runtime.txt
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(PIP) install --no-deps --no-build-isolation -e . -e clients/python
 	@touch $@
 
 install-dev: $(VENV)/.installed-dev ## make .venv with everything that developers need
@@ -37,6 +37,9 @@ test: install-dev ## run all tests, with coverage
 test-fast: install-dev ## run the tests that take less than ten seconds each
 	$(BIN)/pytest -m "not slow"
 
+proto-go: ## generate the Go module
+	clients/go/generate.sh
+
 lint: install-dev ## check style, types, layers, protos and generated files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -44,6 +47,7 @@ lint: install-dev ## check style, types, layers, protos and generated files
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/python tools/generate.py --check
+	if command -v go >/dev/null; then clients/go/generate.sh --check; fi
 
 format: install-dev ## format the Python code
 	$(BIN)/ruff format
@@ -56,7 +60,8 @@ lock: install-dev ## pin the dependencies anew
 	for set in build runtime dev; do tools/lock.sh $$set; done
 
 bench: install-dev ## measure, and print the tables of bench/README.md
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.store
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

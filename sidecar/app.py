@@ -9,6 +9,7 @@ Nothing here decides anything about a call. The order of the interceptors, outer
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import ssl
@@ -52,6 +53,7 @@ from sidecar.store.probe import StoreProbe
 from sidecar.store.retry import Backoff
 from sidecar.store.standalone import StandaloneStore
 from sidecar.store.traced import TracedStore
+from sidecar.telemetry.log import log_loop_error
 from sidecar.telemetry.loop_lag import LoopLag
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.prometheus import MetricsServer
@@ -92,6 +94,7 @@ class App:
 
     async def start(self) -> None:
         """Bring everything up; raises `StartupError`, with all that was started stopped again."""
+        asyncio.get_running_loop().set_exception_handler(log_loop_error)
         try:
             await self._start()
         except BaseException:

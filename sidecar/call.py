@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from sidecar.clock import NEVER, Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     Metadata = Sequence[tuple[str, str | bytes]]
     UnaryHandler = Callable[[Any, "Call"], Awaitable[Any]]
-    StreamHandler = Callable[[AsyncIterator[Any], "Call"], AsyncIterator[Any]]
+    StreamHandler = Callable[[AsyncIterator[Any], "Call"], AsyncGenerator[Any, None]]
     UnaryEndpoint = Callable[[bytes, "Call"], Awaitable[bytes]]
-    StreamEndpoint = Callable[[AsyncIterator[bytes], "Call"], AsyncIterator[bytes]]
+    StreamEndpoint = Callable[[AsyncIterator[bytes], "Call"], AsyncGenerator[bytes, None]]
 
 
 class Code(IntEnum):

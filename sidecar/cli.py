@@ -1,7 +1,7 @@
 """The command line: `sidecar serve | check-config | health | version`.
 
 Exit codes: 0 for success, 1 for a health check that found the sidecar not serving, 2 for anything that a person has
-to mend, with one clear line on standard error for each thing.
+to mend, with one clear line on standard error for each thing, 130 after Ctrl-C before there was anything to stop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sidecar import __version__
 from sidecar.errors import StartupError
@@ -26,25 +26,51 @@ if TYPE_CHECKING:
 
 _EXIT_NOT_SERVING = 1
 _EXIT_MEND = 2
+# 128 and the number of SIGINT, as shells have it.
+_EXIT_INTERRUPTED = 130
 _HEALTH_SECONDS = 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    # gRPC's C core writes to standard error by itself, in its own words, what is told here in ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
     try:
+        if unknown:
+            raise StartupError(_unknown_argument(unknown[0]))
         return int(options.run(options))
     except StartupError as error:
         print(error, file=sys.stderr)
         return _EXIT_MEND
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes whole names alone, and says what is wrong in one line without the usage before it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2."""
+        self.exit(_EXIT_MEND, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _unknown_argument(argument: str) -> str:
+    """Say that an argument means nothing, by its name alone: its value may be a URL with a password."""
+    name = argument.partition("=")[0] if argument.startswith("-") else ""
+    return f"sidecar: unknown argument{name and f' {name}'}; see sidecar --help"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sidecar", description="A gRPC sidecar for Redis and Valkey.")
+    parser = _Parser(prog="sidecar", description="A gRPC sidecar for Redis and Valkey.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C")
@@ -61,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
 
     health = commands.add_parser("health", help="exit 0 if a sidecar is serving")
     health.add_argument(
-        "--address", metavar="ADDR", help="where it listens (default: $SIDECAR_LISTEN, or 127.0.0.1:50051)"
+        "--address",
+        metavar="ADDR",
+        help="where it listens (default: $SIDECAR_LISTEN, $SIDECAR_CONFIG's first address, or 127.0.0.1:50051)",
     )
     health.add_argument(
         "--service", default="", metavar="NAME", help="a service's full name (default: the whole sidecar)"
@@ -83,10 +111,9 @@ def _serve(options: argparse.Namespace) -> int:
     overrides: dict[str, Any] = {}
     if options.listen:
         overrides["listen"] = options.listen
-    if options.redis:
+    if options.redis is not None:  # an empty one is an unset variable of a script, not a wish for an embedded store
         overrides["store.url"] = options.redis
-    path = options.config or (Path(named) if (named := os.environ.get("SIDECAR_CONFIG")) else None)
-    settings = load(path, os.environ, overrides)
+    settings = load(options.config or _named_config(), os.environ, overrides)
 
     import uvloop  # noqa: PLC0415
 
@@ -162,8 +189,9 @@ def _health(options: argparse.Namespace) -> int:
     import grpc  # noqa: PLC0415
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
-    address = options.address or os.environ.get("SIDECAR_LISTEN", "127.0.0.1:50051").split(",")[0].strip()
-    with grpc.insecure_channel(address) as channel:
+    address = options.address or _own_address()
+    # A proxy from the environment would lead away from this machine.
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=options.service), timeout=_HEALTH_SECONDS)
@@ -173,6 +201,24 @@ def _health(options: argparse.Namespace) -> int:
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     print(f"{address}: {state}")
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else _EXIT_NOT_SERVING
+
+
+def _own_address() -> str:
+    """Return where a sidecar with this environment listens first, as in a container beside it."""
+    listen = os.environ.get("SIDECAR_LISTEN")
+    if listen:
+        return listen.split(",")[0].strip()
+    path = _named_config()
+    if path is None:
+        return "127.0.0.1:50051"
+    from sidecar.config.loader import load  # noqa: PLC0415 (it takes longer than the check itself)
+
+    return load(path, os.environ).listen[0].address
+
+
+def _named_config() -> Path | None:
+    named = os.environ.get("SIDECAR_CONFIG")
+    return Path(named) if named else None
 
 
 def _version(_options: argparse.Namespace) -> int:

@@ -46,6 +46,7 @@ def generate_protobuf(out: Path) -> None:
     for path in stubs.rglob("*_pb2_grpc.py"):
         if "class " not in path.read_text():
             path.unlink()  # a proto without a service
+            path.with_suffix(".pyi").unlink()
     for tree in (SERVER_TREE, CLIENT_TREE):
         make_importable(out / tree)
 

@@ -2,6 +2,7 @@
 package sidecar_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -59,32 +60,29 @@ func equal[T comparable](t *testing.T, what string, expected, actual T) {
 	t.Logf("%s: %v", what, actual)
 }
 
-// ok fails the test if a call did.
-func ok[T any](t *testing.T) func(answer T, err error) T {
-	return func(answer T, err error) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer
+// must returns a call's answer; an error, with which no test here can go on, panics.
+func must[T any](answer T, err error) T {
+	if err != nil {
+		panic(err)
 	}
+	return answer
 }
 
 // A value that is set is read back byte for byte, with its version and a TTL within the one asked for.
 func TestSetThenGet(t *testing.T) {
 	caches, ctx, key := sidecarv1.NewCacheServiceClient(dial(t)), deadline(t), fresh(t)
 
-	missed := ok[*sidecarv1.GetResponse](t)(caches.Get(ctx, &sidecarv1.GetRequest{Cache: "balances", Key: key}))
+	missed := must(caches.Get(ctx, &sidecarv1.GetRequest{Cache: "balances", Key: key}))
 	equal(t, "before", sidecarv1.Outcome_OUTCOME_MISS, missed.GetOutcome())
 
-	written := ok[*sidecarv1.SetResponse](t)(caches.Set(ctx, &sidecarv1.SetRequest{
+	written := must(caches.Set(ctx, &sidecarv1.SetRequest{
 		Cache: "balances", Key: key, Value: []byte("12.50\x00\xff"), Ttl: durationpb.New(20 * time.Second),
 	}))
 	equal(t, "set", sidecarv1.WriteOutcome_WRITE_OUTCOME_APPLIED, written.GetOutcome())
 
-	found := ok[*sidecarv1.GetResponse](t)(caches.Get(ctx, &sidecarv1.GetRequest{Cache: "balances", Key: key}))
+	found := must(caches.Get(ctx, &sidecarv1.GetRequest{Cache: "balances", Key: key}))
 	equal(t, "after", sidecarv1.Outcome_OUTCOME_HIT, found.GetOutcome())
-	equal(t, "value", "12.50\x00\xff", string(found.GetValue()))
+	equal(t, "value is the same", true, bytes.Equal([]byte("12.50\x00\xff"), found.GetValue()))
 	equal(t, "version", written.GetVersion(), found.GetVersion())
 	if ttl := found.GetTtl().AsDuration(); ttl <= 0 || ttl > 20*time.Second {
 		t.Errorf("ttl: expected at most 20s, got %v", ttl)
@@ -98,9 +96,9 @@ func TestSetUnderACondition(t *testing.T) {
 		Cache: "default", Key: fresh(t), Value: []byte("first"),
 		Condition: &sidecarv1.Condition{Kind: &sidecarv1.Condition_IfAbsent{IfAbsent: true}},
 	}
-	first := ok[*sidecarv1.SetResponse](t)(caches.Set(ctx, request))
+	first := must(caches.Set(ctx, request))
 	equal(t, "first", sidecarv1.WriteOutcome_WRITE_OUTCOME_APPLIED, first.GetOutcome())
-	second := ok[*sidecarv1.SetResponse](t)(caches.Set(ctx, request))
+	second := must(caches.Set(ctx, request))
 	equal(t, "second", sidecarv1.WriteOutcome_WRITE_OUTCOME_CONDITION_NOT_MET, second.GetOutcome())
 }
 
@@ -109,18 +107,17 @@ func TestPutThenGetRecord(t *testing.T) {
 	records, ctx, key := sidecarv1.NewRecordServiceClient(dial(t)), deadline(t), fresh(t)
 	name := &sidecarv1.FieldValue{Value: &sidecarv1.FieldValue_Text{Text: "Test Patient"}}
 	ward := &sidecarv1.FieldValue{Value: &sidecarv1.FieldValue_Integer{Integer: 4}}
-	put := ok[*sidecarv1.PutRecordResponse](t)(records.PutRecord(ctx, &sidecarv1.PutRecordRequest{
+	put := must(records.PutRecord(ctx, &sidecarv1.PutRecordRequest{
 		Cache: "patients", Key: key, Fields: map[string]*sidecarv1.FieldValue{"name": name, "ward": ward},
 	}))
 	equal(t, "put", sidecarv1.WriteOutcome_WRITE_OUTCOME_APPLIED, put.GetOutcome())
 
-	whole := ok[*sidecarv1.GetRecordResponse](t)(
-		records.GetRecord(ctx, &sidecarv1.GetRecordRequest{Cache: "patients", Key: key}))
+	whole := must(records.GetRecord(ctx, &sidecarv1.GetRecordRequest{Cache: "patients", Key: key}))
 	equal(t, "fields", 2, len(whole.GetFields()))
 	equal(t, "name", true, proto.Equal(name, whole.GetFields()["name"]))
 	equal(t, "ward", true, proto.Equal(ward, whole.GetFields()["ward"]))
 
-	masked := ok[*sidecarv1.GetRecordResponse](t)(records.GetRecord(ctx, &sidecarv1.GetRecordRequest{
+	masked := must(records.GetRecord(ctx, &sidecarv1.GetRecordRequest{
 		Cache: "patients", Key: key, ReadMask: &fieldmaskpb.FieldMask{Paths: []string{"ward"}},
 	}))
 	equal(t, "masked fields", 1, len(masked.GetFields()))
@@ -131,14 +128,15 @@ func TestCheckRefusesTheEleventh(t *testing.T) {
 	limits, ctx := sidecarv1.NewRateLimitServiceClient(dial(t)), deadline(t)
 	request := &sidecarv1.CheckRequest{Policy: "auth", Key: fresh(t)}
 	for number := range uint64(10) {
-		decision := ok[*sidecarv1.CheckResponse](t)(limits.Check(ctx, request))
+		decision := must(limits.Check(ctx, request))
 		equal(t, "allowed", true, decision.GetAllowed())
 		equal(t, "remaining", 9-number, decision.GetRemaining())
 	}
-	refused := ok[*sidecarv1.CheckResponse](t)(limits.Check(ctx, request))
+	refused := must(limits.Check(ctx, request))
 	equal(t, "allowed", false, refused.GetAllowed())
-	if wait := refused.GetRetryAfter().AsDuration(); wait <= 0 || wait > time.Minute {
-		t.Errorf("retry_after: expected within a minute, got %v", wait)
+	// The window is counted in ten parts, and a slot comes free at most one part late.
+	if wait := refused.GetRetryAfter().AsDuration(); wait <= 0 || wait > 66*time.Second {
+		t.Errorf("retry_after: expected at most 66s, got %v", wait)
 	}
 }
 
@@ -162,8 +160,7 @@ func TestAnErrorHasItsReason(t *testing.T) {
 func TestHealth(t *testing.T) {
 	health, ctx := grpc_health_v1.NewHealthClient(dial(t)), deadline(t)
 	for _, service := range []string{"", sidecarv1.CacheService_ServiceDesc.ServiceName} {
-		answer := ok[*grpc_health_v1.HealthCheckResponse](t)(
-			health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service}))
+		answer := must(health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service}))
 		equal(t, fmt.Sprintf("health of %q", service), grpc_health_v1.HealthCheckResponse_SERVING, answer.GetStatus())
 	}
 }

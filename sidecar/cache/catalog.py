@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
 
+# Characters. A name that is not configured may be of any length; of a longer one neither the error's metadata, which
+# travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
+_MAX_NAME_ECHO = 64
+
 
 class Caches:
     """Finds the cache that a request names."""
@@ -46,9 +50,10 @@ class Caches:
         raise self._unknown(name)
 
     def _unknown(self, name: str) -> InvalidArgumentError:
+        name = name[:_MAX_NAME_ECHO]
         near = get_close_matches(name, self._values, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        metadata = {"cache": name[:64], **({"nearest": near[0]} if near else {})}
+        metadata = {"cache": name, **({"nearest": near[0]} if near else {})}
         return InvalidArgumentError(
             Reason.CACHE_UNKNOWN, f"no cache of that name is configured{hint}", field="cache", metadata=metadata
         )

@@ -72,6 +72,14 @@ def decode_field(stored: bytes) -> FieldValue:
     raise _malformed()
 
 
+def decode_name(stored: bytes) -> str:
+    """Return a field's name; raises `StoreError` (ENTRY_MALFORMED)."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        raise _malformed() from None
+
+
 def _malformed() -> StoreError:
     return StoreError(Reason.ENTRY_MALFORMED, "a field of the record was not written by a sidecar of this format")
 

@@ -41,17 +41,19 @@ class Naming:
         entry_key: bytes,
         record_key: Callable[[str], bytes],
         call: Call,
+        *,
+        turn: int = 0,
     ) -> Repeat:
         """Return how a script knows a repeat of the request that `asked` describes.
 
         Without an idempotency key it does not: the fingerprint is empty, and the entry's own key stands in for the
-        record's.
+        record's. `turn` counts the writes of this entry that stand before in the same batch: each has its own record.
         """
         if not idempotency_key:
             return Repeat(entry_key, b"", 0)
         check_idempotency_key(idempotency_key)
         mark = fingerprint(*asked)
-        label = idempotency_key
+        label = f"{idempotency_key}\0{turn}" if turn else idempotency_key
         if self._sealer is not None:
             # A plain hash of something short can be guessed; one under the cache's secret cannot.
             mark = (await self._sealer.entry_name(f"fingerprint {mark.hex()}", call))[: len(mark)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sidecar.cache.entry import decode_entry
-from sidecar.cache.fields import check_field_names, decode_field, encode_field
+from sidecar.cache.fields import check_field_names, decode_field, decode_name, encode_field
 from sidecar.cache.formats import removed, written
 from sidecar.cache.naming import Naming
 from sidecar.cache.policy import Outcome, choose_ttl, judge
@@ -91,7 +91,7 @@ class RecordCache:
         found = judge(decode_entry(header), self._clock.micros())
         fields = None
         if found.outcome is not Outcome.MISS:
-            fields = await self._open(name, {label.decode(): content for label, content in stored.items()}, call)
+            fields = await self._open(name, {decode_name(label): content for label, content in stored.items()}, call)
         if fields is None:
             self._read_cells[Outcome.MISS].value += 1
             return NO_RECORD

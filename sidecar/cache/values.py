@@ -42,6 +42,8 @@ class NewValue(NamedTuple):
     key: str
     value: bytes
     options: WriteOptions
+    own_ttl: bool = True
+    """Whether the TTL is the item's, and not that of the whole batch."""
 
 
 class ValueCache:
@@ -99,8 +101,12 @@ class ValueCache:
     async def set_many(self, values: Sequence[NewValue], call: Call) -> list[Written | SidecarError]:
         """Write several entries, those of the same key in their order; each has its own result."""
         check_batch(len(values), self._limits.max_batch_keys, "entries")
-        scripts = [await self._writing(value, f"entries[{number}].", call) for number, value in enumerate(values)]
-        return await self._run_many([value.key for value in values], scripts, written, call)
+        turns = _turns([value.key for value in values])
+        scripts = [
+            await self._writing(value, f"entries[{number}].", call, turns[number])
+            for number, value in enumerate(values)
+        ]
+        return await self._run_many(turns, scripts, written, call)
 
     async def delete(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Remove one entry."""
@@ -110,8 +116,12 @@ class ValueCache:
     async def delete_many(self, keys: Sequence[str], options: WriteOptions, call: Call) -> list[Written | SidecarError]:
         """Remove several entries; each has its own result."""
         check_batch(len(keys), self._limits.max_batch_keys, "keys")
-        scripts = [await self._removing(key, options, f"keys[{number}]", call) for number, key in enumerate(keys)]
-        return await self._run_many(keys, scripts, removed, call)
+        turns = _turns(keys)
+        scripts = [
+            await self._removing(key, options, f"keys[{number}]", call, turns[number])
+            for number, key in enumerate(keys)
+        ]
+        return await self._run_many(turns, scripts, removed, call)
 
     async def touch(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Give an entry a new TTL."""
@@ -136,30 +146,33 @@ class ValueCache:
 
     # --- building ---
 
-    async def _writing(self, new: NewValue, path: str, call: Call) -> ScriptCall:
-        key, value, options = new
+    async def _writing(self, new: NewValue, path: str, call: Call, turn: int = 0) -> ScriptCall:
+        key, value, options, own_ttl = new
         check_size(len(value), self._limits.max_value_bytes, f"{path}value")
-        ttl_ms = self._ttl(options, f"{path}ttl")
+        ttl_ms = self._ttl(options, f"{path}ttl" if own_ttl else "ttl")
         name = await self._naming.name(key, call, f"{path}key")
         asked = ("set", value, options.ttl_ms, options.condition)
-        repeat = await self._repeat(name, options, asked, call)
+        repeat = await self._repeat(name, options, asked, call, turn)
         if self._sealer is not None:
             value = (await self._sealer.seal(name, {_WHOLE_VALUE: value}, call))[_WHOLE_VALUE]
         return self._format.set(self._format.key(name), value, ttl_ms, options.condition, repeat)
 
-    async def _removing(self, key: str, options: WriteOptions, field: str, call: Call) -> ScriptCall:
+    async def _removing(self, key: str, options: WriteOptions, field: str, call: Call, turn: int = 0) -> ScriptCall:
         name = await self._naming.name(key, call, field)
-        repeat = await self._repeat(name, options, ("delete", options.condition), call)
+        repeat = await self._repeat(name, options, ("delete", options.condition), call, turn)
         return self._format.delete(self._format.key(name), options.condition, repeat)
 
     def _ttl(self, options: WriteOptions, field: str) -> int:
         return choose_ttl(self._policy, options.ttl_ms, random.random(), field)  # noqa: S311 (spreading, no secret)
 
-    async def _repeat(self, name: bytes, options: WriteOptions, asked: tuple[Arg | None, ...], call: Call) -> Repeat:
+    async def _repeat(
+        self, name: bytes, options: WriteOptions, asked: tuple[Arg | None, ...], call: Call, turn: int = 0
+    ) -> Repeat:
         def record_key(label: str) -> bytes:
             return self._format.record_key(name, label)
 
-        return await self._naming.repeat(options.idempotency_key, asked, self._format.key(name), record_key, call)
+        entry_key = self._format.key(name)
+        return await self._naming.repeat(options.idempotency_key, asked, entry_key, record_key, call, turn=turn)
 
     # --- doing ---
 
@@ -176,29 +189,34 @@ class ValueCache:
 
     async def _run_many(
         self,
-        keys: Sequence[str],
+        turns: Sequence[int],
         scripts: Sequence[ScriptCall],
         read: Callable[[Reply], Written],
         call: Call,
     ) -> list[Written | SidecarError]:
         """Run scripts together, those of the same key in rounds: a reload of a script must not change their order."""
         results: list[Written | SidecarError | None] = [None] * len(scripts)
-        for round_ in _rounds(keys):
+        for round_ in _rounds(turns):
             replies = await self._store.call_many([scripts[number] for number in round_], call)
             for number, reply in zip(round_, replies, strict=True):
                 results[number] = reply if isinstance(reply, SidecarError) else read(reply)
         return [result for result in results if result is not None]
 
 
-def _rounds(keys: Sequence[str]) -> list[list[int]]:
-    """Split the positions of `keys` into rounds in which no key stands twice."""
-    rounds: list[list[int]] = []
+def _turns(keys: Sequence[str]) -> list[int]:
+    """Return for each of `keys` how often it stands before."""
     seen: dict[str, int] = {}
-    for number, key in enumerate(keys):
-        turn = seen.get(key, 0)
-        seen[key] = turn + 1
-        if turn == len(rounds):
-            rounds.append([])
+    turns = []
+    for key in keys:
+        turns.append(seen.get(key, 0))
+        seen[key] = turns[-1] + 1
+    return turns
+
+
+def _rounds(turns: Sequence[int]) -> list[list[int]]:
+    """Split the positions of a batch into rounds in which no key stands twice."""
+    rounds: list[list[int]] = [[] for _ in range(max(turns) + 1)]
+    for number, turn in enumerate(turns):
         rounds[turn].append(number)
     return rounds
 

@@ -1,17 +1,19 @@
 """From methods to endpoints: the interceptors around a method's decode, handle and encode.
 
 Each interceptor wraps the endpoint within it once per method, when the sidecar starts; a call then passes through
-plain nested coroutines and meets no lookup and no closure of its own.
+plain nested coroutines and meets no lookup and no closure of its own. Each layer of a stream closes the one within
+it: an asynchronous generator that is merely dropped ends when the garbage collector comes by.
 """
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.call import Call, Endpoint, UnaryMethod
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from sidecar.call import Method, StreamEndpoint, StreamMethod, UnaryEndpoint
 
@@ -58,9 +60,10 @@ def _innermost_unary(method: UnaryMethod) -> UnaryEndpoint:
 def _innermost_stream(method: StreamMethod) -> StreamEndpoint:
     decode, handle, encode = method.decode, method.handle, method.encode
 
-    async def serve(messages: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
-        requests = (decode(message) async for message in messages)
-        async for response in handle(requests, call):
-            yield encode(response)
+    async def serve(messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
+        responses = handle((decode(message) async for message in messages), call)
+        async with aclosing(responses):
+            async for response in responses:
+                yield encode(response)
 
     return serve

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import traceback
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sidecar.call import StatusError
 from sidecar.errors import Reason, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from sidecar.call import Call, StreamEndpoint, UnaryEndpoint
 
@@ -45,10 +46,11 @@ class ErrorInterceptor:
     def around_stream(self, path: str, proceed: StreamEndpoint) -> StreamEndpoint:
         """Return a stream endpoint that raises nothing but `StatusError` and cancellation."""
 
-        async def guarded(messages: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+        async def guarded(messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
             try:
-                async for message in proceed(messages, call):
-                    yield message
+                async with aclosing(proceed(messages, call)) as answers:
+                    async for answer in answers:
+                        yield answer
             except SidecarError as error:
                 raise self._to_status(error) from None
             except StatusError:

@@ -8,12 +8,13 @@ and work little.
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sidecar.errors import Reason, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
     from sidecar.call import Call, StreamEndpoint, UnaryEndpoint
 
@@ -49,12 +50,13 @@ class SheddingInterceptor:
         if path in self._exempt:
             return proceed
 
-        async def bounded(messages: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+        async def bounded(messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
             self._admit(call)
             self._in_flight += 1
             try:
-                async for message in proceed(messages, call):
-                    yield message
+                async with aclosing(proceed(messages, call)) as answers:
+                    async for answer in answers:
+                        yield answer
             finally:
                 self._in_flight -= 1
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sidecar.call import Code, StatusError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from sidecar.call import Call, StreamEndpoint, UnaryEndpoint
     from sidecar.telemetry.metrics import Cell, Counter, Metrics
@@ -47,7 +48,7 @@ class TelemetryInterceptor:
             try:
                 return await proceed(message, call)
             except BaseException as error:
-                code = _code_of(error)
+                code = _code_of(error, call)
                 raise
             finally:
                 self._in_flight -= 1
@@ -64,16 +65,17 @@ class TelemetryInterceptor:
         ended = _Ended(self._calls, method)
         duration = self._durations.cell(method)
 
-        async def observed(messages: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+        async def observed(messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
             begun = time.perf_counter()
             self._in_flight += 1
             self._tracing.start_call(call)
             code = Code.OK
             try:
-                async for message in proceed(messages, call):
-                    yield message
+                async with aclosing(proceed(messages, call)) as answers:
+                    async for answer in answers:
+                        yield answer
             except BaseException as error:
-                code = _code_of(error)
+                code = _code_of(error, call)
                 raise
             finally:
                 self._in_flight -= 1
@@ -103,10 +105,11 @@ class _Ended:
         return cell
 
 
-def _code_of(error: BaseException) -> Code:
+def _code_of(error: BaseException, call: Call) -> Code:
     if isinstance(error, StatusError):
         return error.code
     # A caller that leaves a stream closes its generator.
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return Code.CANCELLED
+        # Engines end a late call by cancelling it; what its caller sees is DEADLINE_EXCEEDED.
+        return Code.DEADLINE_EXCEEDED if call.deadline <= time.monotonic() else Code.CANCELLED
     return Code.INTERNAL

@@ -68,6 +68,7 @@ class CacheServicer:
                     condition=condition_of(entry, f"entries[{number}]."),
                     idempotency_key=request.idempotency_key,
                 ),
+                own_ttl=entry.HasField("ttl"),
             )
             for number, entry in enumerate(request.entries)
         ]

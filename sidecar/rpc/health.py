@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2 as pb
 from sidecar.errors import InvalidArgumentError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from sidecar.call import Call
 
@@ -59,7 +59,7 @@ class HealthServicer:
         self,
         requests: AsyncIterator[pb.HealthCheckRequest],
         call: Call,  # noqa: ARG002 (a watch has no deadline of its own)
-    ) -> AsyncIterator[pb.HealthCheckResponse]:
+    ) -> AsyncGenerator[pb.HealthCheckResponse, None]:
         """Answer now and at each change, until the caller leaves or the sidecar stops."""
         async for request in requests:
             last: pb.HealthCheckResponse | None = None

@@ -3,25 +3,28 @@
 The two versions differ in their package's name alone, so the messages of v1alpha, which come with a package, serve
 both; the descriptor of v1 is made from that of v1alpha. Unlike the library's servicer this one also finds the file of
 a *method* (`sidecar.v1.CacheService.Get`), which is what ghz and some other tools ask for.
+
+Either version's messages are of their own class, so an answer is built of the class that belongs to its request.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from sidecar.call import Code
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 
     from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 
     from sidecar.call import Call
 
-_ALPHA_FILE = "grpc_reflection/v1alpha/reflection.proto"
+_ALPHA_FILE = pb.DESCRIPTOR.name
 _FILE = "grpc/reflection/v1/reflection.proto"
 _SERVICE = "ServerReflection"
 
@@ -74,11 +77,14 @@ class ReflectionServicer:
         self,
         requests: AsyncIterator[pb.ServerReflectionRequest],
         call: Call,  # noqa: ARG002 (nothing here waits)
-    ) -> AsyncIterator[pb.ServerReflectionResponse]:
+    ) -> AsyncGenerator[pb.ServerReflectionResponse, None]:
         """Answer each request of the stream."""
         sent: set[str] = set()
         async for request in requests:
-            response = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
+            answer_type = request.DESCRIPTOR.file.message_types_by_name["ServerReflectionResponse"]
+            response = cast("pb.ServerReflectionResponse", GetMessageClass(answer_type)())
+            response.valid_host = request.host
+            response.original_request.CopyFrom(request)
             try:
                 self._answer(request, response, sent)
             except (KeyError, _NotFoundError):
@@ -91,7 +97,8 @@ class ReflectionServicer:
     ) -> None:
         kind = request.WhichOneof("message_request")
         if kind == "list_services":
-            response.list_services_response.service.extend(pb.ServiceResponse(name=name) for name in self._services)
+            for name in self._services:
+                response.list_services_response.service.add(name=name)
         elif kind == "file_by_filename":
             self._add(response, self._pool.FindFileByName(request.file_by_filename), sent)
         elif kind == "file_containing_symbol":

@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -157,8 +158,9 @@ def _serve_stream(
 ) -> Callable[[AsyncIterator[bytes], _Context], AsyncIterator[bytes]]:
     async def serve(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
         try:
-            async for message in endpoint(messages, make_call(context, bounded=False)):
-                yield message
+            async with aclosing(endpoint(messages, make_call(context, bounded=False))) as answers:
+                async for answer in answers:
+                    yield answer
         except StatusError as error:
             await _end(context, error)
 

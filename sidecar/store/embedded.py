@@ -19,11 +19,12 @@ import logging
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,9 @@ class EmbeddedValkey:
     """A Valkey server that belongs to this process."""
 
     def __init__(self, policy: EmbeddedPolicy) -> None:
-        self._policy = policy
-        self._socket = _socket_path(policy.directory)
+        # The server runs in the directory: a relative path would start there and not where the sidecar is.
+        self._policy = replace(policy, directory=policy.directory.absolute())
+        self._socket = _socket_path(self._policy.directory)
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock_fd = -1
@@ -83,14 +85,19 @@ class EmbeddedValkey:
         directory = self._policy.directory
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._socket.parent != directory:
+                _make_private(self._socket.parent)
             self._lock_fd = await _lock(directory / "lock")
         except OSError as error:
             raise StartupError(
                 f"the embedded store cannot use {directory}: {error.strerror}; "
                 "make it writable, set SIDECAR_STATE_DIR, or give a store with --redis URL"
             ) from None
-        await self._spawn()
+        try:
+            await self._spawn()
+        except BaseException:
+            await self.stop()
+            raise
         self._keeper = asyncio.create_task(self._keep(), name="embedded-valkey")
 
     async def stop(self) -> None:
@@ -147,8 +154,8 @@ class EmbeddedValkey:
             await asyncio.sleep(_RESTART_SECONDS)
             try:
                 await self._spawn()
-            except StartupError as error:
-                _log.error("%s", error)
+            except (StartupError, OSError) as error:  # no process, no memory: that may pass
+                _log.error("the embedded store cannot be started: %s", error)
 
 
 def _command(policy: EmbeddedPolicy, socket_path: Path) -> list[str]:
@@ -174,12 +181,32 @@ def binary_path() -> Path:
 
 
 def _socket_path(directory: Path) -> Path:
-    """Return a path short enough for a socket: in the directory if it fits, else where temporary files go."""
+    """Return a path short enough for a socket: in the directory if it fits, else where temporary files go.
+
+    Raises `StartupError` when both are too long.
+    """
     path = directory / "valkey.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"sidecar-{os.getuid()}-{digest}" / "valkey.sock"
+    path = Path(tempfile.gettempdir()).absolute() / f"sidecar-{os.getuid()}-{digest}" / "valkey.sock"
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise StartupError(
+            f"the path of the embedded store's socket, {path}, is longer than {_LONGEST_SOCKET_PATH} bytes; "
+            "set SIDECAR_STATE_DIR or TMPDIR to a shorter one"
+        )
+    return path
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder in a place where anyone may; raises `StartupError` if it is there and not this user's alone.
+
+    Its name can be foreseen. Whoever made it first could put a server of theirs where the socket belongs.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise StartupError(f"{folder} must be a folder that only this user can use; remove it, or set TMPDIR")
 
 
 async def _lock(path: Path) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Status, StatusCode
 
-from sidecar.errors import SidecarError
+from sidecar.errors import SidecarError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from sidecar.call import Call
-    from sidecar.errors import StoreError
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Command, Reply, ScriptCall, Store
     from sidecar.telemetry.tracing import Tracing
@@ -62,10 +61,21 @@ class TracedStore:
 
 async def _ending(span: Span, request: Awaitable[Any]) -> Any:
     try:
-        return await request
+        reply = await request
     except SidecarError as error:
-        span.set_attribute("error.type", error.reason.name)
-        span.set_status(Status(StatusCode.ERROR))
+        _mark(span, error)
         raise
+    else:
+        if isinstance(reply, list):
+            # A batch returns its failures; the first stands for all.
+            failed = next((item for item in reply if isinstance(item, StoreError)), None)
+            if failed is not None:
+                _mark(span, failed)
+        return reply
     finally:
         span.end()
+
+
+def _mark(span: Span, error: SidecarError) -> None:
+    span.set_attribute("error.type", error.reason.name)
+    span.set_status(Status(StatusCode.ERROR))

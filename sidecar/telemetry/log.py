@@ -1,4 +1,9 @@
-"""The log: on standard error, a line for each event, as text for people or JSON for machines."""
+"""The log: on standard error, a line for each event, as text for people or JSON for machines.
+
+What is protected must not get in. The project's own messages hold none, but an exception's text quotes what it tripped
+over, and libraries log exceptions of ours. So both formatters name an exception by its type alone; a filter would have
+to know what to look for. A line break in a message is escaped: nobody can forge another line of the log.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,34 @@ import json
 import logging
 import sys
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-_TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+if TYPE_CHECKING:
+    import asyncio
+
+_log = logging.getLogger("sidecar")
+
+
+class TextFormatter(logging.Formatter):
+    """Time in UTC, level, logger, message, and an exception's type and the trace's id where there are any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        line = f"{_time_of(record)} {record.levelname:<7} {record.name}: {record.getMessage()}"
+        if exception := _exception_of(record):
+            line = f"{line} ({exception})"
+        if trace_id := getattr(record, "trace_id", None):
+            line = f"{line} [trace {trace_id}]"
+        return line.replace("\r", "\\r").replace("\n", "\\n")
 
 
 class JsonFormatter(logging.Formatter):
     """An object a line: time, level, logger, message, and the trace's id where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record. Exceptions are named by type alone: their texts may quote values."""
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        """Return the line of a record."""
         line = {
-            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "time": _time_of(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -26,15 +46,38 @@ class JsonFormatter(logging.Formatter):
         trace_id = getattr(record, "trace_id", None)
         if trace_id is not None:
             line["trace_id"] = trace_id
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = record.exc_info[0].__qualname__
+        if exception := _exception_of(record):
+            line["exception"] = exception
         return json.dumps(line)
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"
+
+
+def _exception_of(record: logging.LogRecord) -> str:
+    if record.exc_info and record.exc_info[0] is not None:
+        return record.exc_info[0].__qualname__
+    return ""
+
+
+def log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no task caught; for `loop.set_exception_handler`.
+
+    The loop's own handler puts the reprs of tasks into its message, and with them exceptions' texts and results.
+    """
+    error = context.get("exception")
+    kind = f": {type(error).__qualname__}" if error is not None else ""
+    _log.error("in the event loop: %s%s", context.get("message", "an error"), kind)
 
 
 def set_up_logging(level: Literal["debug", "info", "warning", "error"], style: Literal["text", "json"]) -> None:
     """Send the sidecar's log, and the warnings of libraries, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    # Else a line that cannot be formatted is printed raw, with its arguments.
+    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -29,8 +29,8 @@ class MetricsCollector(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family as it is now."""
-        for family in list(self._metrics.families.values()):
+        """Yield every family as it is now. A dict's copy is atomic: the counting thread may add cells meanwhile."""
+        for family in self._metrics.families.copy().values():
             if isinstance(family, Counter):
                 yield _counter(family)
             elif isinstance(family, Histogram):
@@ -41,7 +41,7 @@ class MetricsCollector(Collector):
 
 def _counter(family: Counter) -> Metric:
     rendered = CounterMetricFamily(family.name, family.help, labels=family.label_names)
-    for labels, cell in list(family.cells.items()):
+    for labels, cell in family.cells.copy().items():
         rendered.add_metric(labels, cell.value)
     return rendered
 
@@ -49,7 +49,7 @@ def _counter(family: Counter) -> Metric:
 def _histogram(family: Histogram) -> Metric:
     rendered = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
     bounds = [*(str(bound) for bound in family.bounds), "+Inf"]
-    for labels, cell in list(family.cells.items()):
+    for labels, cell in family.cells.copy().items():
         totals = list(accumulate(cell.buckets))
         rendered.add_metric(labels, list(zip(bounds, totals, strict=True)), cell.sum_seconds)
     return rendered

@@ -13,6 +13,8 @@ Without an exporter nobody would see the spans, so none are made, and the SDK is
 from __future__ import annotations
 
 import random
+import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
@@ -32,12 +34,13 @@ if TYPE_CHECKING:
 
 _TRACEPARENT = "traceparent"
 # version "-" 32 hex "-" 16 hex "-" 2 hex of flags, the last bit of which says "sampled" (W3C Trace Context, section
-# 3.2).
-_FLAGS_AT = 53
-_TRACEPARENT_LENGTH = 55
+# 3.2). There is no version ff, version 00 ends after the flags, and all zeros is no id.
+_CONTEXT = re.compile(
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})(?:-.*)?"
+)
 _SAMPLED = 1
-# The processor's threads get this long to send what they have when the sidecar stops.
-_FLUSH_MILLIS = 2_000
+# A collector that does not answer holds up the end of the sidecar for this long; what is not sent by then is lost.
+_FLUSH_SECONDS = 2.0
 
 # The codes that are the server's fault (semantic conventions for gRPC, "gRPC status").
 _SERVER_FAULTS = frozenset(
@@ -60,10 +63,12 @@ class Tracing:
     ) -> None:
         self._ratio = sample_ratio
         self._provider: TracerProvider | None = None
+        self._exporter: SpanExporter | None = None
         self._tracer: Tracer | None = None
         if exporter is None and otlp_endpoint is not None:
             exporter = _otlp_exporter(otlp_endpoint)
         if exporter is not None:
+            self._exporter = exporter
             self._provider = _provider(service_name, exporter)
             self._tracer = self._provider.get_tracer("sidecar")
 
@@ -81,18 +86,18 @@ class Tracing:
         else:
             if random.random() >= self._ratio:  # noqa: S311 (a sample, no secret)
                 return
-        service, _, method = call.method.removeprefix("/").rpartition("/")
+        method = call.method.removeprefix("/")
         call.span = self._tracer.start_span(
-            f"{service}/{method}",
+            method,
             context=parent,
             kind=SpanKind.SERVER,
-            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
+            attributes={"rpc.system.name": "grpc", "rpc.method": method},
         )
 
     def end_call(self, call: Call, code: Code) -> None:
         """End the span of a sampled call."""
         span: Span = call.span
-        span.set_attribute("rpc.grpc.status_code", int(code))
+        span.set_attribute("rpc.response.status_code", code.name)
         if code in _SERVER_FAULTS:
             span.set_attribute("error.type", code.name)
             span.set_status(Status(StatusCode.ERROR))
@@ -107,19 +112,24 @@ class Tracing:
 
     def shutdown(self) -> None:
         """Send what has been recorded, within two seconds."""
-        if self._provider is not None:
-            self._provider.force_flush(_FLUSH_MILLIS)
-            self._provider.shutdown()
+        if self._provider is None or self._exporter is None:
+            return
+        # The SDK's own time-outs do not bound an export under way, so it flushes in a thread that need not be awaited.
+        flush = threading.Thread(target=self._provider.shutdown, name="tracing-flush", daemon=True)
+        flush.start()
+        flush.join(_FLUSH_SECONDS)
+        if flush.is_alive():
+            # Closes the channel, which ends the export that the thread waits for.
+            self._exporter.shutdown()
 
 
 def _is_sampled(traceparent: str | bytes) -> bool:
-    """Return whether a `traceparent` is whole enough to be judged and says that its trace is recorded."""
-    if not isinstance(traceparent, str) or len(traceparent) < _TRACEPARENT_LENGTH:
-        return False
-    try:
-        return bool(int(traceparent[_FLAGS_AT:_TRACEPARENT_LENGTH], 16) & _SAMPLED)
-    except ValueError:
-        return False
+    """Return whether a `traceparent` is valid and says that its trace is recorded.
+
+    A broken one is no sample: otherwise any caller's noise would be traced, whatever the ratio.
+    """
+    matched = _CONTEXT.fullmatch(traceparent) if isinstance(traceparent, str) else None
+    return matched is not None and bool(int(matched["flags"], 16) & _SAMPLED)
 
 
 def _provider(service_name: str, exporter: SpanExporter) -> TracerProvider:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.api import Api
+from support.contract import Contract
 from support.servers import KINDS, StoreServer
 from support.sidecars import RunningSidecar
 
@@ -40,12 +40,13 @@ def shared_sidecar(shared_store: StoreServer, engine: str) -> Iterator[RunningSi
 
 
 @pytest.fixture(scope="session")
-def api(shared_sidecar: RunningSidecar, shared_store: StoreServer) -> Api:
+def api(shared_sidecar: RunningSidecar, shared_store: StoreServer) -> Iterator[Contract]:
     """Return the services of the shared sidecar."""
-    return Api(shared_sidecar, shared_store)
+    with Contract(shared_sidecar, shared_store) as made:
+        yield made
 
 
 @pytest.fixture
-def key(api: Api) -> str:
+def key(api: Contract) -> str:
     """Return a key of this test's own."""
     return api.key()

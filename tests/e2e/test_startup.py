@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,19 +186,27 @@ def test_long_state_directory(tmp_path: Path) -> None:
 def test_folder_of_a_socket_that_belongs_to_others_is_refused(tmp_path: Path) -> None:
     """The folder that stands in for a long state directory must be the owner's: others could take the socket's place."""
     state = tmp_path / ("long-" * 20) / ("name-" * 20)
-    shared = tmp_path / "temporary"
-    shared.mkdir()
-    program = SidecarProgram(tmp_path / "sidecar", state=state, environ={"TMPDIR": str(shared)})
-    try:
-        program.start()
-        assert 0 == program.terminate()
-        (made,) = shared.glob("sidecar-*")
-        made.chmod(0o777)
-        assert 2 == program.spawn().wait()
-        assert 1 == len(program.errors.splitlines())
-        assert str(made) in program.errors
-    finally:
-        program.stop()
+    with tempfile.TemporaryDirectory() as temporary:
+        program = SidecarProgram(tmp_path / "sidecar", state=state, environ={"TMPDIR": temporary})
+        try:
+            program.start()
+            assert 0 == program.terminate()
+            (made,) = Path(temporary).glob("sidecar-*")
+            made.chmod(0o777)
+            assert 2 == program.spawn().wait()
+            assert f"{made} must be a folder that only this user can use; remove it, or set TMPDIR\n" == program.errors
+        finally:
+            program.stop()
+
+
+def test_no_path_is_short_enough_for_a_socket(tmp_path: Path) -> None:
+    """When the folder for temporary files is too long as well, one line says what to set."""
+    long = tmp_path / ("long-" * 20) / ("name-" * 20)
+    long.mkdir(parents=True)
+    program = SidecarProgram(tmp_path / "sidecar", state=long, environ={"TMPDIR": str(long)}).spawn()
+    assert 2 == program.wait()
+    assert 1 == len(program.errors.splitlines())
+    assert "set SIDECAR_STATE_DIR or TMPDIR to a shorter one" in program.errors
 
 
 def test_relative_state_directory(tmp_path: Path) -> None:

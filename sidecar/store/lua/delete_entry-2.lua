@@ -11,8 +11,8 @@ local answer = recall(KEYS[2], ARGV[2])
 if answer then return answer end
 local head = redis.call('GETRANGE', KEYS[1], 0, HEADER_BYTES - 1)
 local outcome = NOT_FOUND
-if head ~= '' then
-  -- What no sidecar wrote may be deleted too, but not by its version.
+-- What no sidecar wrote may be deleted too, but not by its version; it may be empty.
+if head ~= '' or redis.call('EXISTS', KEYS[1]) == 1 then
   if ARGV[1] == '' or holds(ARGV[1], parse_header(head) or 0) then
     redis.call('DEL', KEYS[1])
     outcome = APPLIED

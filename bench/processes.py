@@ -1,0 +1,110 @@
+"""The servers of a run: each is started, watched and stopped by its own process id, and nothing else ever is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_START_SECONDS = 15.0
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.02
+# The fields of /proc/PID/stat after the name, counted from 0 (proc(5) counts from 3): utime and stime.
+_UTIME, _STIME = 11, 12
+
+
+class Failure(Exception):  # noqa: N818 (a sentence for the user, not an error of the program)
+    """Why a run cannot go on, in a sentence."""
+
+
+class Server:
+    """A child process, started on entering a `with` block and stopped on leaving it."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        is_ready: Callable[[], bool],
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._name = name
+        self._command = command
+        self._log = log
+        self._is_ready = is_ready
+        self._environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT, env=self._environ)
+        try:
+            self._wait(self._process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process; by force if it does not end by itself."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time used so far, user and system, by all threads."""
+        fields = self._proc("stat").rsplit(")", 1)[1].split()
+        return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_SECOND
+
+    def rss_mib(self) -> float:
+        """Return the resident memory."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", self._proc("status"))
+        return int(found.group(1)) / 1024 if found else 0.0
+
+    def _proc(self, name: str) -> str:
+        if self._process is None or self._process.poll() is not None:
+            raise Failure(f"the {self._name} has ended; the last it said:\n{self._last_words()}")
+        return Path(f"/proc/{self._process.pid}/{name}").read_text(encoding="utf-8")
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Failure(f"the {self._name} did not start; the last it said:\n{self._last_words()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _last_words(self) -> str:
+        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def machine_busy_seconds() -> float:
+    """Return the CPU time that the whole machine has used, stolen time included."""
+    fields = [int(field) for field in Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]]
+    idle, iowait = fields[3], fields[4]
+    return (sum(fields) - idle - iowait) / _TICKS_PER_SECOND

@@ -1,0 +1,150 @@
+"""What is measured: a call, the data that it needs, and the answer that shows it really did its work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2, record_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from google.protobuf.message import Message
+
+# What a cached answer of a small service weighs; the echo answers with as much.
+VALUE = b"v" * 100
+BATCH = 32
+
+_CACHE = "sidecar.v1.CacheService"
+_RECORD = "sidecar.v1.RecordService"
+_LIMIT = "sidecar.v1.RateLimitService"
+# Longer than any run, so that a read never misses.
+_TTL = Duration(seconds=3600)
+# The longest that the example's PHI cache allows; each run seeds anew.
+_PHI_TTL = Duration(seconds=900)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many callers call at once, each waiting for its answer, over how many connections."""
+
+    callers: int
+    connections: int
+
+    def __str__(self) -> str:
+        """Return the load as the table shows it."""
+        return f"{self.callers} on {self.connections}"
+
+
+CROWD = Load(50, 4)
+ALONE = Load(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call: `package.Service/Method` and its message."""
+
+    method: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Profile:
+    """One row of the table; each is equal to itself alone, since messages cannot be hashed."""
+
+    name: str
+    title: str
+    request: Request
+    works: Callable[[Any], bool]
+    """Whether an answer is the one expected; asked before and after each run."""
+    seeds: tuple[Request, ...] = ()
+    """Calls that put the data in place."""
+    load: Load = CROWD
+
+
+def _set(key: str) -> Request:
+    return Request(f"{_CACHE}/Set", cache_pb2.SetRequest(cache="default", key=key, value=VALUE, ttl=_TTL))
+
+
+def _is_hit(answer: cache_pb2.GetResponse) -> bool:
+    return answer.outcome == common_pb2.OUTCOME_HIT and answer.value == VALUE
+
+
+def _is_whole_batch(answer: cache_pb2.GetManyResponse) -> bool:
+    return len(answer.results) == BATCH and all(_is_hit(result.entry) for result in answer.results)
+
+
+def _is_applied(answer: cache_pb2.SetResponse) -> bool:
+    return answer.outcome == common_pb2.WRITE_OUTCOME_APPLIED
+
+
+def _is_allowed(answer: rate_limit_pb2.CheckResponse) -> bool:
+    return answer.allowed
+
+
+# All six are sealed by the example's cache `patients`; with the notes the record has about 1 KiB.
+_PATIENT: Mapping[str, str] = {
+    "name": "Ada Example",
+    "birth_date": "1970-01-01",
+    "ssn": "000-00-0000",
+    "phone": "+1 555 0100",
+    "address": "1 Example Street, Springfield",
+    "notes": "n" * 900,
+}
+
+
+def _is_patient(answer: record_pb2.GetRecordResponse) -> bool:
+    fields = {name: field.text for name, field in answer.fields.items()}
+    return answer.outcome == common_pb2.OUTCOME_HIT and fields == _PATIENT
+
+
+_GET = Request(f"{_CACHE}/Get", cache_pb2.GetRequest(cache="default", key="bench:get"))
+_BATCH_KEYS = [f"bench:many:{number}" for number in range(BATCH)]
+
+ECHO = Profile(name="echo", title="echo", request=_GET, works=_is_hit)
+"""The bare engine of `echo.py`: the same call as Get's, and an answer as long."""
+
+PROFILES = (
+    Profile(name="get", title="Get, hit", request=_GET, works=_is_hit, seeds=(_set("bench:get"),)),
+    Profile(name="set", title="Set", request=_set("bench:set"), works=_is_applied),
+    Profile(
+        name="get_many",
+        title=f"GetMany of {BATCH}",
+        request=Request(f"{_CACHE}/GetMany", cache_pb2.GetManyRequest(cache="default", keys=_BATCH_KEYS)),
+        works=_is_whole_batch,
+        seeds=tuple(_set(key) for key in _BATCH_KEYS),
+    ),
+    Profile(
+        name="check_bucket",
+        title="Check, token bucket",
+        request=Request(f"{_LIMIT}/Check", rate_limit_pb2.CheckRequest(policy="bench_bucket", key="bench")),
+        works=_is_allowed,
+    ),
+    Profile(
+        name="check_window",
+        title="Check, sliding window",
+        request=Request(f"{_LIMIT}/Check", rate_limit_pb2.CheckRequest(policy="bench_window", key="bench")),
+        works=_is_allowed,
+    ),
+    Profile(
+        name="record",
+        title="GetRecord, 6 PHI fields",
+        request=Request(f"{_RECORD}/GetRecord", record_pb2.GetRecordRequest(cache="patients", key="bench:patient")),
+        works=_is_patient,
+        seeds=(
+            Request(
+                f"{_RECORD}/PutRecord",
+                record_pb2.PutRecordRequest(
+                    cache="patients",
+                    key="bench:patient",
+                    fields={name: record_pb2.FieldValue(text=text) for name, text in _PATIENT.items()},
+                    ttl=_PHI_TTL,
+                ),
+            ),
+        ),
+    ),
+    Profile(name="get_alone", title="Get, hit", request=_GET, works=_is_hit, seeds=(_set("bench:get"),), load=ALONE),
+)

@@ -1,0 +1,83 @@
+"""From samples to rows, and from rows to text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.load import Report
+    from bench.profiles import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One run of one profile."""
+
+    report: Report
+    cpu_us: float
+    """The server's CPU time for each call."""
+    store_us: float
+    """The store's CPU time for each call."""
+    rss_mib: float
+    others_cores: float
+    """How many cores the machine gave to what is no part of the run: what disturbed it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What the repeats of one profile come to."""
+
+    profile: Profile
+    samples: Sequence[Sample]
+    ratios: Sequence[float]
+    """Each sample's CPU time against the mean of the echo runs before and after it; empty for the echo itself."""
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio."""
+        return median(self.ratios)
+
+    def cells(self) -> list[str]:
+        """Return the row's texts: the medians."""
+        cpu = [sample.cpu_us for sample in self.samples]
+        store = median(sample.store_us for sample in self.samples)
+        reports = [sample.report for sample in self.samples]
+        return [
+            self.profile.title,
+            str(self.profile.load),
+            f"{median(report.rps for report in reports):,.0f}",
+            *(
+                f"{median(getattr(report, percentile) for report in reports):.2f}"
+                for percentile in ("p50_ms", "p95_ms", "p99_ms")
+            ),
+            f"{median(cpu):.0f} ({min(cpu):.0f}-{max(cpu):.0f})",
+            f"{store:.0f}" if store else "",
+            f"{median(sample.rss_mib for sample in self.samples):.0f}",
+            f"{self.ratio:.2f} ({min(self.ratios):.2f}-{max(self.ratios):.2f})" if self.ratios else "1",
+        ]
+
+
+HEADINGS = (
+    "call", "callers", "RPC/s", "p50 ms", "p95 ms", "p99 ms", "CPU µs/RPC", "store µs/RPC", "RSS MiB", "CPU x echo",
+)  # fmt: skip
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose columns are also straight as plain text; numbers stand to the right."""
+    widths = [max(len(line[column]) for line in (headings, *rows)) for column in range(len(headings))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return f"| {' | '.join((first, *others))} |"
+
+    rule = "|".join(
+        "-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths)
+    )
+    return "\n".join((line(headings), f"|{rule}|", *(line(row) for row in rows)))

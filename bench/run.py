@@ -1,0 +1,257 @@
+"""Measure the sidecar beside an echo of its own engine: `python -m bench.run`, or `make bench`.
+
+A machine's speed drifts by a fifth within the hour, so a figure by itself says little. Every run of a profile therefore
+stands between two runs of the echo, and what is compared is the profile's CPU time and the mean of those two.
+`README.md` says how to read the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from bench.collector import Collector
+from bench.echo import ENGINES
+from bench.load import install_ghz, run_ghz
+from bench.processes import Failure, Server, free_port, machine_busy_seconds
+from bench.profiles import ECHO, PROFILES
+from bench.report import HEADINGS, Row, Sample, table
+from bench.targets import StoreWatch, Target, accepts
+from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bench.profiles import Load, Profile
+
+_ROOT = Path(__file__).resolve().parent.parent
+_EXAMPLE = _ROOT / "examples" / "hospital" / "sidecar.yaml"
+# Get may cost this much of the echo, with metrics on and 1 % of the calls traced.
+_GET_TARGET = 1.35
+_WARM_UP_SECONDS = 1.0
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Everything that a measurement needs."""
+
+    ghz: Path
+    echo: Target
+    sidecar: Target
+    watch: StoreWatch
+    seconds: float
+
+    def run(self, profile: Profile) -> Sample:
+        """Seed, load the server of a profile, and return what it cost."""
+        target = self.echo if profile.name == ECHO.name else self.sidecar
+        for seed in profile.seeds:
+            target.call(seed)
+        target.check(profile)
+        before = self._accounts(target)
+        report = run_ghz(self.ghz, target.address, profile.request, profile.load, self.seconds)
+        after = self._accounts(target)
+        target.check(profile)
+        target.calls += report.calls
+        wall, busy, server, store, own = (end - begin for begin, end in zip(before, after, strict=True))
+        return Sample(
+            report=report,
+            cpu_us=server / report.calls * _MICROS,
+            store_us=0.0 if target is self.echo else store / report.calls * _MICROS,
+            rss_mib=target.server.rss_mib(),
+            others_cores=max(0.0, busy - server - store - own) / wall,
+        )
+
+    def warm_up(self, profile: Profile) -> None:
+        """Run a profile briefly, and keep nothing of it."""
+        replace(self, seconds=_WARM_UP_SECONDS).run(profile)
+
+    def _accounts(self, target: Target) -> tuple[float, float, float, float, float]:
+        """Return wall time, and CPU time of the machine, the server, the store, and of this program with its ghz."""
+        own = sum(
+            usage.ru_utime + usage.ru_stime
+            for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        )
+        server, store = target.server.cpu_seconds(), self.watch.cpu_seconds()
+        return time.monotonic(), machine_busy_seconds(), server, store, own
+
+
+def measure(bench: Bench, profiles: Sequence[Profile], repeats: int, say: Callable[[str], None]) -> list[Row]:
+    """Run all profiles `repeats` times, each between two runs of the echo under the same load."""
+    samples: dict[Profile, list[Sample]] = {}
+    ratios: dict[Profile, list[float]] = {}
+    groups: list[tuple[Profile, list[Profile]]] = [
+        (replace(ECHO, load=load), list(group)) for load, group in groupby(profiles, _load_of)
+    ]
+    for echo, group in groups:
+        for profile in (echo, *group):
+            bench.warm_up(profile)
+            samples[profile], ratios[profile] = [], []
+    for repeat in range(repeats):
+        for echo, group in groups:
+            say(f"repeat {repeat + 1} of {repeats}, {echo.load.callers} callers: echo")
+            yardstick = bench.run(echo)
+            samples[echo].append(yardstick)
+            for profile in group:
+                say(f"repeat {repeat + 1} of {repeats}, {echo.load.callers} callers: {profile.name}, echo")
+                sample = bench.run(profile)
+                next_yardstick = bench.run(echo)
+                samples[profile].append(sample)
+                samples[echo].append(next_yardstick)
+                ratios[profile].append(2 * sample.cpu_us / (yardstick.cpu_us + next_yardstick.cpu_us))
+                yardstick = next_yardstick
+    return [Row(profile=profile, samples=samples[profile], ratios=ratios[profile]) for profile in samples]
+
+
+def _load_of(profile: Profile) -> Load:
+    return profile.load
+
+
+def _configuration(options: argparse.Namespace, folder: Path, tenant: str, otlp_endpoint: str) -> Mapping[str, Any]:
+    """Return the example's configuration, served on a free port, with metrics and traces on."""
+    configuration: dict[str, Any] = yaml.safe_load(_EXAMPLE.read_text(encoding="utf-8"))
+    return {
+        **configuration,
+        "tenant": tenant,
+        "listen": [{"address": f"127.0.0.1:{free_port()}", "engine": options.engine}],
+        # The folder also holds the development key, whatever the store.
+        "store": {"url": options.redis, "embedded": {"state_dir": str(folder / "state")}},
+        "telemetry": {
+            "metrics": {"address": f"127.0.0.1:{free_port()}"},
+            "traces": {
+                "sample_ratio": options.trace_ratio,
+                "otlp_endpoint": otlp_endpoint if options.trace_ratio else None,
+            },
+        },
+    }
+
+
+def run(options: argparse.Namespace) -> None:
+    """Start the servers, measure, print the table, stop the servers."""
+    chosen = [profile for profile in PROFILES if not options.profiles or profile.name in options.profiles]
+    ghz = install_ghz()
+    tenant = f"bench-{os.getpid()}"
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-bench-")))
+        collector = stack.enter_context(Collector())
+        configuration = _configuration(options, folder, tenant, collector.endpoint)
+        (folder / "sidecar.yaml").write_text(json.dumps(configuration), encoding="utf-8")
+        address = configuration["listen"][0]["address"]
+        # The settings are those of the file, not what the shell happens to hold.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+        server = Server(
+            "sidecar",
+            [sys.executable, "-m", "sidecar", "serve", "--config", str(folder / "sidecar.yaml")],
+            log=folder / "sidecar.log",
+            is_ready=accepts(address),
+            environ=environ,
+        )
+        watch = StoreWatch(
+            options.redis or str(EmbeddedValkey(EmbeddedPolicy(directory=folder / "state" / "embedded")).address)
+        )
+        if options.redis:
+            stack.callback(watch.forget, tenant)
+        sidecar = Target(stack.enter_context(server), address)
+        echo_address = f"127.0.0.1:{free_port()}"
+        echo_server = Server(
+            "echo",
+            [sys.executable, "-m", "bench.echo", echo_address, "--engine", options.engine],
+            log=folder / "echo.log",
+            is_ready=accepts(echo_address),
+            environ=environ,
+        )
+        echo = Target(stack.enter_context(echo_server), echo_address)
+        bench = Bench(ghz=ghz, echo=echo, sidecar=sidecar, watch=watch, seconds=options.seconds)
+        machine = f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, grpcio {version('grpcio')}, {watch.name()}"
+        rows = measure(bench, chosen, options.repeats, _progress)
+        _progress("")
+        server.stop()  # and with it the last spans are exported
+        traced = collector.server_spans / sidecar.calls
+    print(f"engine {options.engine}; {machine}; median of {options.repeats} runs of {options.seconds:g} s\n")
+    print(table(HEADINGS, [row.cells() for row in rows]))
+    print(f"\n{traced:.2%} of the calls were traced and exported (asked: {options.trace_ratio:.2%}).", end=" ")
+    print(f"Others used {_others(rows)} of the cores meanwhile.")
+    for row in rows:
+        if row.profile.name == "get":
+            verdict = "met" if row.ratio <= _GET_TARGET else "missed"
+            print(f"Get costs {row.ratio:.2f} x the echo; the target of {_GET_TARGET} is {verdict}.")
+    if options.json:
+        _write_json(options, rows, machine, traced)
+
+
+def _others(rows: Sequence[Row]) -> str:
+    cores = sorted(sample.others_cores for row in rows for sample in row.samples)
+    return f"{cores[len(cores) // 2]:.2f} (at most {cores[-1]:.2f})"
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _write_json(options: argparse.Namespace, rows: Sequence[Row], machine: str, traced: float) -> None:
+    content = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": machine,
+        "engine": options.engine,
+        "seconds": options.seconds,
+        "traced": traced,
+        "rows": [
+            {
+                "profile": row.profile.name,
+                "load": asdict(row.profile.load),
+                "ratio": row.ratio if row.ratios else 1.0,
+                "ratios": row.ratios,
+                "samples": [asdict(sample) for sample in row.samples],
+            }
+            for row in rows
+        ],
+    }
+    options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description="Measure the sidecar beside an echo.")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each run (default: 5)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each profile (default: 3)")
+    parser.add_argument(
+        "--profiles", nargs="+", choices=[profile.name for profile in PROFILES], metavar="NAME",
+        help=f"only these: {', '.join(profile.name for profile in PROFILES)}",
+    )  # fmt: skip
+    parser.add_argument("--engine", choices=ENGINES, default="grpcio", help="the server implementation")
+    parser.add_argument("--redis", metavar="URL", help="the store (default: an embedded Valkey)")
+    parser.add_argument(
+        "--trace-ratio", type=float, default=0.01, help="share of calls that are traced (default: 0.01)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    return parser
+
+
+def main() -> int:
+    """Run, and say in a sentence why it cannot."""
+    if not sys.platform.startswith("linux"):
+        print("the benchmark reads CPU times from /proc, which only Linux has", file=sys.stderr)
+        return 2
+    try:
+        run(_parser().parse_args())
+    except Failure as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

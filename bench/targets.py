@@ -1,0 +1,91 @@
+"""What is under load: a server that answers calls, and the store behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import redis
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message_factory import GetMessageClass
+
+from bench.processes import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.processes import Server
+    from bench.profiles import Profile, Request
+
+_CALL_SECONDS = 5.0
+_READY_SECONDS = 0.5
+
+
+class Target:
+    """A gRPC server under load, and how to call it."""
+
+    def __init__(self, server: Server, address: str) -> None:
+        self.server = server
+        self.address = address
+        self.calls = 0
+        """All calls that it was sent."""
+
+    def call(self, request: Request) -> Any:
+        """Send one call and return its answer; raises `Failure`."""
+        service, _, method = request.method.partition("/")
+        answer_class = GetMessageClass(Default().FindServiceByName(service).methods_by_name[method].output_type)
+        self.calls += 1
+        with grpc.insecure_channel(self.address) as channel:
+            ask: Any = channel.unary_unary(
+                f"/{request.method}",
+                request_serializer=type(request.message).SerializeToString,
+                response_deserializer=answer_class.FromString,
+            )
+            try:
+                return ask(request.message, timeout=_CALL_SECONDS)
+            except grpc.RpcError as error:
+                raise Failure(f"{request.method}: {error.code().name}: {error.details()}") from None
+
+    def check(self, profile: Profile) -> None:
+        """Raise `Failure` unless the profile's call does its work."""
+        answer = self.call(profile.request)
+        if not profile.works(answer):
+            raise Failure(f"{profile.name}: not the answer to measure:\n{answer}")
+
+
+def accepts(address: str) -> Callable[[], bool]:
+    """Return a function that says whether a gRPC server takes calls there."""
+
+    def is_ready() -> bool:
+        with grpc.insecure_channel(address) as channel:
+            try:
+                grpc.channel_ready_future(channel).result(timeout=_READY_SECONDS)
+            except grpc.FutureTimeoutError:
+                return False
+        return True
+
+    return is_ready
+
+
+class StoreWatch:
+    """The store's own account of its CPU time, which a remote one keeps too."""
+
+    def __init__(self, url: str) -> None:
+        self._client: Any = redis.Redis.from_url(url)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time used so far, user and system, by all threads."""
+        info = self._client.info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+    def name(self) -> str:
+        """Return the store's kind and version."""
+        info = self._client.info("server")
+        if "valkey_version" in info:
+            return f"Valkey {info['valkey_version']}"
+        return f"Redis {info['redis_version']}"
+
+    def forget(self, tenant: str) -> None:
+        """Remove what a tenant has stored."""
+        for key in self._client.scan_iter(f"sc:{tenant}:*", count=1000):
+            self._client.delete(key)
