@@ -303,6 +303,18 @@ class App:
         return KeyEncryptionKeys([key.kek for key in loaded])
 
 
+def check_policies(settings: Settings) -> None:
+    """Raise `StartupError`, a line for each problem, for what the domains refuse although each setting is right."""
+    problems: list[str] = []
+    for name, limit in settings.rate_limits.items():
+        try:
+            _rate_limit_policy(name, limit)
+        except StartupError as error:
+            problems.append(str(error))
+    if problems:
+        raise StartupError("\n".join(problems))
+
+
 _CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
 _RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
 _RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]

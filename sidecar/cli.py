@@ -37,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        print(_unknown_argument(unknown[0]), file=sys.stderr)
+        return _EXIT_MEND
     try:
-        if unknown:
-            raise StartupError(_unknown_argument(unknown[0]))
         return int(options.run(options))
     except StartupError as error:
         print(error, file=sys.stderr)
@@ -178,9 +179,10 @@ def _exposed(settings: Settings) -> list[str]:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from sidecar.app import check_policies  # noqa: PLC0415
     from sidecar.config.loader import load  # noqa: PLC0415
 
-    load(options.file, os.environ)
+    check_policies(load(options.file, os.environ))
     print(f"{options.file}: no problems found")
     return 0
 

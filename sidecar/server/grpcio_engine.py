@@ -170,8 +170,10 @@ def _serve_stream(
 def _from_one(endpoint: StreamEndpoint, make_call: _CallMaker) -> Callable[[bytes, _Context], AsyncIterator[bytes]]:
     serve_stream = _serve_stream(endpoint, make_call)
 
-    def serve(message: bytes, context: _Context) -> AsyncIterator[bytes]:
-        return serve_stream(_single(message), context)
+    # A generator itself: grpcio would take a plain function that returns one for a handler to run in a thread.
+    async def serve(message: bytes, context: _Context) -> AsyncIterator[bytes]:
+        async for answer in serve_stream(_single(message), context):
+            yield answer
 
     return serve
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import hiredis
@@ -102,6 +103,10 @@ def _refusal(reply: hiredis.ReplyError) -> StoreError:
 
 def _short(error: OSError) -> str:
     """Return what the system says, without the addresses that asyncio adds."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'unknown').lower().replace('_', ' ')}"
     if isinstance(error, socket.gaierror):
         return "its host name does not resolve"
     return (error.strerror or type(error).__name__).split(":")[0].lower()

@@ -93,7 +93,7 @@ def test_the_connection_survives_such_a_message(api: Contract, key: str) -> None
     assert 2 == api.cache.Get(cache_pb2.GetRequest(cache="plain", key=key)).outcome
 
 
-@pytest.mark.parametrize("timeout", [0.0, 0.000001, -1.0])
+@pytest.mark.parametrize("timeout", [0.0, -1.0])
 def test_an_expired_deadline_ends_the_call_and_writes_nothing(api: Contract, key: str, timeout: float) -> None:
     """DEADLINE_EXCEEDED, and the key is not made."""
     request = cache_pb2.SetRequest(cache="plain", key=key)

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from sidecar_client.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
 from sidecar_client.gen.sidecar.v1.common_pb2 import Condition
 from sidecar_client.gen.sidecar.v1.record_pb2 import FieldValue
-from support.contract import milliseconds, refusal
+from support.contract import entry_key, milliseconds, refusal
 from support.rpcs import ALL_RPCS, FIELDS, LIMIT_RPCS, RECORD_RPCS, TTL_RPCS, VALUE_RPCS, Rpc
 
 if TYPE_CHECKING:
@@ -90,13 +90,11 @@ class TestKeys:
         assert "é" not in repr(refused)
 
 
-@each([rpc for rpc in ALL_RPCS if rpc.name != "SetMany"])
+@each(ALL_RPCS)
 def test_512_bytes_are_taken(api: Contract, rpc: Rpc) -> None:
     """The longest key works everywhere."""
-    kind = "record" if rpc in RECORD_RPCS else "value"
-    owner = {"record": "bounded", "value": "jitter"}[kind] if rpc not in LIMIT_RPCS else "window"
-    api.oracle.delete(f"sc:contract:e:{{{owner}:{LONGEST_KEY}}}")
-    assert rpc.call(api, owner, LONGEST_KEY, None) is not None
+    api.oracle.delete(entry_key("plain", LONGEST_KEY))
+    assert rpc.call(api, owner_of(rpc), LONGEST_KEY, None) is not None
 
 
 class TestValues:

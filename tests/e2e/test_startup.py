@@ -86,7 +86,7 @@ def test_summary_warns_of_the_development_key_and_the_embedded_store(shared_side
 
 def test_summary_warns_of_an_address_that_others_reach(tmp_path: Path) -> None:
     """Listening on all of the machine's addresses is called unsafe."""
-    with SidecarProgram(tmp_path, listen="0.0.0.0:0") as program:  # noqa: S104 (that is the point)
+    with SidecarProgram(tmp_path, listen="0.0.0.0:0") as program:
         warnings = [line for line in program.summary if "takes calls from other machines" in line]
     assert 1 == len(warnings)
 
@@ -184,7 +184,7 @@ def test_long_state_directory(tmp_path: Path) -> None:
 
 
 def test_folder_of_a_socket_that_belongs_to_others_is_refused(tmp_path: Path) -> None:
-    """The folder that stands in for a long state directory must be the owner's: others could take the socket's place."""
+    """The folder that stands in for a long state directory must be the owner's alone, or others could replace it."""
     state = tmp_path / ("long-" * 20) / ("name-" * 20)
     with tempfile.TemporaryDirectory() as temporary:
         program = SidecarProgram(tmp_path / "sidecar", state=state, environ={"TMPDIR": temporary})
@@ -249,5 +249,3 @@ def test_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
         assert program.api().is_serving()
     finally:
         program.stop()
-
-

@@ -104,9 +104,7 @@ def test_key_file_of_the_wrong_size(tmp_path: Path, size: int) -> None:
     line = _refused(
         SidecarProgram(tmp_path, config=HOSPITAL, environ={"SIDECAR_ENCRYPTION__KEYS": f"[{{file: {key}}}]"})
     )
-    assert (
-        f"the key-encryption key file {key} is not a key: it must hold 32 bytes, or the base64 of 32 bytes" == line
-    )
+    assert f"the key-encryption key file {key} is not a key: it must hold 32 bytes, or the base64 of 32 bytes" == line
 
 
 @pytest.mark.parametrize("text", ["", "c2hvcnQ="])

@@ -172,8 +172,8 @@ def test_serves_soon_after_the_store_was_killed_and_restarted(program: SidecarPr
 def test_hung_store(program: SidecarProgram, store: StoreServer, seconds: int) -> None:
     """F2: a store that hangs holds no call beyond its deadline, and no longer once it goes on.
 
-    All calls end within their deadline + 50 ms (95 of 100; all within 200 ms more, for the machine's noise), health says
-    NOT_SERVING, and within a second of the store's going on it is SERVING again, with what was written before.
+    All calls end within their deadline + 50 ms (95 of 100; all within 200 ms more, for the machine's noise), health
+    says NOT_SERVING, and within a second of the store's going on it is SERVING again, with what was written before.
     """
     store.start()
     api = program.start().api()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -64,14 +64,16 @@ class Refusal:
     """How a call failed: its code, and the details that a program would decide on."""
 
     def __init__(self, error: grpc.RpcError) -> None:
-        self.code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]  # grpc.Call, as each raised error is
-        self.message = str(error.details())  # type: ignore[attr-defined]
-        self.trailers = b"".join(
-            value if isinstance(value, bytes) else value.encode()
-            for _, value in error.trailing_metadata() or ()  # type: ignore[attr-defined]
-        )
+        call: Any = error  # every error that a stub raises is a grpc.Call too
+        self.code: grpc.StatusCode = call.code()
+        self.message = str(call.details())
+        trailers = [
+            (key, value if isinstance(value, bytes) else value.encode())
+            for key, value in call.trailing_metadata() or ()
+        ]
+        self.trailers = b"".join(value for _, value in trailers)
         status = status_pb2.Status()
-        for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]
+        for key, value in trailers:
             if key == DETAILS:
                 status.ParseFromString(value)
         self._details = status.details

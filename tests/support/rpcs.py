@@ -33,7 +33,7 @@ class Rpc:
 
 
 def _set_many(api: Contract, cache: str, key: str, ttl: Duration | None) -> object:
-    entries = [cache_pb2.SetManyEntry(key=_GOOD + key), cache_pb2.SetManyEntry(key=key, ttl=ttl)]
+    entries = [cache_pb2.SetManyEntry(key=_GOOD + key[:64]), cache_pb2.SetManyEntry(key=key, ttl=ttl)]
     return api.cache.SetMany(cache_pb2.SetManyRequest(cache=cache, entries=entries))
 
 
