@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import resource
 import sys
 import tempfile
@@ -105,7 +106,8 @@ def measure(bench: Bench, profiles: Sequence[Profile], repeats: int, say: Callab
             say(f"repeat {repeat + 1} of {repeats}, {echo.load.callers} callers: echo")
             yardstick = bench.run(echo)
             samples[echo].append(yardstick)
-            for profile in group:
+            # In another order each time: what one profile does to the machine must not always hit the same next one.
+            for profile in random.sample(group, len(group)):
                 say(f"repeat {repeat + 1} of {repeats}, {echo.load.callers} callers: {profile.name}, echo")
                 sample = bench.run(profile)
                 next_yardstick = bench.run(echo)
@@ -225,8 +227,8 @@ def _write_json(options: argparse.Namespace, rows: Sequence[Row], machine: str, 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description="Measure the sidecar beside an echo.")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each run (default: 5)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each profile (default: 3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each run (default: 3)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each profile (default: 5)")
     parser.add_argument(
         "--profiles", nargs="+", choices=[profile.name for profile in PROFILES], metavar="NAME",
         help=f"only these: {', '.join(profile.name for profile in PROFILES)}",

@@ -22,7 +22,7 @@ from sidecar.clock import Deadline
 from sidecar.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from sidecar.call import Endpoint, MethodTable, StreamEndpoint, UnaryEndpoint
     from sidecar.server.engine import EnginePolicy
@@ -155,8 +155,8 @@ def _serve_unary(endpoint: UnaryEndpoint, make_call: _CallMaker) -> Callable[[by
 
 def _serve_stream(
     endpoint: StreamEndpoint, make_call: _CallMaker
-) -> Callable[[AsyncIterator[bytes], _Context], AsyncIterator[bytes]]:
-    async def serve(messages: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+) -> Callable[[AsyncIterator[bytes], _Context], AsyncGenerator[bytes, None]]:
+    async def serve(messages: AsyncIterator[bytes], context: _Context) -> AsyncGenerator[bytes, None]:
         try:
             async with aclosing(endpoint(messages, make_call(context, bounded=False))) as answers:
                 async for answer in answers:
@@ -172,8 +172,9 @@ def _from_one(endpoint: StreamEndpoint, make_call: _CallMaker) -> Callable[[byte
 
     # A generator itself: grpcio would take a plain function that returns one for a handler to run in a thread.
     async def serve(message: bytes, context: _Context) -> AsyncIterator[bytes]:
-        async for answer in serve_stream(_single(message), context):
-            yield answer
+        async with aclosing(serve_stream(_single(message), context)) as answers:
+            async for answer in answers:
+                yield answer
 
     return serve
 

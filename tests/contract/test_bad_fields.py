@@ -33,9 +33,7 @@ def put(api: Contract, key: str, fields: dict[str, FieldValue]) -> pb.PutRecordR
 
 def patch(api: Contract, key: str, fields: dict[str, FieldValue], *remove: str) -> pb.PatchRecordResponse:
     """Change a record."""
-    return api.records.PatchRecord(
-        pb.PatchRecordRequest(cache="plain", key=key, fields=fields, remove_fields=remove)
-    )
+    return api.records.PatchRecord(pb.PatchRecordRequest(cache="plain", key=key, fields=fields, remove_fields=remove))
 
 
 class TestNames:

@@ -109,9 +109,7 @@ class TestValues:
         (
             "SetMany",
             lambda api, key, size: api.cache.SetMany(
-                cache_pb2.SetManyRequest(
-                    cache="plain", entries=[cache_pb2.SetManyEntry(key=key, value=b"x" * size)]
-                )
+                cache_pb2.SetManyRequest(cache="plain", entries=[cache_pb2.SetManyEntry(key=key, value=b"x" * size)])
             ),
             "entries[0].value",
         ),
@@ -170,17 +168,18 @@ class TestTtls:
         assert ((INVALID, "TTL_NOT_POSITIVE", rpc.ttl_field), before) == (refused.brief, api.snapshot(key))
 
     @pytest.mark.parametrize(
-        ("cache", "ttl", "most"),
+        ("cache", "bound"),
         [
-            ("bounded", milliseconds(120_001), 120_000),
-            ("plain", Duration(seconds=2**60), 10 * 365 * 86_400_000),
+            ("bounded", (milliseconds(120_001), 120_000)),
+            ("plain", (Duration(seconds=2**60), 10 * 365 * 86_400_000)),
         ],
         ids=["max_ttl", "ten years"],
     )
     def test_one_above_the_bound_is_refused(
-        self, api: Contract, key: str, rpc: Rpc, cache: str, ttl: Duration, most: int
+        self, api: Contract, key: str, rpc: Rpc, cache: str, bound: tuple[Duration, int]
     ) -> None:
         """TTL_TOO_LONG, with the bound, and what is there stays as it is."""
+        ttl, most = bound
         prepare(api, rpc, cache, key)
         before = api.snapshot(key)
         refused = refusal(lambda: rpc.call(api, cache, key, ttl))

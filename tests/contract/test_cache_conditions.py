@@ -20,7 +20,9 @@ ABSENT, PRESENT = Condition(if_absent=True), Condition(if_present=True)
 RACERS = 50
 
 
-def put(api: Contract, key: str, value: bytes, condition: Condition | None = None, cache: str = "plain") -> pb.SetResponse:
+def put(
+    api: Contract, key: str, value: bytes, condition: Condition | None = None, cache: str = "plain"
+) -> pb.SetResponse:
     """Write an entry under a condition."""
     return api.cache.Set(pb.SetRequest(cache=cache, key=key, value=value, condition=condition))
 
@@ -158,7 +160,10 @@ class TestRaces:
         while any(count < 5 for count in done):
             found = api.cache.Get(pb.GetRequest(cache="plain", key=key))
             request = pb.SetRequest(
-                cache="plain", key=key, value=b"%d" % (int(found.value) + 1), condition=Condition(if_version=found.version)
+                cache="plain",
+                key=key,
+                value=b"%d" % (int(found.value) + 1),
+                condition=Condition(if_version=found.version),
             )
             waiting = [number for number, count in enumerate(done) if count < 5]
             asked = [api.cache.Set.future(request) for _ in waiting]

@@ -17,7 +17,13 @@ INT64_MOST, INT64_LEAST = 2**63 - 1, -(2**63)
 
 
 def add(
-    api: Contract, key: str, delta: int | None = None, *, cache: str = "plain", initial: int = 0, ttl_ms: int | None = None
+    api: Contract,
+    key: str,
+    delta: int | None = None,
+    *,
+    cache: str = "plain",
+    initial: int = 0,
+    ttl_ms: int | None = None,
 ) -> pb.IncrementResponse:
     """Add to a counter."""
     ttl = None if ttl_ms is None else milliseconds(ttl_ms)
@@ -122,7 +128,8 @@ class TestNative:
     @pytest.mark.parametrize("field", ["delta", "initial"])
     def test_a_number_that_no_double_holds_is_refused(self, api: Contract, key: str, field: str) -> None:
         """A delta or initial value of 2^53 is at fault itself."""
-        request = pb.IncrementRequest(cache="plain", key=key, **{field: MOST + 1})
+        request = pb.IncrementRequest(cache="plain", key=key)
+        setattr(request, field, MOST + 1)
         refused = refusal(lambda: api.cache.Increment(request))
         assert (grpc.StatusCode.OUT_OF_RANGE, "COUNTER_OUT_OF_RANGE", field) == refused.brief
 

@@ -77,9 +77,7 @@ def patch(
 ) -> pb.PatchRecordResponse:
     """Change a record."""
     return api.records.PatchRecord(
-        pb.PatchRecordRequest(
-            cache=cache, key=key, fields=fields, remove_fields=remove, ttl=ttl, condition=condition
-        )
+        pb.PatchRecordRequest(cache=cache, key=key, fields=fields, remove_fields=remove, ttl=ttl, condition=condition)
     )
 
 

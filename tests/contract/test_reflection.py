@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from grpc_reflection.v1alpha import reflection_pb2 as pb
+from grpc_reflection.v1alpha.reflection_pb2 import ExtensionRequest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest as Request
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionResponse as Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +25,6 @@ SERVICES = [
 ]
 CACHE_PROTO = "sidecar/v1/cache.proto"
 NOT_FOUND, INVALID_ARGUMENT = 5, 3
-
-Request, Response = pb.ServerReflectionRequest, pb.ServerReflectionResponse
 
 
 @pytest.fixture(params=["v1", "v1alpha"])
@@ -65,7 +65,9 @@ class TestListing:
 
     def test_a_stream_takes_many_questions(self, api: Contract, version: str) -> None:
         """Each has its answer, in order."""
-        answers = ask(api, version, Request(list_services=""), Request(file_by_filename="nope"), Request(list_services=""))
+        answers = ask(
+            api, version, Request(list_services=""), Request(file_by_filename="nope"), Request(list_services="")
+        )
         expected = ["list_services_response", "error_response", "list_services_response"]
         assert expected == [answer.WhichOneof("message_response") for answer in answers]
 
@@ -157,11 +159,9 @@ class TestErrors:
             Request(file_by_filename=""),
             Request(all_extension_numbers_of_type="nope"),
             Request(
-                file_containing_extension=pb.ExtensionRequest(
-                    containing_type="sidecar.v1.GetRequest", extension_number=1
-                )
+                file_containing_extension=ExtensionRequest(containing_type="sidecar.v1.GetRequest", extension_number=1)
             ),
-            Request(file_containing_extension=pb.ExtensionRequest(containing_type="nope", extension_number=1)),
+            Request(file_containing_extension=ExtensionRequest(containing_type="nope", extension_number=1)),
         ],
         ids=repr,
     )
@@ -186,7 +186,7 @@ def test_a_client_without_protos_can_call(api: Contract, key: str, version: str)
         pool.AddSerializedFile(pending.pop(name).SerializeToString())
     service = pool.FindServiceByName("sidecar.v1.CacheService")
 
-    def call(method: str, **arguments: object) -> Any:  # noqa: ANN401 (a message made at run time)
+    def call(method: str, **arguments: object) -> Any:
         described = service.methods_by_name[method]
         request, response = (message_factory.GetMessageClass(t) for t in (described.input_type, described.output_type))
         path = f"/{service.full_name}/{method}"

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2
 from sidecar_client.gen.sidecar.v1 import cache_pb2, error_reason_pb2
 from support.contract import Contract, refusal
 from support.rpcs import ALL_RPCS, LIMIT_RPCS, Rpc
-from support.servers import StoreServer
+from support.servers import KINDS, StoreServer
 from support.sidecars import RunningSidecar
 
 if TYPE_CHECKING:
@@ -30,10 +30,8 @@ def owner_of(rpc: Rpc) -> str:
     return "window" if rpc in LIMIT_RPCS else "plain"
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis"])
-def down(
-    request: pytest.FixtureRequest, engine: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Contract]:
+@pytest.fixture(scope="module", params=KINDS)
+def down(request: pytest.FixtureRequest, engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
     """Return a sidecar whose store was killed."""
     server = StoreServer(request.param, tmp_path_factory.mktemp("store"))
     server.start()
@@ -47,10 +45,8 @@ def down(
     server.stop()
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis"])
-def hung(
-    request: pytest.FixtureRequest, engine: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Contract]:
+@pytest.fixture(scope="module", params=KINDS)
+def hung(request: pytest.FixtureRequest, engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
     """Return a sidecar that gives each call 200 ms, and whose store has just stopped answering."""
     server = StoreServer(request.param, tmp_path_factory.mktemp("store"))
     server.start()
@@ -69,23 +65,23 @@ class TestDown:
     """The store's process is gone."""
 
     @pytest.mark.parametrize("rpc", SINGLE_RPCS, ids=[rpc.name for rpc in SINGLE_RPCS])
-    def test_a_call_is_unavailable(self, down: Contract, key: str, rpc: Rpc) -> None:
+    def test_a_call_is_unavailable(self, down: Contract, rpc: Rpc) -> None:
         """STORE_UNAVAILABLE says that nothing was changed, and when to try again."""
-        refused = refusal(lambda: rpc.call(down, owner_of(rpc), key, None))
+        refused = refusal(lambda: rpc.call(down, owner_of(rpc), down.key(), None))
         expected = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", True)
         assert expected == (refused.code, refused.reason, (refused.retry_after_ms or 0) > 0)
 
     @pytest.mark.parametrize("rpc", BATCH_RPCS, ids=[rpc.name for rpc in BATCH_RPCS])
-    def test_each_item_of_a_batch_is(self, down: Contract, key: str, rpc: Rpc) -> None:
+    def test_each_item_of_a_batch_is(self, down: Contract, rpc: Rpc) -> None:
         """Its failures say what the single calls would."""
-        results = rpc.call(down, owner_of(rpc), key, None).results  # type: ignore[attr-defined]  # of each batch
+        results = rpc.call(down, owner_of(rpc), down.key(), None).results  # type: ignore[attr-defined]  # of each batch
         expected = error_reason_pb2.ERROR_REASON_STORE_UNAVAILABLE
         assert {expected} == {result.failure.reason for result in results}
 
-    def test_it_is_said_at_once(self, down: Contract, key: str) -> None:
+    def test_it_is_said_at_once(self, down: Contract) -> None:
         """A call does not wait for its deadline to hear it."""
         begun = time.monotonic()
-        refusal(lambda: down.cache.Get(cache_pb2.GetRequest(cache="plain", key=key), timeout=5))
+        refusal(lambda: down.cache.Get(cache_pb2.GetRequest(cache="plain", key=down.key()), timeout=5))
         assert time.monotonic() - begun < 0.5
 
     def test_a_wrong_request_is_still_refused_for_what_it_is(self, down: Contract) -> None:
@@ -98,18 +94,18 @@ class TestHung:
     """The store's process does not answer, and its connections stay open."""
 
     @pytest.mark.parametrize("rpc", SINGLE_RPCS, ids=[rpc.name for rpc in SINGLE_RPCS])
-    def test_a_call_ends_with_its_deadline(self, hung: Contract, key: str, rpc: Rpc) -> None:
+    def test_a_call_ends_with_its_deadline(self, hung: Contract, rpc: Rpc) -> None:
         """The sidecar itself says DEADLINE_EXCEEDED, without a client's deadline to help it."""
         begun = time.monotonic()
-        refused = refusal(lambda: rpc.call(hung, owner_of(rpc), key, None))
+        refused = refusal(lambda: rpc.call(hung, owner_of(rpc), hung.key(), None))
         in_time = time.monotonic() - begun < DEADLINE_SECONDS + GRACE_SECONDS
         expected = (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", True)
         assert expected == (refused.code, refused.reason, in_time)
 
 
-def test_it_starts_without_a_store_and_recovers(store_kind: str, engine: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_it_starts_without_a_store_and_recovers(server: StoreServer, engine: str) -> None:
     """A sidecar whose store comes later serves as soon as it is there."""
-    server = StoreServer(store_kind, tmp_path_factory.mktemp("late"))
+    server.kill()
     sidecar = RunningSidecar(server.url, engine=engine)
     sidecar.start(serving=False)
     sidecar.wait_for(NOT_SERVING)
@@ -118,5 +114,4 @@ def test_it_starts_without_a_store_and_recovers(store_kind: str, engine: str, tm
     with Contract(sidecar, server) as own:
         written = own.cache.Set(cache_pb2.SetRequest(cache="plain", key=own.key()))
     sidecar.stop()
-    server.stop()
     assert 1 == written.outcome

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2, record_pb2
 from support.api import refusal_of
 from support.programs import HOSPITAL, SidecarProgram, wait_until
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 # Every call ends this long after its deadline at the latest.
 _DEADLINE_SECONDS = 0.3
 _SLACK_SECONDS = 0.05
-# The clock stops when the client's thread has run. On a machine that is busy with other tests that can be late by some
-# scheduling rounds, so the bound above is held for 95 of 100 calls, and this one for all.
+# What a machine that is busy with other tests adds is measured in the same run, by calls that ask nothing of the store.
+# It comes in bursts that may miss those: the bound is held by 95 of 100 calls, and exceeded by this at most.
 _NOISE_SECONDS = 0.2
 _BACK_SECONDS = 1.0
 # Between two looks of these tests, and for the look itself.
@@ -73,11 +74,13 @@ def _calls(api: Api) -> list[Callable[[], Any]]:
 
 
 class _Timed:
-    """Calls made at a steady pace, and how long each took."""
+    """Calls made at a steady pace, and how long each took; beside each a health check, which asks no store."""
 
-    def __init__(self, calls: list[Callable[[], Any]]) -> None:
-        self._calls = calls
+    def __init__(self, api: Api) -> None:
+        self._calls = _calls(api)
+        self._health = api.health
         self.seconds: list[float] = []
+        self.echo_seconds: list[float] = []
         self.codes: set[grpc.StatusCode] = set()
         self._under_way = 0
         self._lock = threading.Lock()
@@ -87,25 +90,31 @@ class _Timed:
         until = time.monotonic() + seconds
         number = 0
         while time.monotonic() < until:
-            self._start(self._calls[number % len(self._calls)])
+            self._start(self._calls[number % len(self._calls)], self.seconds, self.codes)
+            self._start(lambda: self._health.Check.future(health_pb2.HealthCheckRequest()), self.echo_seconds, set())
             number += 1
             time.sleep(_EVERY_SECONDS)
         wait_until(lambda: self._under_way == 0, "all calls have ended")
 
-    def _start(self, call: Callable[[], Any]) -> None:
+    def _start(self, call: Callable[[], Any], taken: list[float], codes: set[grpc.StatusCode]) -> None:
         with self._lock:
             self._under_way += 1
         begun = time.perf_counter()
         future = call()
 
         def ended(_: Any) -> None:
-            taken = time.perf_counter() - begun
+            seconds = time.perf_counter() - begun
             with self._lock:
-                self.seconds.append(taken)
-                self.codes.add(future.code())
+                taken.append(seconds)
+                codes.add(future.code())
                 self._under_way -= 1
 
         future.add_done_callback(ended)
+
+
+def _share(seconds: list[float], hundredths: int) -> float:
+    """Return what so many of 100 calls did not exceed."""
+    return sorted(seconds)[(len(seconds) - 1) * hundredths // 100]
 
 
 def test_starts_without_its_store_and_says_not_serving(program: SidecarProgram) -> None:
@@ -172,13 +181,13 @@ def test_serves_soon_after_the_store_was_killed_and_restarted(program: SidecarPr
 def test_hung_store(program: SidecarProgram, store: StoreServer, seconds: int) -> None:
     """F2: a store that hangs holds no call beyond its deadline, and no longer once it goes on.
 
-    All calls end within their deadline + 50 ms (95 of 100; all within 200 ms more, for the machine's noise), health
-    says NOT_SERVING, and within a second of the store's going on it is SERVING again, with what was written before.
+    All calls end within their deadline + 50 ms and the machine's noise, health says NOT_SERVING, and within a second of
+    the store's going on it is SERVING again, with what was written before.
     """
     store.start()
     api = program.start().api()
     _set(api)
-    timed = _Timed(_calls(api))
+    timed = _Timed(api)
     store.pause()
     timed.go_on_for(seconds)
     assert not api.is_serving()
@@ -186,9 +195,9 @@ def test_hung_store(program: SidecarProgram, store: StoreServer, seconds: int) -
     taken = wait_until(api.is_serving, "the sidecar serves again")
     assert taken <= _BACK_SECONDS + _LOOKING_SECONDS
     assert b"v" == _get(api)
-    in_order = sorted(timed.seconds)
-    assert in_order[len(in_order) * 95 // 100] <= _DEADLINE_SECONDS + _SLACK_SECONDS
-    assert in_order[-1] <= _DEADLINE_SECONDS + _SLACK_SECONDS + _NOISE_SECONDS
+    bound = _DEADLINE_SECONDS + _SLACK_SECONDS
+    assert _share(timed.seconds, 95) <= bound + _share(timed.echo_seconds, 95)
+    assert _share(timed.seconds, 100) <= bound + _share(timed.echo_seconds, 100) + _NOISE_SECONDS
     assert timed.codes <= {
         grpc.StatusCode.OK,  # a batch, whose items have failed each by itself
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -202,7 +211,7 @@ def test_scripts_flushed_under_load(program: SidecarProgram, store: StoreServer)
     store.start()
     api = program.start().api()
     _set(api)
-    timed = _Timed(_calls(api))
+    timed = _Timed(api)
     over = threading.Event()
 
     def flush() -> None:

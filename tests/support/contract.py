@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
+
 from support.api import DETAILS, Api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import redis
     from support.servers import StoreServer
     from support.sidecars import RunningSidecar
 
@@ -31,7 +31,8 @@ class Contract(Api):
         super().__init__(sidecar.address)
         self.sidecar = sidecar
         self.server = server
-        self.oracle: redis.Redis = server.oracle()
+        # Untyped: its answers are bytes, but its types say that they may be text.
+        self.oracle: Any = server.oracle()
         self._number = itertools.count()
 
     def key(self) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.duration_pb2 import Duration
 from sidecar_client.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
 from sidecar_client.gen.sidecar.v1.record_pb2 import FieldValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from google.protobuf.duration_pb2 import Duration
 
     from support.contract import Contract
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.servers import free_port
 
 from sidecar.app import App
 from sidecar.config.loader import load
+from support.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -91,6 +91,17 @@ class RunningSidecar:
             self._end_loop()
             for channel in self._channels.values():
                 channel.close()
+
+    def stall(self, seconds: float) -> None:
+        """Keep its event loop busy for a while, from now."""
+        busy = threading.Event()
+
+        def work() -> None:
+            busy.set()
+            time.sleep(seconds)
+
+        self._loop.call_soon_threadsafe(work)
+        busy.wait()
 
     def channel(self, address: str | None = None) -> Channel:
         """Return a channel to it, by default to its TCP port; one for each address, closed with the sidecar."""
