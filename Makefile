@@ -44,6 +44,7 @@ lint: install-dev ## check style, types, layers, protos and generated files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy clients/python/tests
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/python tools/generate.py --check

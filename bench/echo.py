@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from bench.profiles import ECHO, VALUE
-from sidecar.call import Endpoint, MethodTable
+from sidecar.call import Code, Endpoint, MethodTable, StatusError
 from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2
 from sidecar.server.engine import EnginePolicy
 from sidecar.server.grpcio_engine import GrpcioEngine
@@ -38,7 +38,9 @@ async def _serve(address: str, engine_name: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     path = f"/{ECHO.request.method}"
-    table = MethodTable({path: Endpoint(path=path, unary=_echo)})
+    table = MethodTable(
+        endpoints={path: Endpoint(path=path, unary=_echo)}, unknown=StatusError(Code.UNIMPLEMENTED, "no such method")
+    )
     engine = ENGINES[engine_name](table, [address], EnginePolicy())
     await engine.start()
     gc.collect()

@@ -28,7 +28,7 @@ from sidecar.config.policies import TokenBucketSettings
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
-from sidecar.errors import StartupError
+from sidecar.errors import Reason, SidecarError, StartupError
 from sidecar.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
 from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
@@ -263,7 +263,12 @@ class App:
                 },
             ),
         ]
-        return MethodTable({method.path: build_endpoint(method, interceptors) for method in methods})
+        return MethodTable(
+            endpoints={method.path: build_endpoint(method, interceptors) for method in methods},
+            unknown=to_status(
+                SidecarError(Reason.METHOD_UNKNOWN, "the sidecar has no such method; reflection lists those it has")
+            ),
+        )
 
     def _engine_policy(self) -> EnginePolicy:
         limits = self._settings.limits

@@ -7,7 +7,7 @@ once, at start-up, so that a call meets no lookup and no closure of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +127,9 @@ class Endpoint:
 class MethodTable:
     """All that a sidecar serves, by path."""
 
-    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint]
+    unknown: StatusError
+    """How a call of any other path ends."""
 
     def find(self, path: str) -> Endpoint | None:
         """Return the endpoint at `path`, or None."""

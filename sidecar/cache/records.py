@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sidecar.cache.entry import decode_entry
-from sidecar.cache.fields import check_field_names, decode_field, decode_name, encode_field
+from sidecar.cache.fields import MAX_FIELDS, check_field_names, decode_field, decode_name, encode_field
 from sidecar.cache.formats import removed, written
 from sidecar.cache.naming import Naming
 from sidecar.cache.policy import Outcome, choose_ttl, judge
@@ -137,7 +137,7 @@ class RecordCache:
         asked = ("patch", _canonical(encoded), "\0".join(sorted(remove)), options.ttl_ms, options.condition)
         repeat = await self._repeat(name, options, asked, call)
         args: list[Arg] = [ttl_ms, self._policy.stale_for_ms, options.condition, repeat.fingerprint, repeat.window_ms]
-        args += [len(remove), *remove, *await self._pairs(name, encoded, call)]
+        args += [MAX_FIELDS, len(remove), *remove, *await self._pairs(name, encoded, call)]
         return written(await self._run(self._patch, name, args, repeat, call))
 
     async def delete(self, key: str, options: WriteOptions, call: Call) -> Written:

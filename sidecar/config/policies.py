@@ -49,7 +49,7 @@ class CacheSettings(Section):
     key_prefix: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")] | None = Field(
         None,
         description="What stands before the caller's key in Redis. Needed in a raw cache, refused in "
-        "others; no two raw caches share one, and none begins with `sc:`.",
+        "others; no two raw caches share one, and none begins with `sc:` or is a part of that.",
     )
     phi_fields: tuple[FieldName, ...] = Field(
         (),

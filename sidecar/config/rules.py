@@ -158,8 +158,9 @@ def _cache_format(path: Path, cache: CacheSettings) -> Iterator[Finding]:
         yield Finding(form, "a phi cache cannot be raw, since raw values are not sealed", ((*path, "data_class"),))
     if cache.key_prefix is None:
         yield Finding(form, "a raw cache needs key_prefix", (prefix,))
-    elif cache.key_prefix.startswith(_OWN_PREFIX):
-        yield Finding(prefix, f"begins with {_OWN_PREFIX}, as the sidecar's own keys do", (form,))
+    elif cache.key_prefix.startswith(_OWN_PREFIX) or _OWN_PREFIX.startswith(cache.key_prefix):
+        # With the prefix `s` a caller's key `c:...` would name an entry of any other cache.
+        yield Finding(prefix, f"can reach keys that begin with {_OWN_PREFIX}, which are the sidecar's own", (form,))
     if cache.stale_for.ms:
         yield Finding((*path, "stale_for"), "must be 0 in a raw cache", (form,))
 

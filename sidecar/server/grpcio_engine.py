@@ -105,10 +105,12 @@ class _Router(grpc.GenericRpcHandler):
         self._handlers = {
             path: _handler_of(endpoint, _CallMaker(path, policy)) for path, endpoint in table.endpoints.items()
         }
+        # Of both directions' streaming handlers, since nobody knows what the caller will send.
+        self._unknown: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_refuse(table.unknown))
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the handler, or None: grpcio then answers UNIMPLEMENTED."""
-        return self._handlers.get(handler_call_details.method)
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler of a path, or the one that refuses."""
+        return self._handlers.get(handler_call_details.method, self._unknown)
 
 
 class _CallMaker:
@@ -191,6 +193,13 @@ def _to_one(
         return answers[0]
 
     return serve
+
+
+def _refuse(error: StatusError) -> Callable[[AsyncIterator[bytes], _Context], Awaitable[bytes]]:
+    async def refuse(_messages: AsyncIterator[bytes], context: _Context) -> bytes:
+        return await _end(context, error)
+
+    return refuse
 
 
 async def _single(message: bytes) -> AsyncIterator[bytes]:

@@ -47,6 +47,7 @@ _KNOWN: dict[str, tuple[Reason, str]] = {
         Reason.IDEMPOTENCY_KEY_REUSED,
         "the idempotency key was used for another request; use a new key for each request",
     ),
+    "SCFIELDS": (Reason.FIELD_COUNT, "the record would have too many fields; remove some first"),
     "SCFORMAT": (
         Reason.ENTRY_MALFORMED,
         "what is stored under the key was not written by a sidecar of this format; delete it first",

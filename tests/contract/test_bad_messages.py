@@ -76,8 +76,9 @@ def test_unknown_fields_are_passed_over(api: Contract, key: str) -> None:
 
 @pytest.mark.parametrize("path", ["/sidecar.v1.CacheService/Nope", "/sidecar.v2.CacheService/Get", "/nope"])
 def test_an_unknown_method_is_unimplemented(api: Contract, path: str) -> None:
-    """There is no such method, and the call says so at once."""
-    assert grpc.StatusCode.UNIMPLEMENTED == refusal(lambda: send(api, path, b"")).code
+    """There is no such method, and the call says so at once, with its reason."""
+    refused = refusal(lambda: send(api, path, b""))
+    assert (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN") == (refused.code, refused.reason)
 
 
 def test_a_message_above_the_limit_is_refused(api: Contract, key: str) -> None:

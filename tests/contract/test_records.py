@@ -224,6 +224,24 @@ class TestPatch:
         refused = refusal(lambda: patch(api, cache, key))
         assert (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_COUNT", "fields") == refused.brief
 
+    def test_patches_cannot_grow_a_record_beyond_its_bound(self, api: Contract, key: str, cache: str) -> None:
+        """The 257th field is refused, and nothing of its patch is applied."""
+        put(api, cache, key, {f"f{number}": FieldValue(integer=number) for number in range(256)})
+        before = api.snapshot(key)
+        one_more = {"f0": FieldValue(integer=-1), "more": FieldValue(integer=1)}
+        refused = refusal(lambda: patch(api, cache, key, one_more))
+        assert (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_COUNT", before) == (
+            refused.code,
+            refused.reason,
+            api.snapshot(key),
+        )
+
+    def test_a_full_record_can_still_be_patched(self, api: Contract, key: str, cache: str) -> None:
+        """Fields that are there, and as many new ones as are removed."""
+        put(api, cache, key, {f"f{number}": FieldValue(integer=number) for number in range(256)})
+        swapped = {"f0": FieldValue(integer=-1), "more": FieldValue(integer=1)}
+        assert APPLIED == patch(api, cache, key, swapped, remove=["f255", "absent"]).outcome
+
 
 @CACHES
 class TestConditions:

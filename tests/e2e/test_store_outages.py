@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # Every call ends this long after its deadline at the latest.
 _DEADLINE_SECONDS = 0.3
 _SLACK_SECONDS = 0.05
-# What a machine that is busy with other tests adds is measured in the same run, by calls that ask nothing of the store.
-# It comes in bursts that may miss those: the bound is held by 95 of 100 calls, and exceeded by this at most.
+# How long the machine leaves a process without a turn is measured in the same run and allowed on top. A call may meet
+# two such pauses: 95 of 100 calls must do without this, and all with it.
 _NOISE_SECONDS = 0.2
 _BACK_SECONDS = 1.0
 # Between two looks of these tests, and for the look itself.
@@ -74,13 +74,17 @@ def _calls(api: Api) -> list[Callable[[], Any]]:
 
 
 class _Timed:
-    """Calls made at a steady pace, and how long each took; beside each a health check, which asks no store."""
+    """Calls made at a steady pace, and how long each took; beside each a health check, which asks no store.
+
+    `noise_seconds` is the longest time that a health check took, or that this process came late to make the next call.
+    """
 
     def __init__(self, api: Api) -> None:
         self._calls = _calls(api)
         self._health = api.health
         self.seconds: list[float] = []
-        self.echo_seconds: list[float] = []
+        self._echo_seconds: list[float] = []
+        self._longest_gap = 0.0
         self.codes: set[grpc.StatusCode] = set()
         self._under_way = 0
         self._lock = threading.Lock()
@@ -91,10 +95,16 @@ class _Timed:
         number = 0
         while time.monotonic() < until:
             self._start(self._calls[number % len(self._calls)], self.seconds, self.codes)
-            self._start(lambda: self._health.Check.future(health_pb2.HealthCheckRequest()), self.echo_seconds, set())
+            self._start(lambda: self._health.Check.future(health_pb2.HealthCheckRequest()), self._echo_seconds, set())
             number += 1
+            due = time.monotonic() + _EVERY_SECONDS
             time.sleep(_EVERY_SECONDS)
+            self._longest_gap = max(self._longest_gap, time.monotonic() - due)
         wait_until(lambda: self._under_way == 0, "all calls have ended")
+
+    @property
+    def noise_seconds(self) -> float:
+        return max(self._longest_gap, *self._echo_seconds)
 
     def _start(self, call: Callable[[], Any], taken: list[float], codes: set[grpc.StatusCode]) -> None:
         with self._lock:
@@ -110,11 +120,6 @@ class _Timed:
                 self._under_way -= 1
 
         future.add_done_callback(ended)
-
-
-def _share(seconds: list[float], hundredths: int) -> float:
-    """Return what so many of 100 calls did not exceed."""
-    return sorted(seconds)[(len(seconds) - 1) * hundredths // 100]
 
 
 def test_starts_without_its_store_and_says_not_serving(program: SidecarProgram) -> None:
@@ -195,9 +200,10 @@ def test_hung_store(program: SidecarProgram, store: StoreServer, seconds: int) -
     taken = wait_until(api.is_serving, "the sidecar serves again")
     assert taken <= _BACK_SECONDS + _LOOKING_SECONDS
     assert b"v" == _get(api)
-    bound = _DEADLINE_SECONDS + _SLACK_SECONDS
-    assert _share(timed.seconds, 95) <= bound + _share(timed.echo_seconds, 95)
-    assert _share(timed.seconds, 100) <= bound + _share(timed.echo_seconds, 100) + _NOISE_SECONDS
+    bound = _DEADLINE_SECONDS + _SLACK_SECONDS + timed.noise_seconds
+    in_order = sorted(timed.seconds)
+    assert in_order[len(in_order) * 95 // 100] <= bound
+    assert in_order[-1] <= bound + _NOISE_SECONDS
     assert timed.codes <= {
         grpc.StatusCode.OK,  # a batch, whose items have failed each by itself
         grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -257,7 +257,7 @@ class TestCredentials:
     async def test_a_wrong_password_is_denied_and_not_called_unreachable(self, server: StoreServer) -> None:
         """The reason tells the operator what to mend."""
         server.oracle().config_set("requirepass", "right")
-        address = StoreAddress(host="127.0.0.1", port=server.port, password="wrong")  # noqa: S106
+        address = StoreAddress(host="127.0.0.1", port=server.port, password="wrong")
         pool = Pool(address, PoolPolicy(connections=1), PoolCounters(Metrics()))
         pool.start()
         with pytest.raises(StoreError) as caught:
@@ -269,7 +269,7 @@ class TestCredentials:
         """User, password and database of the address are used."""
         oracle = server.oracle()
         oracle.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
-        address = StoreAddress(host="127.0.0.1", port=server.port, username="app", password="secret", database=3)  # noqa: S106
+        address = StoreAddress(host="127.0.0.1", port=server.port, username="app", password="secret", database=3)
         pool = Pool(address, PoolPolicy(connections=1), PoolCounters(Metrics()))
         pool.start()
         store = StandaloneStore(pool)

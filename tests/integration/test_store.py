@@ -141,44 +141,62 @@ class TestDeadlines:
         assert await store.call(commands.get(b"b"), a_call()) == b"B"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-async def test_cancelled_callers_never_shift_the_answers(store: StandaloneStore, pool: Pool) -> None:
-    """F1: after 10^5 random cancellations and timeouts on one pool, each reply was its own key's, and nothing is left."""
-    rng = random.Random(1)
-    keys = 1_000
-    await store.call_many([Command(("SET", b"k%d" % n, b"v%d" % n), False) for n in range(keys)], a_call(30))
-    abandoned = answered = 0
+class Crowd:
+    """Callers who ask for keys' values, and often give up; each answer is checked against its own key."""
 
-    async def ask(number: int, seconds: float) -> None:
-        nonlocal answered, abandoned
-        try:
-            if number % 5 == 0:
-                wanted = [(number + offset) % keys for offset in range(3)]
-                got = await store.call_many([commands.get(b"k%d" % n) for n in wanted], a_call(seconds))
-                if any(isinstance(reply, StoreError) for reply in got):
-                    abandoned += 1
-                    return
-                assert [b"v%d" % n for n in wanted] == got
-            else:
-                assert await store.call(commands.get(b"k%d" % number), a_call(seconds)) == b"v%d" % number
-            answered += 1
-        except StoreError as error:
-            assert error.reason is Reason.DEADLINE_EXCEEDED  # noqa: PT017 (a timeout is one of the two wanted ends)
-            abandoned += 1
+    KEYS = 1_000
 
-    while abandoned < 100_000:
-        tasks = [asyncio.create_task(ask(rng.randrange(keys), rng.choice([5.0, 0.0, 0.0001]))) for _ in range(500)]
+    def __init__(self, store: StandaloneStore) -> None:
+        self._store = store
+        self._rng = random.Random(1)
+        self.abandoned = 0
+        self.answered = 0
+
+    async def fill(self) -> None:
+        """Give every key a value that tells whose it is."""
+        await self._store.call_many(
+            [Command(("SET", b"k%d" % n, b"v%d" % n), False) for n in range(self.KEYS)], a_call(30)
+        )
+
+    async def rush(self) -> None:
+        """Let 500 callers begin, and most of them be cancelled somewhere on their way."""
+        rng = self._rng
+        tasks = [
+            asyncio.create_task(self._ask(rng.randrange(self.KEYS), rng.choice([5.0, 0.0, 0.0001]))) for _ in range(500)
+        ]
         for _ in range(rng.randrange(3)):
             await asyncio.sleep(0)
         for task in rng.sample(tasks, 400):
             if rng.random() < 0.1:
                 await asyncio.sleep(0)
-            if not task.done() and task.cancel():
-                abandoned += 1
+            self.abandoned += task.cancel()
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+
+    async def _ask(self, number: int, seconds: float) -> None:
+        wanted = [number] if number % 5 else [(number + offset) % self.KEYS for offset in range(3)]
+        try:
+            if len(wanted) == 1:
+                got = [await self._store.call(commands.get(b"k%d" % number), a_call(seconds))]
+            else:
+                got = await self._store.call_many([commands.get(b"k%d" % n) for n in wanted], a_call(seconds))
+        except StoreError as error:
+            got = [error]
+        if all(isinstance(reply, StoreError) and reply.reason is Reason.DEADLINE_EXCEEDED for reply in got):
+            self.abandoned += 1
+            return
+        assert [b"v%d" % n for n in wanted] == got
+        self.answered += 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_callers_who_give_up_never_shift_the_answers(store: StandaloneStore, pool: Pool) -> None:
+    """F1: after 10^5 random cancellations and timeouts on one pool, each reply was its own key's, and none is left."""
+    crowd = Crowd(store)
+    await crowd.fill()
+    while crowd.abandoned < 100_000:
+        await crowd.rush()
     await store.call(commands.get(b"k0"), a_call())
-    assert answered > 10_000
-    assert pool.in_flight == 0
-    assert pool.ready_connections == 2
+    assert crowd.answered > 10_000
+    assert (0, 2) == (pool.in_flight, pool.ready_connections)

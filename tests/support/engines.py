@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from sidecar.call import Call, Endpoint, MethodTable
+from sidecar.call import Call, Code, Endpoint, MethodTable, StatusError
 from sidecar.clock import remaining
 from sidecar.server.engine import Engine, EnginePolicy
 from sidecar.server.grpcio_engine import GrpcioEngine
@@ -72,7 +72,10 @@ class Endpoints:
             "/test.Service/All": Endpoint(path="/test.Service/All", stream=self.all, client_streams=True),
             "/test.Service/Thrice": Endpoint(path="/test.Service/Thrice", stream=self.thrice, server_streams=True),
         }
-        return MethodTable({METHOD: Endpoint(path=METHOD, unary=self.unary), **streams})
+        return MethodTable(
+            endpoints={METHOD: Endpoint(path=METHOD, unary=self.unary), **streams},
+            unknown=StatusError(Code.UNIMPLEMENTED, "no such method"),
+        )
 
     async def _enter(self, call: Call) -> None:
         self.call = call

@@ -6,7 +6,8 @@
 -- ARGV[3]  the condition: '', 'present' or a version
 -- ARGV[4]  the request's fingerprint, or '' without an idempotency key
 -- ARGV[5]  how long the idempotency record is kept (ms)
--- ARGV[6]  the number of fields to remove; after it come their names, then the names and values to set
+-- ARGV[6]  the most fields that the record may have
+-- ARGV[7]  the number of fields to remove; after it come their names, then the names and values to set
 -- returns  {1 applied | 2 condition not met | 3 not found, version, fresh_ms}
 -- include: now
 -- include: header
@@ -24,10 +25,18 @@ if not holds(ARGV[3], version) then
   return remember(KEYS[2], ARGV[4], ARGV[5], {CONDITION_NOT_MET, version, 0})
 end
 local now = now_us()
-local first_set = 7 + tonumber(ARGV[6])
+local first_set = 8 + tonumber(ARGV[7])
 version = next_version(version, now)
 if ARGV[1] ~= '' then fresh_until = now + tonumber(ARGV[1]) * 1000 end
-if first_set > 7 then redis.call('HDEL', KEYS[1], unpack(ARGV, 7, first_set - 1)) end
+-- Most patches are far from the bound; only near it is it worth counting which of the fields are new.
+local most = tonumber(ARGV[6]) + 1 -- the header's field
+if redis.call('HLEN', KEYS[1]) + (#ARGV - first_set + 1) / 2 > most then
+  local count = redis.call('HLEN', KEYS[1])
+  for i = 8, first_set - 1 do count = count - redis.call('HEXISTS', KEYS[1], ARGV[i]) end
+  for i = first_set, #ARGV, 2 do count = count + 1 - redis.call('HEXISTS', KEYS[1], ARGV[i]) end
+  if count > most then return redis.error_reply('SCFIELDS too many fields') end
+end
+if first_set > 8 then redis.call('HDEL', KEYS[1], unpack(ARGV, 8, first_set - 1)) end
 redis.call('HSET', KEYS[1], '', make_header(version, now, fresh_until), unpack(ARGV, first_set))
 if ARGV[1] ~= '' then redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[1]) + tonumber(ARGV[2])) end
 return remember(KEYS[2], ARGV[4], ARGV[5], {APPLIED, version, left_ms(fresh_until, now)})
