@@ -30,7 +30,7 @@ run: install ## serve the hospital example on an embedded Valkey
 
 test: install-dev ## run all tests, with coverage
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

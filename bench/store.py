@@ -31,8 +31,9 @@ from bench.processes import Failure, Server, free_port
 from bench.report import table
 from sidecar.call import Call
 from sidecar.clock import after
+from sidecar.config.addresses import parse_url
 from sidecar.store import commands
-from sidecar.store.address import StoreAddress, parse_url
+from sidecar.store.address import StoreAddress
 from sidecar.store.embedded import binary_path
 from sidecar.store.pool import Pool, PoolCounters, PoolPolicy
 from sidecar.store.standalone import StandaloneStore

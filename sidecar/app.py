@@ -24,6 +24,7 @@ from sidecar.cache.catalog import build_caches
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
 from sidecar.call import MethodTable
 from sidecar.clock import StoreClock
+from sidecar.config.addresses import parse_url
 from sidecar.config.policies import TokenBucketSettings
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
@@ -45,7 +46,7 @@ from sidecar.rpc.reflection import ReflectionServicer, reflection_services
 from sidecar.rpc.status import to_status
 from sidecar.server.engine import EnginePolicy
 from sidecar.server.grpcio_engine import GrpcioEngine
-from sidecar.store.address import StoreAddress, parse_url
+from sidecar.store.address import StoreAddress
 from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
 from sidecar.store.keys import KeySpace
 from sidecar.store.pool import Pool, PoolCounters, PoolPolicy
@@ -91,6 +92,10 @@ class App:
         self.warnings: list[str] = []
         """What is not safe for production, a sentence each; complete once started."""
         self.store_name = ""
+        self.addresses: tuple[str, ...] = ()
+        """Where calls are taken, once started, with the port that was found for a port 0."""
+        self.metrics_address: str | None = None
+        """Where the metrics page is, once started."""
 
     async def start(self) -> None:
         """Bring everything up; raises `StartupError`, with all that was started stopped again."""
@@ -132,6 +137,7 @@ class App:
         engine = GrpcioEngine(table, [listener.address for listener in settings.listen], self._engine_policy())
         await engine.start()
         self._engine = engine
+        self.addresses = engine.addresses
         lag = LoopLag(self._metrics)
         lag.start()
         self._stack.push_async_callback(lag.stop)
@@ -223,6 +229,8 @@ class App:
                 max_key_bytes=settings.limits.max_key_bytes,
                 max_value_bytes=settings.limits.max_value_bytes,
                 max_batch_keys=settings.limits.max_batch_keys,
+                # A sixteenth is for names, versions and framing.
+                max_answer_bytes=settings.limits.max_message_bytes - settings.limits.max_message_bytes // 16,
                 idempotency_window_ms=settings.limits.idempotency_window.ms,
             ),
             store=store,
@@ -283,6 +291,7 @@ class App:
         if address is not None:
             server = MetricsServer(self._metrics, address)
             server.start()
+            self.metrics_address = f"{address.rpartition(':')[0]}:{server.port}"
             self._stack.callback(server.close)
 
     # --- keys ---

@@ -152,12 +152,12 @@ def _summary(app: App, settings: Settings, seconds: float) -> list[str]:
     services = ["gRPC", "health", *(["reflection"] if settings.reflection else [])]
     lines = [
         f"sidecar {__version__} is ready after {seconds:.1f} s",
-        f"  serves   {', '.join(listener.address for listener in settings.listen)}  ({', '.join(services)})",
+        f"  serves   {', '.join(app.addresses)}  ({', '.join(services)})",
         f"  store    {app.store_name}",
         f"  caches   {caches or 'none'}",
         f"  limits   {', '.join(settings.rate_limits) or 'none'}",
     ]
-    metrics = settings.telemetry.metrics.address
+    metrics = app.metrics_address
     lines.append(f"  metrics  {f'http://{metrics}/metrics' if metrics else 'off'}")
     warnings = [*app.warnings, *_exposed(settings)]
     if warnings:

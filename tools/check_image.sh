@@ -22,6 +22,7 @@ python3 -m venv "$root/build"
 "$root/build/bin/python" -m hatchling build -t wheel -d "$root/wheel"
 "$root/opt/bin/pip" -q --disable-pip-version-check install --no-deps "$root"/wheel/*.whl
 rm -rf "$root/src"
+touch "$root/installed"
 
 echo "== run"
 mkdir -m 0700 "$root/state"
@@ -50,6 +51,6 @@ code=0
 wait "$sidecar_pid" || code=$?
 sidecar_pid=
 [ "$code" = 0 ] || { echo "the sidecar ended with $code" >&2; exit 1; }
-left=$(find "$root/opt" -newer "$root/wheel" -name '*.pyc' | head -1)
+left=$(find "$root/opt" -newer "$root/installed" -name '*.pyc' | head -1)
 [ -z "$left" ] || { echo "it wrote outside its state directory: $left" >&2; exit 1; }
 echo "ended with 0; nothing written outside the state directory"

@@ -33,6 +33,17 @@ class Instant(NamedTuple):
     nanos: int
 
 
+# 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, the range that google/protobuf/timestamp.proto gives.
+_FIRST_SECOND = -62_135_596_800
+_LAST_SECOND = 253_402_300_799
+_NANOS_PER_SECOND = 1_000_000_000
+
+
+def is_in_range(time: Instant) -> bool:
+    """Return whether a time is of the years 1 to 9999."""
+    return _FIRST_SECOND <= time.seconds <= _LAST_SECOND and 0 <= time.nanos < _NANOS_PER_SECOND
+
+
 FieldValue = str | bytes | int | float | bool | Instant
 
 
@@ -66,7 +77,9 @@ def decode_field(stored: bytes) -> FieldValue:
         if kind == b"o" and content in {b"\x00", b"\x01"}:
             return content == b"\x01"
         if kind == b"m":
-            return Instant(*_TIME.unpack(content))
+            time = Instant(*_TIME.unpack(content))
+            if is_in_range(time):
+                return time
     except (struct.error, UnicodeDecodeError):
         raise _malformed() from None
     raise _malformed()

@@ -102,7 +102,7 @@ class NativeFormat:
 
     def lookup(self, replies: Sequence[Reply], now_us: int) -> Lookup:
         """Judge the entry; raises `StoreError` (ENTRY_MALFORMED)."""
-        return judge(decode_entry(replies[0]), now_us)
+        return judge(decode_entry(replies[0]), now_us, self._stale_ms)
 
     def set(self, key: bytes, value: bytes, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
         """Return the script that writes an entry."""

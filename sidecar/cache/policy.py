@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import InvalidArgumentError, Reason
 
@@ -48,6 +48,8 @@ class Limits:
     max_key_bytes: int = 512
     max_value_bytes: int = 1024 * 1024
     max_batch_keys: int = 1000
+    max_answer_bytes: int = 7 * 1024 * 1024
+    """The most that the values of one answer may add up to; it must fit into a message."""
     idempotency_window_ms: int = 600_000
 
 
@@ -59,8 +61,7 @@ class Outcome(Enum):
     STALE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The answer to a read. With a miss only `outcome` counts."""
 
     outcome: Outcome
@@ -68,10 +69,6 @@ class Lookup:
     version: int = 0
     ttl_ms: int | None = None
     age_ms: int | None = None
-
-    def with_value(self, value: bytes) -> Lookup:
-        """Return the same answer with another value."""
-        return Lookup(self.outcome, value, self.version, self.ttl_ms, self.age_ms)
 
 
 MISS = Lookup(Outcome.MISS)
@@ -103,18 +100,22 @@ class Counted:
     ttl_ms: int | None
 
 
-def judge(entry: Entry | None, now_us: int) -> Lookup:
-    """Decide what an entry is worth at `now_us` of the store's clock."""
+def judge(entry: Entry | None, now_us: int, stale_for_ms: int) -> Lookup:
+    """Decide what an entry is worth at `now_us` of the store's clock.
+
+    The store may keep a key a moment longer than its TTL, and may have been told of a longer stale time than is
+    configured now; what counts is the header.
+    """
     if entry is None:
         return MISS
-    left_us = entry.fresh_until_us - now_us
-    return Lookup(
-        Outcome.HIT if left_us > 0 else Outcome.STALE,
-        entry.value,
-        entry.version,
-        max(0, -(-left_us // 1000)),
-        max(0, (now_us - entry.written_us) // 1000),
-    )
+    version, written_us, fresh_until_us, value = entry
+    left_us = fresh_until_us - now_us
+    age_ms = (now_us - written_us) // 1000 if now_us > written_us else 0
+    if left_us > 0:
+        return Lookup(Outcome.HIT, value, version, -(-left_us // 1000), age_ms)
+    if -left_us >= stale_for_ms * 1000:
+        return MISS
+    return Lookup(Outcome.STALE, value, version, 0, age_ms)
 
 
 def choose_ttl(policy: CachePolicy, asked_ms: int | None, draw: float, field: str = "ttl") -> int:

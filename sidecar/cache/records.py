@@ -16,8 +16,9 @@ from sidecar.cache.fields import MAX_FIELDS, check_field_names, decode_field, de
 from sidecar.cache.formats import removed, written
 from sidecar.cache.naming import Naming
 from sidecar.cache.policy import Outcome, choose_ttl, judge
-from sidecar.cache.request import check_size, refuse_if_absent
-from sidecar.errors import InvalidArgumentError, Reason
+from sidecar.cache.request import check_size, refuse_if_absent, refuse_longer_life
+from sidecar.crypto.envelope import OVERHEAD_BYTES
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store import commands, scripts
 from sidecar.store.base import ScriptCall
 
@@ -85,10 +86,16 @@ class RecordCache:
         check_field_names(list(names), "read_mask")
         name = await self._naming.name(key, call)
         stored = await self._read(self._keys.entry(self._policy.name, name), names, call)
+        if sum(map(len, stored.values())) > self._limits.max_answer_bytes:
+            raise SidecarError(
+                Reason.ANSWER_TOO_LARGE,
+                "the record is too large for a message (limits.max_message_bytes); read some of its fields",
+                field="read_mask",
+            )
         header = stored.pop(_HEADER, None)
         if header is None and stored:
             decode_entry(b"")  # a hash of some other program
-        found = judge(decode_entry(header), self._clock.micros())
+        found = judge(decode_entry(header), self._clock.micros(), self._policy.stale_for_ms)
         fields = None
         if found.outcome is not Outcome.MISS:
             fields = await self._open(name, {decode_name(label): content for label, content in stored.items()}, call)
@@ -132,12 +139,13 @@ class RecordCache:
         encoded = self._encode(fields)
         ttl_ms: Arg = ""
         if options.ttl_ms is not None:
+            refuse_longer_life(self._policy)
             ttl_ms = choose_ttl(self._policy, options.ttl_ms, random.random())  # noqa: S311 (as above)
         name = await self._naming.name(key, call)
         asked = ("patch", _canonical(encoded), "\0".join(sorted(remove)), options.ttl_ms, options.condition)
         repeat = await self._repeat(name, options, asked, call)
         args: list[Arg] = [ttl_ms, self._policy.stale_for_ms, options.condition, repeat.fingerprint, repeat.window_ms]
-        args += [MAX_FIELDS, len(remove), *remove, *await self._pairs(name, encoded, call)]
+        args += [MAX_FIELDS, self._most_bytes(), len(remove), *remove, *await self._pairs(name, encoded, call)]
         return written(await self._run(self._patch, name, args, repeat, call))
 
     async def delete(self, key: str, options: WriteOptions, call: Call) -> Written:
@@ -184,6 +192,10 @@ class RecordCache:
 
         entry_key = self._keys.entry(self._policy.name, name)
         return await self._naming.repeat(options.idempotency_key, asked, entry_key, record_key, call)
+
+    def _most_bytes(self) -> int:
+        """Return what a record may add up to as stored: sealed fields are a little longer than what was put."""
+        return self._limits.max_value_bytes + (MAX_FIELDS * OVERHEAD_BYTES if self._sealer is not None else 0)
 
     async def _run(
         self, script: scripts.Script, name: bytes, args: Sequence[Arg], repeat: Repeat, call: Call

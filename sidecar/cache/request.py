@@ -6,9 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sidecar.errors import InvalidArgumentError, Reason
+from sidecar.cache.policy import DataClass
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 
 if TYPE_CHECKING:
+    from sidecar.cache.policy import CachePolicy
     from sidecar.store.base import Arg
 
 # 128 bytes hold a UUID, a ULID or a digest with a prefix; the record's key holds only a hash of it.
@@ -71,6 +73,20 @@ def refuse_if_absent(condition: str) -> None:
     if condition == IF_ABSENT:
         raise InvalidArgumentError(
             Reason.CONDITION_EMPTY, "if_absent makes no sense here: there would be nothing to change", field="condition"
+        )
+
+
+def refuse_longer_life(policy: CachePolicy) -> None:
+    """Raise UNSUPPORTED_BY_CACHE for a new TTL of what is sealed.
+
+    The bound of a PHI cache is one on how long data lives after it was written, and the key that opens it lives no
+    longer.
+    """
+    if policy.data_class is DataClass.PHI:
+        raise SidecarError(
+            Reason.UNSUPPORTED_BY_CACHE,
+            f"cache {policy.name!r} holds PHI, whose life is not prolonged: write it anew",
+            field="ttl",
         )
 
 

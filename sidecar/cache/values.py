@@ -16,11 +16,13 @@ from sidecar.cache.request import (
     check_batch,
     check_size,
     refuse_if_absent,
+    refuse_longer_life,
 )
 from sidecar.errors import Reason, SidecarError
+from sidecar.store.keys import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from sidecar.cache.formats import Repeat
     from sidecar.cache.policy import CachePolicy, Counted, Limits, Lookup, Written
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 # The "field" under which a sealed value is bound; a record's field names are never empty.
 _WHOLE_VALUE = ""
+# The keys of a batch that are read together: enough to make the trip cheap, few enough to stop in time when values are
+# large.
+_READ_ROUND = 64
 
 
 class NewValue(NamedTuple):
@@ -67,32 +72,71 @@ class ValueCache:
         self._sealer = sealer
         self._naming = Naming(limits, sealer)
         self._format = NativeFormat(policy, keys) if policy.raw_prefix is None else RawFormat(policy, keys)
-        self._single_read = policy.raw_prefix is None
         self._read_cells: dict[Outcome, Cell] = {
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
         }
 
     async def get(self, key: str, call: Call) -> Lookup:
         """Read one entry."""
-        name = await self._naming.name(key, call)
-        reads = self._format.reads(self._format.key(name))
-        if self._single_read:
-            replies = [await self._store.call(reads[0], call)]
+        # The most frequent call of all: what needs no waiting is not awaited.
+        if self._sealer is None:
+            name = check_name(key, self._limits.max_key_bytes)
         else:
-            replies = await self._store.call_many(reads, call)
-        return await self._found(name, replies, call)
+            name = await self._naming.name(key, call)
+        reads = self._format.reads(self._format.key(name))
+        if len(reads) == 1:
+            lookup = self._judged((await self._store.call(reads[0], call),))
+        else:
+            lookup = self._judged(await self._store.call_many(reads, call))
+        if self._sealer is not None:
+            lookup = await self._opened(name, lookup, call)
+        self._read_cells[lookup.outcome].value += 1
+        return lookup
 
     async def get_many(self, keys: Sequence[str], call: Call) -> list[Lookup | SidecarError]:
-        """Read several entries; each has its own result."""
+        """Read several entries; each has its own result. A key that is named twice is read once."""
         check_batch(len(keys), self._limits.max_batch_keys, "keys")
         names = [await self._naming.name(key, call, f"keys[{number}]") for number, key in enumerate(keys)]
-        batch = [command for name in names for command in self._format.reads(self._format.key(name))]
-        replies = await self._store.call_many(batch, call)
-        width = len(batch) // len(names)
-        return [
-            await _or_error(self._found(name, replies[number * width : (number + 1) * width], call))
-            for number, name in enumerate(names)
-        ]
+        replies = await self._read_many(list(dict.fromkeys(names)), call)
+        results: list[Lookup | SidecarError] = []
+        size = 0
+        for name in names:
+            result = await self._result_of(name, replies.get(name), call)
+            if not isinstance(result, SidecarError):
+                size += len(result.value)
+                if size > self._limits.max_answer_bytes:
+                    result = _answer_too_large()
+            results.append(result)
+        return results
+
+    async def _read_many(self, names: Sequence[bytes], call: Call) -> dict[bytes, Sequence[Reply]]:
+        """Read entries in rounds, until there is more than an answer can hold."""
+        replies: dict[bytes, Sequence[Reply]] = {}
+        size = 0
+        for start in range(0, len(names), _READ_ROUND):
+            chunk = names[start : start + _READ_ROUND]
+            batch = [command for name in chunk for command in self._format.reads(self._format.key(name))]
+            answers = await self._store.call_many(batch, call)
+            width = len(batch) // len(chunk)
+            for number, name in enumerate(chunk):
+                replies[name] = answers[number * width : (number + 1) * width]
+            size += sum(len(answer) for answer in answers if isinstance(answer, bytes))
+            if size > self._limits.max_answer_bytes:
+                break
+        return replies
+
+    async def _result_of(self, name: bytes, replies: Sequence[Reply] | None, call: Call) -> Lookup | SidecarError:
+        """Return what was found under one name of a batch; `replies` is None if it was not read any more."""
+        if replies is None:
+            return _answer_too_large()
+        try:
+            lookup = self._judged(replies)
+            if self._sealer is not None:
+                lookup = await self._opened(name, lookup, call)
+        except SidecarError as error:
+            return error
+        self._read_cells[lookup.outcome].value += 1
+        return lookup
 
     async def set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Written:
         """Write one entry."""
@@ -124,7 +168,8 @@ class ValueCache:
         return await self._run_many(turns, scripts, removed, call)
 
     async def touch(self, key: str, options: WriteOptions, call: Call) -> Written:
-        """Give an entry a new TTL."""
+        """Give an entry a new TTL; raises UNSUPPORTED_BY_CACHE where the entries are sealed."""
+        refuse_longer_life(self._policy)
         ttl_ms = self._ttl(options, "ttl")
         name = await self._naming.name(key, call)
         repeat = await self._repeat(name, options, ("touch", options.ttl_ms), call)
@@ -176,16 +221,19 @@ class ValueCache:
 
     # --- doing ---
 
-    async def _found(self, name: bytes, replies: Sequence[Reply], call: Call) -> Lookup:
+    def _judged(self, replies: Sequence[Reply]) -> Lookup:
+        """Return what the replies to a read mean; raises what any of them is."""
         for reply in replies:
             if isinstance(reply, SidecarError):
                 raise reply
-        lookup = self._format.lookup(replies, self._clock.micros())
-        if self._sealer is not None and lookup.outcome is not Outcome.MISS:
-            opened = await self._sealer.open(name, {_WHOLE_VALUE: lookup.value}, call)
-            lookup = MISS if opened is None else lookup.with_value(opened[_WHOLE_VALUE])
-        self._read_cells[lookup.outcome].value += 1
-        return lookup
+        return self._format.lookup(replies, self._clock.micros())
+
+    async def _opened(self, name: bytes, lookup: Lookup, call: Call) -> Lookup:
+        """Return a sealed entry in the clear; a miss if its data key is gone."""
+        if self._sealer is None or lookup.outcome is Outcome.MISS:
+            return lookup
+        opened = await self._sealer.open(name, {_WHOLE_VALUE: lookup.value}, call)
+        return MISS if opened is None else lookup._replace(value=opened[_WHOLE_VALUE])
 
     async def _run_many(
         self,
@@ -221,8 +269,7 @@ def _rounds(turns: Sequence[int]) -> list[list[int]]:
     return rounds
 
 
-async def _or_error(found: Awaitable[Lookup]) -> Lookup | SidecarError:
-    try:
-        return await found
-    except SidecarError as error:
-        return error
+def _answer_too_large() -> SidecarError:
+    return SidecarError(
+        Reason.ANSWER_TOO_LARGE, "the answer would be too large for a message (limits.max_message_bytes); ask for less"
+    )

@@ -122,7 +122,7 @@ class RateLimiter:
             )
         words = (*limit.constants, cost, mode)
         allowed, remaining, retry_after_us, reset_after_us, _ = await self._store.run(
-            ScriptCall(limit.script, (state_key,), words, mode == _LOOK), call
+            ScriptCall(limit.script, (state_key,), words, mode == _LOOK, mode == _TAKE), call
         )
         return Decision(allowed == 1, limit.most, remaining, retry_after_us, reset_after_us)
 

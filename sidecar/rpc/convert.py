@@ -32,6 +32,12 @@ def duration_from_ms(milliseconds: int) -> duration_pb2.Duration:
     return duration_pb2.Duration(seconds=seconds, nanos=rest * _NANOS_PER_MILLI)
 
 
+def set_ms(duration: duration_pb2.Duration, milliseconds: int) -> None:
+    """Make a message's own Duration one of that many milliseconds, not negative."""
+    duration.seconds, rest = divmod(milliseconds, 1000)
+    duration.nanos = rest * _NANOS_PER_MILLI
+
+
 def duration_from_us(microseconds: int) -> duration_pb2.Duration:
     """Return a Duration of that many microseconds, not negative."""
     seconds, rest = divmod(microseconds, 1_000_000)

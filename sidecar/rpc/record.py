@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import timestamp_pb2
 
-from sidecar.cache.fields import Instant
+from sidecar.cache.fields import Instant, is_in_range
 from sidecar.cache.policy import Outcome
 from sidecar.cache.request import WriteOptions
 from sidecar.errors import InvalidArgumentError, Reason
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from sidecar.cache.catalog import Caches
     from sidecar.cache.fields import FieldValue
     from sidecar.call import Call
-
-# 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, the range that timestamp.proto gives.
-_FIRST_SECOND = -62_135_596_800
-_LAST_SECOND = 253_402_300_799
-_NANOS_PER_SECOND = 1_000_000_000
 
 
 class RecordServicer:
@@ -96,12 +91,12 @@ def _value_from(name: str, message: pb.FieldValue) -> FieldValue:
     if kind != "time":
         value: FieldValue = getattr(message, kind)
         return value
-    time = message.time
-    if not (_FIRST_SECOND <= time.seconds <= _LAST_SECOND and 0 <= time.nanos < _NANOS_PER_SECOND):
+    time = Instant(message.time.seconds, message.time.nanos)
+    if not is_in_range(time):
         raise InvalidArgumentError(
             Reason.FIELD_VALUE, "a time lies outside the years 1 to 9999", field=f"fields[{name[:64]}]"
         )
-    return Instant(time.seconds, time.nanos)
+    return time
 
 
 def value_to_message(value: FieldValue) -> pb.FieldValue:

@@ -22,6 +22,11 @@ class EnginePolicy:
 class Engine(Protocol):
     """A gRPC server over one method table."""
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, once started; a port 0 has become the one that was found."""
+        ...
+
     async def start(self) -> None:
         """Bind all listeners and serve; raises `StartupError` for an address that cannot be bound."""
         ...

@@ -43,11 +43,13 @@ class GrpcioEngine:
         self._addresses = addresses
         self._policy = policy
         self._server: aio.Server | None = None
+        self.addresses: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Bind all listeners and serve; see `Engine.start`."""
         server = aio.server(options=_options(self._policy))
         server.add_generic_rpc_handlers((_Router(self._table, self._policy),))
+        listening: list[str] = []
         for address in self._addresses:
             _refuse_taken_socket(address)
             try:
@@ -60,7 +62,10 @@ class GrpcioEngine:
                     f"cannot listen on {address}: the port is in use or the address is not this machine's; "
                     "stop the other program or choose another with --listen"
                 )
+            is_path = address.startswith(_UNIX)
+            listening.append(address if is_path else f"{address.rpartition(':')[0]}:{bound}")
         await server.start()
+        self.addresses = tuple(listening)
         for address in self._addresses:
             if address.startswith(_UNIX):
                 os.chmod(address.removeprefix(_UNIX), _SOCKET_MODE)  # noqa: PTH101 (as good, and not flagged as slow)
@@ -90,7 +95,7 @@ def _options(policy: EnginePolicy) -> list[tuple[str, int]]:
         # Without this a second sidecar would share the port in silence.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", policy.max_message_bytes),
-        ("grpc.max_send_message_length", -1),
+        ("grpc.max_send_message_length", policy.max_message_bytes),
         ("grpc.http2.min_ping_interval_without_data_ms", int(policy.min_ping_interval * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         # One early ping is a matter of jitter, three in a row are not.

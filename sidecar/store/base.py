@@ -36,6 +36,11 @@ class Command(NamedTuple):
     """The command's name, then its arguments."""
     repeatable: bool
 
+    @property
+    def writes(self) -> bool:
+        """Whether it may change anything: a single command that may not be repeated does."""
+        return not self.repeatable
+
 
 class ScriptCall(NamedTuple):
     """One run of a script; all `keys` must share a hash slot."""
@@ -44,6 +49,8 @@ class ScriptCall(NamedTuple):
     keys: tuple[bytes, ...]
     args: tuple[Arg, ...]
     repeatable: bool
+    writes: bool = True
+    """Whether it may change anything, the first time at least."""
 
 
 class Store(Protocol):

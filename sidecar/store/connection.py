@@ -56,12 +56,14 @@ pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
 class ConnectionLostError(Exception):
     """The connection went before all replies came.
 
-    `sent` says whether the commands had been handed to the transport; `replies` are those of a batch that did come.
+    `sent` says whether the commands had been handed to the transport, `hung` that the server stopped answering;
+    `replies` are those of a batch that did come.
     """
 
-    def __init__(self, *, sent: bool, replies: list[Reply] | None = None) -> None:
+    def __init__(self, *, sent: bool, hung: bool = False, replies: list[Reply] | None = None) -> None:
         super().__init__("the connection to the store was lost")
         self.sent = sent
+        self.hung = hung
         self.replies = replies or []
 
 
@@ -83,8 +85,9 @@ class Connection(asyncio.Protocol):
     """A socket that speaks RESP3, shared by all callers. Not thread-safe: it belongs to one event loop."""
 
     __slots__ = (
-        "_create_future", "_idle_sweeps", "_loop", "_on_lost", "_packed", "_paused", "_pending", "_progress_at",
-        "_reader", "_reply_timeout", "_sweeping", "_transport", "_unsent", "closed", "in_flight",
+        "_create_future", "_draining", "_hung", "_idle_sweeps", "_loop", "_on_lost", "_packed", "_paused", "_pending",
+        "_progress_at", "_reader", "_reply_timeout", "_sweeping", "_transport", "_unsent", "_unsent_bytes", "closed",
+        "in_flight",
     )  # fmt: skip
 
     def __init__(
@@ -103,7 +106,10 @@ class Connection(asyncio.Protocol):
         self._pending: deque[_Slot] = deque()
         self._unsent: list[_Slot] = []
         self._packed: list[bytes] = []
+        self._unsent_bytes = 0
         self._paused = False
+        self._draining = False
+        self._hung = False
         self._progress_at = 0.0
         self._sweeping = False
         self._idle_sweeps = 0
@@ -119,6 +125,9 @@ class Connection(asyncio.Protocol):
         """
         future: asyncio.Future[Reply] = self._create_future()
         unsent = self._unsent
+        if self.in_flight >= MAX_IN_FLIGHT or self._unsent_bytes >= _MAX_UNSENT_BYTES:
+            future.set_exception(_too_much_in_flight())
+            return future
         if not unsent:
             if self.closed:
                 future.set_exception(ConnectionLostError(sent=False))
@@ -127,13 +136,16 @@ class Connection(asyncio.Protocol):
                 self._loop.call_soon(self._flush)
             if not self._sweeping:
                 self._start_sweeping()
-        elif self._paused and self._is_full():
-            future.set_exception(_too_much_in_flight())
-            return future
         unsent.append((future, deadline, None if count == 1 else _Batch(count)))
         self._packed.append(packed)
+        self._unsent_bytes += len(packed)
         self.in_flight += 1
         return future
+
+    def drain(self) -> None:
+        """Close as soon as all that was asked has been answered; the caller sends nothing more."""
+        self._draining = True
+        self._close_if_drained()
 
     def abort(self) -> None:
         """Drop the connection at once; every waiting caller is told."""
@@ -168,6 +180,8 @@ class Connection(asyncio.Protocol):
                 self.in_flight -= 1
                 if not future.done():
                     future.set_result(reply)
+            if self._draining:
+                self._close_if_drained()
         except (hiredis.ProtocolError, IndexError):
             # Not RESP, or an answer to no question: whatever follows could go to the wrong caller.
             self.abort()
@@ -200,17 +214,22 @@ class Connection(asyncio.Protocol):
         self._pending.extend(self._unsent)
         self._unsent = []
         self._packed = []
+        self._unsent_bytes = 0
         self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
 
     def _drop_given_up(self) -> None:
         """Forget the unsent commands whose callers no longer wait: a write of theirs is best not made."""
+        if len(self._unsent) == 1 and not self._unsent[0][0].done():
+            return
         given_up = [number for number, slot in enumerate(self._unsent) if slot[0].done()]
         for number in reversed(given_up):
+            self._unsent_bytes -= len(self._packed[number])
             del self._unsent[number], self._packed[number]
         self.in_flight -= len(given_up)
 
-    def _is_full(self) -> bool:
-        return self.in_flight >= MAX_IN_FLIGHT or sum(len(packed) for packed in self._packed) >= _MAX_UNSENT_BYTES
+    def _close_if_drained(self) -> None:
+        if not self.in_flight and self._transport is not None:
+            self._transport.close()
 
     def _start_sweeping(self) -> None:
         self._sweeping = True
@@ -227,6 +246,7 @@ class Connection(asyncio.Protocol):
             self._expire(now)
             if self._pending and now - self._progress_at > self._reply_timeout:
                 self._sweeping = False
+                self._hung = True
                 self.abort()
                 return
         else:
@@ -252,7 +272,9 @@ class Connection(asyncio.Protocol):
         for slots, sent in ((self._pending, True), (self._unsent, False)):
             for future, _, batch in slots:
                 if not future.done():
-                    future.set_exception(ConnectionLostError(sent=sent, replies=batch.replies if batch else None))
+                    future.set_exception(
+                        ConnectionLostError(sent=sent, hung=self._hung, replies=batch.replies if batch else None)
+                    )
         self._pending.clear()
         self._unsent.clear()
         self._packed.clear()

@@ -46,15 +46,20 @@ async def dial(
         async with asyncio.timeout(connect_timeout):
             await _open_socket(loop, address, connection)
             await _handshake(address, connection, client_name, connect_timeout)
-        ready = True
+        # What came right behind the handshake's last reply may have closed it.
+        ready = not connection.closed
     except TimeoutError:
         raise unavailable("no answer in time") from None
     except ConnectionLostError:
         raise unavailable("it closed the connection") from None
     except OSError as error:
         raise unavailable(_short(error)) from None
+    except UnicodeError:  # the resolver's, for what cannot be a host's name
+        raise unavailable("its host name is not valid") from None
     else:
-        return connection
+        if ready:
+            return connection
+        raise unavailable("it closed the connection")
     finally:
         if not ready:
             connection.abort()

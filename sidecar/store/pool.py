@@ -25,14 +25,16 @@ from typing import TYPE_CHECKING
 import hiredis
 
 from sidecar.clock import remaining
-from sidecar.errors import StoreError
+from sidecar.errors import Reason, StoreError
 from sidecar.store.connection import ConnectionLostError
 from sidecar.store.dial import dial
 from sidecar.store.replies import (
     TRANSIENT_CODES,
+    again,
     code_of,
     deadline_exceeded,
     outcome_unknown,
+    too_late,
     unavailable,
 )
 from sidecar.store.retry import Backoff, RetryBudget
@@ -50,6 +52,10 @@ _log = logging.getLogger("sidecar.store")
 _SPILL = 64
 # What is left of a call's deadline for the answer to travel when the wait for a connection was in vain.
 _ANSWER_SECONDS = 0.05
+# Beyond this a request is not unlucky, the store is ill.
+_MOST_REPEATS = 3
+# A connection that lasted this long was a good one; after its loss the back-off begins anew.
+_STEADY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +79,8 @@ class PoolCounters:
         def cell(name: str, text: str) -> Cell:
             return metrics.counter(f"sidecar_store_{name}", text).cell()
 
-        self.commands = cell("commands", "Commands and scripts sent to the store, repeats not counted.")
+        self.requests = cell("requests", "Requests to the store, a batch being one; repeats not counted.")
+        self.commands = cell("commands", "Commands and scripts in those requests.")
         self.retries = cell("retries", "Requests to the store that were sent again.")
         self.retries_denied = cell("retries_denied", "Requests not sent again because the retry budget was spent.")
         self.connections_opened = cell("connections_opened", "Connections to the store that became ready.")
@@ -126,59 +133,89 @@ class Pool:
         for waiter in self._waiters:
             waiter.cancel()
 
-    async def request(self, packed: bytes, count: int, deadline: Deadline, *, repeatable: bool) -> Reply:
+    async def request(self, packed: bytes, count: int, deadline: Deadline, *, repeatable: bool, writes: bool) -> Reply:
         """Send packed commands and return the reply, or the list of `count` > 1 replies, error replies among them.
 
-        A batch whose connection is lost half-way ends with a `PartialBatchError`, single requests with a `StoreError`.
+        `repeatable` and `writes` are those of the commands together (see `store/base.py`). A batch whose connection is
+        lost half-way ends with a `PartialBatchError`, anything else that fails with a `StoreError`.
         """
+        self._counters.requests.value += 1
         self._counters.commands.value += count
         attempt = 0
         while True:
             connection = self.choose() or await self._wait_for_connection(deadline)
+            if deadline <= time.monotonic():
+                raise too_late()
             try:
                 reply = await connection.send(packed, count, deadline)
             except ConnectionLostError as lost:
-                self._allow_repeat(lost, repeatable=repeatable)
+                if lost.sent and writes:
+                    return await self._after_lost_write(lost, packed, count, deadline, repeatable=repeatable)
+                if lost.hung:  # so does every other connection to that server
+                    raise unavailable("it does not answer") from None
+                if attempt >= _MOST_REPEATS or not self._withdraw():
+                    raise unavailable("it keeps closing connections") from None
+                await self._pause(attempt, deadline)
             else:
-                if count > 1 or not isinstance(reply, hiredis.ReplyError):
-                    return reply
-                if code_of(reply) not in TRANSIENT_CODES or not await self._pause_before_repeat(
-                    connection, reply, attempt, deadline
-                ):
+                if not await self._may_repeat(connection, reply, count, attempt, deadline):
                     return reply
             attempt += 1
 
     # --- trying again ---
 
-    def _allow_repeat(self, lost: ConnectionLostError, *, repeatable: bool) -> None:
-        """Return if the request may be sent again; raise what it ends with otherwise."""
-        if lost.sent and not repeatable:
+    async def _after_lost_write(
+        self, lost: ConnectionLostError, packed: bytes, count: int, deadline: Deadline, *, repeatable: bool
+    ) -> Reply:
+        """Repeat a write that may have been applied, if its idempotency key makes that safe.
+
+        From here on no end may say that nothing was changed.
+        """
+        if not repeatable:
             if lost.replies:
                 raise PartialBatchError(lost.replies)
             raise outcome_unknown()
-        if not self._withdraw():
-            raise unavailable("the retry budget is spent")
+        if lost.hung or not self._withdraw():
+            raise outcome_unknown()
+        try:
+            reply = await self.request(packed, count, deadline, repeatable=False, writes=True)
+        except PartialBatchError:
+            raise outcome_unknown() from None
+        except StoreError as error:
+            if error.reason is Reason.DEADLINE_EXCEEDED:
+                raise deadline_exceeded() from None
+            raise outcome_unknown() from None
+        if _all_refused(reply, count):
+            raise outcome_unknown()
+        return reply
 
-    async def _pause_before_repeat(
-        self, connection: Connection, reply: hiredis.ReplyError, attempt: int, deadline: Deadline
+    async def _may_repeat(
+        self, connection: Connection, reply: Reply, count: int, attempt: int, deadline: Deadline
     ) -> bool:
-        """Wait a moment after a refusal that will pass; return False if there is no point in it."""
-        if code_of(reply) == "READONLY":
-            connection.abort()  # demoted: a new connection may find the primary at the same address
+        """Return whether a request was refused without effect, for a while only; then after a pause."""
+        refusal = _refusal(reply, count)
+        if refusal is None:
+            return False
+        if code_of(refusal) == "READONLY":
+            self._retire(connection)  # a new connection may find the primary at the same address
+        return (
+            attempt < _MOST_REPEATS
+            and _all_refused(reply, count)
+            and self._withdraw()
+            and await self._pause(attempt + 1, deadline)
+        )
+
+    async def _pause(self, attempt: int, deadline: Deadline) -> bool:
+        """Back off before a repeat, at once for the first; return False if there is no time for it."""
+        if attempt == 0:
+            return True
         delay = self._policy.backoff.delay_seconds(attempt + 2)
-        waited = time.monotonic() - self._down_since if not self._ready else 0.0
-        if (
-            waited > self._policy.unavailable_grace
-            or attempt * delay > self._policy.unavailable_grace
-            or remaining(deadline) < delay + _ANSWER_SECONDS
-            or not self._withdraw()
-        ):
+        if remaining(deadline) < delay + _ANSWER_SECONDS:
             return False
         await asyncio.sleep(delay)
         return True
 
     def _withdraw(self) -> bool:
-        if self._budget.withdraw(calls=self._counters.commands.value, now=time.monotonic()):
+        if self._budget.withdraw(calls=self._counters.requests.value, now=time.monotonic()):
             self._counters.retries.value += 1
             return True
         self._counters.retries_denied.value += 1
@@ -210,12 +247,13 @@ class Pool:
                 self._waiters.discard(waiter)
         connection = self.choose()
         if connection is None:
-            raise self._problem or unavailable("no connection")
+            raise unavailable("no connection") if self._problem is None else again(self._problem)
         return connection
 
     # --- keeping ---
 
     async def _keep(self) -> None:
+        """Keep one connection open, for as long as the pool is."""
         attempt = 0
         while True:
             try:
@@ -229,11 +267,15 @@ class Pool:
             except StoreError as problem:
                 self._note(problem)
                 self._counters.dials_failed.value += 1
-                await asyncio.sleep(self._policy.backoff.delay_seconds(attempt))
-                attempt += 1
-                continue
-            attempt = 0
-            await self._enter(connection)
+            else:
+                begun = time.monotonic()
+                await self._enter(connection)
+                if time.monotonic() - begun > _STEADY_SECONDS:
+                    attempt = 0
+                    continue
+            # A server that takes connections and drops them is as good as one that takes none.
+            await asyncio.sleep(self._policy.backoff.delay_seconds(attempt))
+            attempt += 1
 
     def _note(self, problem: StoreError) -> None:
         """Remember why there is no connection; say it once, not with every attempt."""
@@ -255,14 +297,22 @@ class Pool:
                 waiter.set_result(None)
         return gone
 
+    def _retire(self, connection: Connection) -> None:
+        """Take a connection out of use whose server was demoted; what it has been asked is still answered."""
+        if connection in self._gone:
+            self._leave(connection)
+            connection.drain()
+
     def _leave(self, connection: Connection) -> None:
         """Take a lost connection out of use, before any of its callers can try again."""
+        gone = self._gone.pop(connection, None)
+        if gone is None:
+            return  # it was retired before
         self._counters.connections_lost.value += 1
         self._ready.remove(connection)
         if not self._ready and not self._closing:
             self._down_since = time.monotonic()
             _log.warning("lost the last connection to %s", self._address)
-        gone = self._gone.pop(connection)
         if not gone.done():
             gone.set_result(None)
 
@@ -277,3 +327,16 @@ class PartialBatchError(Exception):
 
 def _in_flight(connection: Connection) -> int:
     return connection.in_flight
+
+
+def _refusal(reply: Reply, count: int) -> hiredis.ReplyError | None:
+    """Return an error reply that says the command was not carried out and may be in a moment, or None."""
+    for candidate in (reply,) if count == 1 else reply:
+        if type(candidate) is hiredis.ReplyError and code_of(candidate) in TRANSIENT_CODES:
+            return candidate
+    return None
+
+
+def _all_refused(reply: Reply, count: int) -> bool:
+    """Return whether nothing at all was carried out."""
+    return all(_refusal(candidate, 1) is not None for candidate in ((reply,) if count == 1 else reply))

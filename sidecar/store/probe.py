@@ -64,9 +64,9 @@ class StoreProbe:
             seconds, micros = await self._store.call(
                 commands.time(), Call("store.probe", deadline=after(_REPLY_SECONDS))
             )
-        except SidecarError:
+            store_us = int(seconds) * MICROS_PER_SECOND + int(micros)
+        except (SidecarError, TypeError, ValueError):  # no answer, or none that TIME can have
             return False
-        store_us = int(seconds) * MICROS_PER_SECOND + int(micros)
         self._clock.observe(store_us, sent_at, time.monotonic())
         return True
 

@@ -47,6 +47,7 @@ _KNOWN: dict[str, tuple[Reason, str]] = {
         Reason.IDEMPOTENCY_KEY_REUSED,
         "the idempotency key was used for another request; use a new key for each request",
     ),
+    "SCBYTES": (Reason.VALUE_TOO_LARGE, "the record would become too large; remove some fields first"),
     "SCFIELDS": (Reason.FIELD_COUNT, "the record would have too many fields; remove some first"),
     "SCFORMAT": (
         Reason.ENTRY_MALFORMED,
@@ -94,8 +95,27 @@ def outcome_unknown() -> StoreError:
     return StoreError(
         Reason.OUTCOME_UNKNOWN,
         "the connection to the store broke after the write was sent, so it may or may not have been applied; "
-        "send an idempotency_key to make such calls safe to repeat",
+        "with an idempotency_key such a call is safe to repeat",
     )
+
+
+def again(error: StoreError) -> StoreError:
+    """Return a new error that says the same.
+
+    One that is raised for many callers would gather their tracebacks, and with them what they asked for.
+    """
+    return StoreError(
+        error.reason,
+        error.message,
+        field=error.field,
+        metadata=error.metadata,
+        retry_after_ms=error.retry_after_ms,
+    )
+
+
+def too_late() -> StoreError:
+    """Return the error for a request whose deadline passed before it was sent."""
+    return StoreError(Reason.DEADLINE_EXCEEDED, "the deadline passed before anything was sent; nothing was changed")
 
 
 def deadline_exceeded() -> StoreError:

@@ -10,7 +10,7 @@ from sidecar.errors import Reason, StoreError
 from sidecar.store.base import Command, ScriptCall
 from sidecar.store.connection import pack
 from sidecar.store.pool import PartialBatchError, Pool
-from sidecar.store.replies import code_of, outcome_unknown, to_error
+from sidecar.store.replies import again, code_of, outcome_unknown, to_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,19 +27,25 @@ class StandaloneStore:
 
     async def call(self, command: Command, call: Call) -> Reply:
         """Send one command; see `Store.call`."""
-        reply = await self._pool.request(pack(command.words), 1, call.deadline, repeatable=command.repeatable)
+        reply = await self._pool.request(
+            pack(command.words), 1, call.deadline, repeatable=command.repeatable, writes=command.writes
+        )
         if isinstance(reply, hiredis.ReplyError):
             raise to_error(reply)
         return reply
 
     async def run(self, script_call: ScriptCall, call: Call) -> Reply:
         """Run a script; see `Store.run`."""
-        repeatable = script_call.repeatable
-        reply = await self._pool.request(pack(_by_digest(script_call)), 1, call.deadline, repeatable=repeatable)
+        repeatable, writes = script_call.repeatable, script_call.writes
+        reply = await self._pool.request(
+            pack(_by_digest(script_call)), 1, call.deadline, repeatable=repeatable, writes=writes
+        )
         if isinstance(reply, hiredis.ReplyError):
             if code_of(reply) != "NOSCRIPT":
                 raise to_error(reply)
-            reply = await self._pool.request(pack(_by_text(script_call)), 1, call.deadline, repeatable=repeatable)
+            reply = await self._pool.request(
+                pack(_by_text(script_call)), 1, call.deadline, repeatable=repeatable, writes=writes
+            )
             if isinstance(reply, hiredis.ReplyError):
                 raise to_error(reply)
         return reply
@@ -65,15 +71,16 @@ class StandaloneStore:
     ) -> list[Reply]:
         packed = b"".join([pack(words) for words in batch])
         repeatable = all(command.repeatable for command in commands)
+        writes = any(command.writes for command in commands)
         try:
-            replies = await self._pool.request(packed, len(batch), call.deadline, repeatable=repeatable)
+            replies = await self._pool.request(packed, len(batch), call.deadline, repeatable=repeatable, writes=writes)
         except PartialBatchError as partial:
             lost = len(batch) - len(partial.replies)
             return [*partial.replies, *(outcome_unknown() for _ in range(lost))]
         except StoreError as error:
             if error.reason is Reason.OVERLOADED:
                 raise
-            return [error] * len(batch)
+            return [again(error) for _ in batch]
         return list(replies) if len(batch) > 1 else [replies]
 
 
@@ -82,12 +89,12 @@ def _words(command: Command | ScriptCall) -> tuple[Arg, ...]:
 
 
 def _by_digest(script_call: ScriptCall) -> tuple[Arg, ...]:
-    script, keys, args, _ = script_call
+    script, keys, args, _, _ = script_call
     return ("EVALSHA", script.sha, script.key_count, *keys, *args)
 
 
 def _by_text(script_call: ScriptCall) -> tuple[Arg, ...]:
-    script, keys, args, _ = script_call
+    script, keys, args, _, _ = script_call
     return ("EVAL", script.source, script.key_count, *keys, *args)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.gen.sidecar.v1 import common_pb2
-from support.contract import entry_key, milliseconds
+from support.contract import entry_key, milliseconds, refusal
 
 if TYPE_CHECKING:
     from support.contract import Contract
@@ -233,8 +234,11 @@ class TestTouch:
         """Touch of no entry is NOT_FOUND without version and TTL."""
         assert pb.TouchResponse(outcome=NOT_FOUND) == api.cache.Touch(pb.TouchRequest(cache="plain", key=key))
 
-    def test_it_works_on_a_sealed_value(self, api: Contract, key: str) -> None:
-        """A phi cache's value is still readable after Touch."""
+    def test_it_does_not_prolong_the_life_of_phi(self, api: Contract, key: str) -> None:
+        """How long a sealed value lives is settled when it is written; Touch changes nothing."""
         put(api, "patients", key, b"Ada")
-        api.cache.Touch(pb.TouchRequest(cache="patients", key=key))
-        assert b"Ada" == get(api, "patients", key).value
+        before = get(api, "patients", key)
+        refused = refusal(lambda: api.cache.Touch(pb.TouchRequest(cache="patients", key=key)))
+        assert (grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BY_CACHE") == (refused.code, refused.reason)
+        after = get(api, "patients", key)
+        assert (before.version, True) == (after.version, after.ttl.ToMilliseconds() <= before.ttl.ToMilliseconds())

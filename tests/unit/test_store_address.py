@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.store.address import StoreAddress, StoreUrl, parse_url
+from sidecar.config.addresses import StoreUrl, parse_url
+from sidecar.store.address import StoreAddress
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,9 @@ def test_the_parts_are_found(url: str, expected: StoreUrl) -> None:
     ("url", "problem"),
     [
         ("http://:secret@db", "must begin with"),
-        ("redis://:secret@", "names no host"),
+        ("redis://:secret@", "must name a host"),
         ("redis://:secret@db/x", "must be a number"),
-        ("redis://:secret@db:99999", "port or host"),
+        ("redis://:secret@db:99999", "host or port"),
         ("unix://:secret@run/redis.sock?db=x", "must be a number"),
         ("unix://:secret@", "absolute path"),
     ],

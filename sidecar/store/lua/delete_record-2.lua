@@ -12,7 +12,7 @@ if answer then return answer end
 local head = redis.call('HGET', KEYS[1], '')
 local outcome = NOT_FOUND
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  if ARGV[1] == '' or holds(ARGV[1], parse_header(head or '') or 0) then
+  if ARGV[1] == '' or holds(ARGV[1], parse_header(head or '') or -1) then
     redis.call('DEL', KEYS[1])
     outcome = APPLIED
   else

@@ -27,6 +27,8 @@ end
 local now = now_us()
 local fresh_ms = tonumber(ARGV[1])
 version = next_version(version, now)
+-- Asked first, so that a user whose ACL lacks the command leaves no record without a TTL.
+redis.call('PEXPIRE', KEYS[1], fresh_ms)
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], '', make_header(version, now, now + fresh_ms * 1000), ARGV[6], unpack(ARGV, 7))
 redis.call('PEXPIRE', KEYS[1], fresh_ms + tonumber(ARGV[2]))

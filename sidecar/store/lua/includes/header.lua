@@ -20,7 +20,7 @@ local function malformed()
 end
 
 -- next_version(old, now): a version is the time of the write, in microseconds, or one more than the last if that clock
--- stood still or went back. So versions also grow across deletions, and none is ever used twice.
+-- stood still or went back. So versions also grow across deletions, unless that clock goes back in between.
 local function next_version(old, now)
   if old and old >= now then return old + 1 end
   return now

@@ -132,7 +132,8 @@ class CacheServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Touch(self, request, context):
-        """Touch gives an entry a new TTL, counted from now. Value and version stay.
+        """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,9 @@ class CacheServiceStub:
     DeleteMany: _grpc.UnaryUnaryMultiCallable[_cache_pb2.DeleteManyRequest, _cache_pb2.DeleteManyResponse]
     """DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result."""
     Touch: _grpc.UnaryUnaryMultiCallable[_cache_pb2.TouchRequest, _cache_pb2.TouchResponse]
-    """Touch gives an entry a new TTL, counted from now. Value and version stay."""
+    """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+    """
     Increment: _grpc.UnaryUnaryMultiCallable[_cache_pb2.IncrementRequest, _cache_pb2.IncrementResponse]
     """Increment adds to an integer entry, which it creates when there is none. Atomic."""
 
@@ -78,7 +80,9 @@ class CacheServiceAsyncStub(CacheServiceStub):
     DeleteMany: _aio.UnaryUnaryMultiCallable[_cache_pb2.DeleteManyRequest, _cache_pb2.DeleteManyResponse]  # type: ignore[assignment]
     """DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result."""
     Touch: _aio.UnaryUnaryMultiCallable[_cache_pb2.TouchRequest, _cache_pb2.TouchResponse]  # type: ignore[assignment]
-    """Touch gives an entry a new TTL, counted from now. Value and version stay."""
+    """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+    """
     Increment: _aio.UnaryUnaryMultiCallable[_cache_pb2.IncrementRequest, _cache_pb2.IncrementResponse]  # type: ignore[assignment]
     """Increment adds to an integer entry, which it creates when there is none. Atomic."""
 
@@ -144,7 +148,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.TouchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.TouchResponse, _abc.Awaitable[_cache_pb2.TouchResponse]]:
-        """Touch gives an entry a new TTL, counted from now. Value and version stay."""
+        """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+        """
 
     @_abc_1.abstractmethod
     def Increment(
