@@ -84,7 +84,8 @@ type GetResponse struct {
 	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=sidecar.v1.Outcome" json:"outcome,omitempty"`
 	// value is what was set, byte for byte.
 	Value []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	// version grows with every write of the key, also across deletions. 0 in a cache with `format: raw`.
+	// version grows with every write of the key, also across deletions as long as the store's clock does not go back. 0 in
+	// a cache with `format: raw`.
 	Version uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	// ttl is how long the entry stays fresh; zero when it is stale. Unset when a raw key never expires.
 	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`

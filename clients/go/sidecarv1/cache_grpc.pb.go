@@ -51,7 +51,8 @@ type CacheServiceClient interface {
 	SetMany(ctx context.Context, in *SetManyRequest, opts ...grpc.CallOption) (*SetManyResponse, error)
 	// DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result.
 	DeleteMany(ctx context.Context, in *DeleteManyRequest, opts ...grpc.CallOption) (*DeleteManyResponse, error)
-	// Touch gives an entry a new TTL, counted from now. Value and version stay.
+	// Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
+	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
 	Touch(ctx context.Context, in *TouchRequest, opts ...grpc.CallOption) (*TouchResponse, error)
 	// Increment adds to an integer entry, which it creates when there is none. Atomic.
 	Increment(ctx context.Context, in *IncrementRequest, opts ...grpc.CallOption) (*IncrementResponse, error)
@@ -167,7 +168,8 @@ type CacheServiceServer interface {
 	SetMany(context.Context, *SetManyRequest) (*SetManyResponse, error)
 	// DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result.
 	DeleteMany(context.Context, *DeleteManyRequest) (*DeleteManyResponse, error)
-	// Touch gives an entry a new TTL, counted from now. Value and version stay.
+	// Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
+	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
 	Touch(context.Context, *TouchRequest) (*TouchResponse, error)
 	// Increment adds to an integer entry, which it creates when there is none. Atomic.
 	Increment(context.Context, *IncrementRequest) (*IncrementResponse, error)

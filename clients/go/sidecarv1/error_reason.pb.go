@@ -88,7 +88,7 @@ const (
 	// Nothing was written: a retry is safe. With RetryInfo.
 	ErrorReason_ERROR_REASON_STORE_UNAVAILABLE ErrorReason = 40
 	// ERROR_REASON_OUTCOME_UNKNOWN (UNKNOWN): the connection broke after a write was sent: it may or may not have been
-	// applied. Repeat the call with an idempotency key next time; with one the sidecar repeats it by itself.
+	// applied. A call with an idempotency key is safe to repeat; the sidecar has tried that once by itself.
 	ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ErrorReason = 41
 	// ERROR_REASON_STORE_OUT_OF_MEMORY (RESOURCE_EXHAUSTED): the store is at its `maxmemory` and may not evict. With
 	// RetryInfo.
@@ -104,6 +104,9 @@ const (
 	// ERROR_REASON_OVERLOADED (RESOURCE_EXHAUSTED): more calls are in flight than `limits.max_concurrent_calls`. With
 	// RetryInfo.
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 46
+	// ERROR_REASON_ANSWER_TOO_LARGE (RESOURCE_EXHAUSTED): the values that were asked for do not fit into a message
+	// (`limits.max_message_bytes`). Ask for fewer keys or fields.
+	ErrorReason_ERROR_REASON_ANSWER_TOO_LARGE ErrorReason = 47
 	// ERROR_REASON_CIPHERTEXT_REJECTED (DATA_LOSS): a sealed value does not authenticate: it was altered, cut, or moved
 	// from another key, field, cache or tenant. It was not returned.
 	ErrorReason_ERROR_REASON_CIPHERTEXT_REJECTED ErrorReason = 60
@@ -150,6 +153,7 @@ var (
 		44: "ERROR_REASON_STORE_ERROR",
 		45: "ERROR_REASON_DEADLINE_EXCEEDED",
 		46: "ERROR_REASON_OVERLOADED",
+		47: "ERROR_REASON_ANSWER_TOO_LARGE",
 		60: "ERROR_REASON_CIPHERTEXT_REJECTED",
 		61: "ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN",
 		80: "ERROR_REASON_METHOD_UNKNOWN",
@@ -186,6 +190,7 @@ var (
 		"ERROR_REASON_STORE_ERROR":                44,
 		"ERROR_REASON_DEADLINE_EXCEEDED":          45,
 		"ERROR_REASON_OVERLOADED":                 46,
+		"ERROR_REASON_ANSWER_TOO_LARGE":           47,
 		"ERROR_REASON_CIPHERTEXT_REJECTED":        60,
 		"ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN": 61,
 		"ERROR_REASON_METHOD_UNKNOWN":             80,
@@ -226,7 +231,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\x8a\t\n" +
+	"sidecar.v1*\xad\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -257,7 +262,8 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x19ERROR_REASON_STORE_DENIED\x10+\x12\x1c\n" +
 	"\x18ERROR_REASON_STORE_ERROR\x10,\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10-\x12\x1b\n" +
-	"\x17ERROR_REASON_OVERLOADED\x10.\x12$\n" +
+	"\x17ERROR_REASON_OVERLOADED\x10.\x12!\n" +
+	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10/\x12$\n" +
 	" ERROR_REASON_CIPHERTEXT_REJECTED\x10<\x12+\n" +
 	"'ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN\x10=\x12\x1f\n" +
 	"\x1bERROR_REASON_METHOD_UNKNOWN\x10P\x12\x19\n" +

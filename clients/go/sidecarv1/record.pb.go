@@ -497,11 +497,13 @@ type PatchRecordRequest struct {
 	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
 	// key is 1 to 512 bytes of UTF-8.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// fields are the fields to set.
+	// fields are the fields to set. The record may not come to have more than 256 (INVALID_ARGUMENT, FIELD_COUNT), nor to be
+	// larger than PutRecordRequest allows (INVALID_ARGUMENT, VALUE_TOO_LARGE).
 	Fields map[string]*FieldValue `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// remove_fields names the fields to remove; one may not also be in `fields`.
 	RemoveFields []string `protobuf:"bytes,4,rep,name=remove_fields,json=removeFields,proto3" json:"remove_fields,omitempty"`
-	// ttl is a new TTL for the record. Unset: it keeps the one it has.
+	// ttl is a new TTL for the record. Unset: it keeps the one it has. In a cache with `data_class: phi` it must be unset, else
+	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is put.
 	Ttl *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// condition must hold for the record to be changed; `if_absent` is refused as CONDITION_EMPTY.
 	Condition *Condition `protobuf:"bytes,6,opt,name=condition,proto3" json:"condition,omitempty"`
