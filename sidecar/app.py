@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +20,9 @@ from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health_pb2
 
 from sidecar.cache.catalog import build_caches
-from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
+from sidecar.cache.policy import CachePolicy, DataClass
 from sidecar.call import MethodTable
 from sidecar.clock import StoreClock
-from sidecar.config.addresses import parse_url
-from sidecar.config.policies import TokenBucketSettings
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
@@ -36,7 +33,6 @@ from sidecar.interceptors.errors import ErrorInterceptor
 from sidecar.interceptors.shedding import SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
 from sidecar.ratelimit.limiter import RateLimiter
-from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
 from sidecar.rpc.cache import CacheServicer
 from sidecar.rpc.health import HealthServicer
 from sidecar.rpc.methods import methods_of
@@ -44,14 +40,11 @@ from sidecar.rpc.rate_limit import RateLimitServicer
 from sidecar.rpc.record import RecordServicer
 from sidecar.rpc.reflection import ReflectionServicer, reflection_services
 from sidecar.rpc.status import to_status
-from sidecar.server.engine import EnginePolicy
 from sidecar.server.grpcio_engine import GrpcioEngine
-from sidecar.store.address import StoreAddress
 from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
 from sidecar.store.keys import KeySpace
-from sidecar.store.pool import Pool, PoolCounters, PoolPolicy
+from sidecar.store.pool import Pool, PoolCounters
 from sidecar.store.probe import StoreProbe
-from sidecar.store.retry import Backoff
 from sidecar.store.standalone import StandaloneStore
 from sidecar.store.traced import TracedStore
 from sidecar.telemetry.log import log_loop_error
@@ -59,6 +52,14 @@ from sidecar.telemetry.loop_lag import LoopLag
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.prometheus import MetricsServer
 from sidecar.telemetry.tracing import Tracing
+from sidecar.translate import (
+    cache_policy,
+    engine_policy,
+    pool_policy,
+    rate_limit_policy,
+    request_limits,
+    store_address,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,9 +67,9 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
     from sidecar.call import Method
-    from sidecar.config.model import Settings, StoreSettings
-    from sidecar.config.policies import CacheSettings, RateLimitSettings
+    from sidecar.config.model import Settings
     from sidecar.interceptors.chain import Interceptor
+    from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
 
 _log = logging.getLogger("sidecar")
@@ -134,7 +135,7 @@ class App:
         self._stack.push_async_callback(probe.stop)
         table = self._method_table(self._methods(store, keks, self._health), tracing)
         self._serve_metrics()
-        engine = GrpcioEngine(table, [listener.address for listener in settings.listen], self._engine_policy())
+        engine = GrpcioEngine(table, [listener.address for listener in settings.listen], engine_policy(settings.limits))
         await engine.start()
         self._engine = engine
         self.addresses = engine.addresses
@@ -151,7 +152,7 @@ class App:
     async def _store_address(self) -> StoreAddress:
         settings = self._settings.store
         if settings.url is not None:
-            address = _address(settings, self._environ)
+            address = store_address(settings, self._environ)
             self.store_name = str(address)
             if not address.path and address.tls is None:
                 self.warnings.append("the connection to the store is not encrypted; use rediss://")
@@ -173,18 +174,7 @@ class App:
         return embedded.address
 
     def _connect(self, address: StoreAddress, tracing: Tracing) -> Store:
-        settings = self._settings.store
-        policy = PoolPolicy(
-            connections=settings.connections,
-            connect_timeout=settings.connect_timeout.seconds,
-            reply_timeout=settings.reply_timeout.seconds,
-            unavailable_grace=settings.unavailable_grace.seconds,
-            backoff=Backoff(base_ms=settings.backoff.base.ms, cap_ms=settings.backoff.cap.ms),
-            retry_ratio=settings.retry_budget.ratio,
-            retries_per_second=settings.retry_budget.per_second,
-            client_name=settings.client_name,
-        )
-        pool = Pool(address, policy, PoolCounters(self._metrics))
+        pool = Pool(address, pool_policy(self._settings.store), PoolCounters(self._metrics))
         pool.start()
         self._stack.push_async_callback(pool.close)
         self._metrics.gauge(
@@ -224,15 +214,8 @@ class App:
             return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
 
         caches = build_caches(
-            [_cache_policy(name, cache) for name, cache in settings.caches.items()],
-            limits=Limits(
-                max_key_bytes=settings.limits.max_key_bytes,
-                max_value_bytes=settings.limits.max_value_bytes,
-                max_batch_keys=settings.limits.max_batch_keys,
-                # A sixteenth is for names, versions and framing.
-                max_answer_bytes=settings.limits.max_message_bytes - settings.limits.max_message_bytes // 16,
-                idempotency_window_ms=settings.limits.idempotency_window.ms,
-            ),
+            [cache_policy(name, cache) for name, cache in settings.caches.items()],
+            limits=request_limits(settings.limits),
             store=store,
             keys=keys,
             clock=self._clock,
@@ -243,7 +226,7 @@ class App:
             store=store,
             keys=keys,
             metrics=self._metrics,
-            policies=[_rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()],
+            policies=[rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()],
             max_key_bytes=settings.limits.max_key_bytes,
         )
         served: list[tuple[ServiceDescriptor, object]] = [
@@ -278,14 +261,6 @@ class App:
             ),
         )
 
-    def _engine_policy(self) -> EnginePolicy:
-        limits = self._settings.limits
-        return EnginePolicy(
-            max_message_bytes=limits.max_message_bytes,
-            default_deadline=limits.default_deadline.seconds,
-            max_deadline=limits.max_deadline.seconds,
-        )
-
     def _serve_metrics(self) -> None:
         address = self._settings.telemetry.metrics.address
         if address is not None:
@@ -317,88 +292,8 @@ class App:
         return KeyEncryptionKeys([key.kek for key in loaded])
 
 
-def check_policies(settings: Settings) -> None:
-    """Raise `StartupError`, a line for each problem, for what the domains refuse although each setting is right."""
-    problems: list[str] = []
-    for name, limit in settings.rate_limits.items():
-        try:
-            _rate_limit_policy(name, limit)
-        except StartupError as error:
-            problems.append(str(error))
-    if problems:
-        raise StartupError("\n".join(problems))
-
-
 _CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
 _RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
 _RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT)
-
-
-def _cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
-    longest = settings.longest_ttl
-    return CachePolicy(
-        name=name,
-        ttl_ms=settings.ttl.ms,
-        max_ttl_ms=LONGEST_TTL_MS if longest is None else longest.ms,
-        ttl_jitter=settings.ttl_jitter,
-        stale_for_ms=settings.stale_for.ms,
-        data_class=DataClass(settings.data_class),
-        raw_prefix=settings.key_prefix if settings.format == "raw" else None,
-        clear_fields=frozenset(settings.clear_fields),
-    )
-
-
-def _rate_limit_policy(name: str, settings: RateLimitSettings) -> TokenBucketPolicy | SlidingWindowPolicy:
-    try:
-        if isinstance(settings, TokenBucketSettings):
-            return TokenBucketPolicy(
-                name=name,
-                tokens=settings.rate.amount,
-                period_us=settings.rate.per_ms * 1000,
-                burst=settings.burst,
-            )
-        return SlidingWindowPolicy(
-            name=name,
-            limit=settings.limit,
-            window_us=settings.window.ms * 1000,
-            sub_windows=settings.sub_windows,
-        )
-    except ValueError as error:
-        raise StartupError(f"rate_limits.{name}: {error}") from None
-
-
-def _address(settings: StoreSettings, environ: Mapping[str, str]) -> StoreAddress:
-    """Return the store's address with its credentials; raises `StartupError` for a file that cannot be read."""
-    url = parse_url(settings.url or "")
-    password = url.password
-    if settings.password_env is not None:
-        password = environ.get(settings.password_env, "")
-        if not password:
-            raise StartupError(f"store.password_env: the environment variable {settings.password_env} is not set")
-    if settings.password_file is not None:
-        try:
-            password = Path(settings.password_file).read_text().rstrip("\r\n")
-        except OSError as error:
-            raise StartupError(f"store.password_file: {settings.password_file}: {error.strerror}") from None
-    return StoreAddress(
-        host=url.host,
-        port=url.port,
-        path=url.path,
-        username=settings.username or url.username,
-        password=password,
-        database=url.database,
-        tls=_tls_context(settings) if url.tls else None,
-        server_name=settings.tls.server_name,
-    )
-
-
-def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.tls.ca_file)
-        if settings.tls.cert_file is not None:
-            context.load_cert_chain(settings.tls.cert_file, settings.tls.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise StartupError(f"store.tls: a certificate or key cannot be used: {error.strerror or error}") from None
-    return context

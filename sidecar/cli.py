@@ -179,8 +179,8 @@ def _exposed(settings: Settings) -> list[str]:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from sidecar.app import check_policies  # noqa: PLC0415
     from sidecar.config.loader import load  # noqa: PLC0415
+    from sidecar.translate import check_policies  # noqa: PLC0415
 
     check_policies(load(options.file, os.environ))
     print(f"{options.file}: no problems found")

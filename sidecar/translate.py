@@ -1,0 +1,144 @@
+"""From the configuration's models to what the domains and the store take.
+
+The domains know nothing of pydantic and of files, the configuration knows no domain; here, and only here, one is said
+in the words of the other.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
+from sidecar.config.addresses import parse_url
+from sidecar.config.policies import TokenBucketSettings
+from sidecar.errors import StartupError
+from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.server.engine import EnginePolicy
+from sidecar.store.address import StoreAddress
+from sidecar.store.pool import PoolPolicy
+from sidecar.store.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.config.model import LimitSettings, Settings, StoreSettings
+    from sidecar.config.policies import CacheSettings, RateLimitSettings
+
+
+def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
+    """Return a cache's policy."""
+    longest = settings.longest_ttl
+    return CachePolicy(
+        name=name,
+        ttl_ms=settings.ttl.ms,
+        max_ttl_ms=LONGEST_TTL_MS if longest is None else longest.ms,
+        ttl_jitter=settings.ttl_jitter,
+        stale_for_ms=settings.stale_for.ms,
+        data_class=DataClass(settings.data_class),
+        raw_prefix=settings.key_prefix if settings.format == "raw" else None,
+        clear_fields=frozenset(settings.clear_fields),
+    )
+
+
+def rate_limit_policy(name: str, settings: RateLimitSettings) -> TokenBucketPolicy | SlidingWindowPolicy:
+    """Return a limit's policy; raises `StartupError` for what cannot be counted exactly."""
+    try:
+        if isinstance(settings, TokenBucketSettings):
+            return TokenBucketPolicy(
+                name=name,
+                tokens=settings.rate.amount,
+                period_us=settings.rate.per_ms * 1000,
+                burst=settings.burst,
+            )
+        return SlidingWindowPolicy(
+            name=name,
+            limit=settings.limit,
+            window_us=settings.window.ms * 1000,
+            sub_windows=settings.sub_windows,
+        )
+    except ValueError as error:
+        raise StartupError(f"rate_limits.{name}: {error}") from None
+
+
+def store_address(settings: StoreSettings, environ: Mapping[str, str]) -> StoreAddress:
+    """Return the store's address with its credentials; raises `StartupError` for a file that cannot be read."""
+    url = parse_url(settings.url or "")
+    password = url.password
+    if settings.password_env is not None:
+        password = environ.get(settings.password_env, "")
+        if not password:
+            raise StartupError(f"store.password_env: the environment variable {settings.password_env} is not set")
+    if settings.password_file is not None:
+        try:
+            password = Path(settings.password_file).read_text().rstrip("\r\n")
+        except OSError as error:
+            raise StartupError(f"store.password_file: {settings.password_file}: {error.strerror}") from None
+    return StoreAddress(
+        host=url.host,
+        port=url.port,
+        path=url.path,
+        username=settings.username or url.username,
+        password=password,
+        database=url.database,
+        tls=_tls_context(settings) if url.tls else None,
+        server_name=settings.tls.server_name,
+    )
+
+
+def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.tls.ca_file)
+        if settings.tls.cert_file is not None:
+            context.load_cert_chain(settings.tls.cert_file, settings.tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise StartupError(f"store.tls: a certificate or key cannot be used: {error.strerror or error}") from None
+    return context
+
+
+def pool_policy(settings: StoreSettings) -> PoolPolicy:
+    """Return how the pool behaves."""
+    return PoolPolicy(
+        connections=settings.connections,
+        connect_timeout=settings.connect_timeout.seconds,
+        reply_timeout=settings.reply_timeout.seconds,
+        unavailable_grace=settings.unavailable_grace.seconds,
+        backoff=Backoff(base_ms=settings.backoff.base.ms, cap_ms=settings.backoff.cap.ms),
+        retry_ratio=settings.retry_budget.ratio,
+        retries_per_second=settings.retry_budget.per_second,
+        client_name=settings.client_name,
+    )
+
+
+def request_limits(settings: LimitSettings) -> Limits:
+    """Return the bounds of cache requests."""
+    return Limits(
+        max_key_bytes=settings.max_key_bytes,
+        max_value_bytes=settings.max_value_bytes,
+        max_batch_keys=settings.max_batch_keys,
+        # A sixteenth is for names, versions and framing.
+        max_answer_bytes=settings.max_message_bytes - settings.max_message_bytes // 16,
+        idempotency_window_ms=settings.idempotency_window.ms,
+    )
+
+
+def engine_policy(settings: LimitSettings) -> EnginePolicy:
+    """Return how an engine treats its callers."""
+    return EnginePolicy(
+        max_message_bytes=settings.max_message_bytes,
+        default_deadline=settings.default_deadline.seconds,
+        max_deadline=settings.max_deadline.seconds,
+    )
+
+
+def check_policies(settings: Settings) -> None:
+    """Raise `StartupError`, a line for each problem, for what the domains refuse although each setting is right."""
+    problems: list[str] = []
+    for name, limit in settings.rate_limits.items():
+        try:
+            rate_limit_policy(name, limit)
+        except StartupError as error:
+            problems.append(str(error))
+    if problems:
+        raise StartupError("\n".join(problems))
