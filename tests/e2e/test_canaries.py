@@ -75,7 +75,6 @@ def _phi_traffic(api: Api) -> None:
     there["key"] += "-value"
     api.cache.Set(cache_pb2.SetRequest(**there, value=_VALUE, idempotency_key=f"{_IDEMPOTENCY}-set"), timeout=5)
     assert _VALUE == api.cache.Get(cache_pb2.GetRequest(**there), timeout=5).value
-    api.cache.Touch(cache_pb2.TouchRequest(**there), timeout=5)
     api.cache.GetMany(cache_pb2.GetManyRequest(cache="patients", keys=[_KEY, there["key"]]), timeout=5)
     entries = [cache_pb2.SetManyEntry(key=f"{_KEY}-many", value=_VALUE)]
     api.cache.SetMany(
@@ -93,6 +92,7 @@ def _refused_traffic(api: Api) -> None:
         lambda: api.cache.Set(too_long, timeout=5),
         lambda: api.cache.Get(cache_pb2.GetRequest(cache="patients", key=_KEY * 50), timeout=5),
         lambda: api.cache.Get(cache_pb2.GetRequest(cache="patients", key=_KEY), timeout=5),  # a record, no value
+        lambda: api.cache.Touch(cache_pb2.TouchRequest(cache="patients", key=_KEY), timeout=5),
         lambda: api.cache.Increment(cache_pb2.IncrementRequest(cache="patients", key=_KEY, delta=_NUMBER), timeout=5),
         lambda: api.records.PutRecord(
             record_pb2.PutRecordRequest(cache="patients", key=_KEY, fields={f"{_NAME}!": _text(_SSN)}), timeout=5
