@@ -103,6 +103,8 @@ class Pool:
         self._problem: StoreError | None = None
         self._closing = False
         self._counters = counters
+        self._requests = counters.requests
+        self._commands = counters.commands
 
     @property
     def ready_connections(self) -> int:
@@ -139,8 +141,8 @@ class Pool:
         `repeatable` and `writes` are those of the commands together (see `store/base.py`). A batch whose connection is
         lost half-way ends with a `PartialBatchError`, anything else that fails with a `StoreError`.
         """
-        self._counters.requests.value += 1
-        self._counters.commands.value += count
+        self._requests.value += 1
+        self._commands.value += count
         attempt = 0
         while True:
             connection = self.choose() or await self._wait_for_connection(deadline)
@@ -157,6 +159,8 @@ class Pool:
                     raise unavailable("it keeps closing connections") from None
                 await self._pause(attempt, deadline)
             else:
+                if count == 1 and type(reply) is not hiredis.ReplyError:
+                    return reply
                 if not await self._may_repeat(connection, reply, count, attempt, deadline):
                     return reply
             attempt += 1

@@ -58,6 +58,14 @@ class TestCall:
         await asyncio.gather(*(store.call(commands.get(b"k"), a_call()) for _ in range(50)))
         assert int(oracle.info("stats")["total_reads_processed"]) - before <= 5
 
+    async def test_callers_out_of_step_are_answered_alike(self, store: StandaloneStore) -> None:
+        """Commands that come one by one are written at once; those that then come together are gathered again."""
+        for number in range(50):
+            await store.call(Command(("SET", b"%d" % number, b"v%d" % number), False), a_call())
+        for _ in range(3):
+            got = await asyncio.gather(*(store.call(commands.get(b"%d" % number), a_call()) for number in range(50)))
+            assert [b"v%d" % number for number in range(50)] == got
+
 
 class TestCallMany:
     """Batches."""
