@@ -130,7 +130,3 @@ class MethodTable:
     endpoints: Mapping[str, Endpoint]
     unknown: StatusError
     """How a call of any other path ends."""
-
-    def find(self, path: str) -> Endpoint | None:
-        """Return the endpoint at `path`, or None."""
-        return self.endpoints.get(path)

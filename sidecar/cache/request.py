@@ -33,9 +33,6 @@ class WriteOptions:
     idempotency_key: str = ""
 
 
-DEFAULT_OPTIONS = WriteOptions()
-
-
 def check_size(size: int, most: int, field: str) -> None:
     """Raise VALUE_TOO_LARGE if a value of `size` bytes is over the limit."""
     if size > most:
