@@ -92,9 +92,8 @@ class RecordCache:
                 "the record is too large for a message (limits.max_message_bytes); read some of its fields",
                 field="read_mask",
             )
-        header = stored.pop(_HEADER, None)
-        if header is None and stored:
-            decode_entry(b"")  # a hash of some other program
+        # A hash without a header is some other program's, and as malformed as an empty one.
+        header = stored.pop(_HEADER, b"" if stored else None)
         found = judge(decode_entry(header), self._clock.micros(), self._policy.stale_for_ms)
         fields = None
         if found.outcome is not Outcome.MISS:

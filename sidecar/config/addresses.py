@@ -89,12 +89,12 @@ def check_store_url(url: str) -> str:
 
 def has_password(url: str) -> bool:
     """Say whether a store's URL holds a password."""
-    return bool(urlsplit(url).password)
+    return bool(parse_url(url).password)
 
 
 def has_username(url: str) -> bool:
     """Say whether a store's URL holds a user name."""
-    return bool(urlsplit(url).username)
+    return bool(parse_url(url).username)
 
 
 def wants_tls(url: str) -> bool:

@@ -40,6 +40,8 @@ from sidecar.store.replies import (
 from sidecar.store.retry import Backoff, RetryBudget
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from sidecar.clock import Deadline
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Reply
@@ -135,7 +137,9 @@ class Pool:
         for waiter in self._waiters:
             waiter.cancel()
 
-    async def request(self, packed: bytes, count: int, deadline: Deadline, *, repeatable: bool, writes: bool) -> Reply:
+    def request(
+        self, packed: bytes, count: int, deadline: Deadline, *, repeatable: bool, writes: bool
+    ) -> Awaitable[Reply]:
         """Send packed commands and return the reply, or the list of `count` > 1 replies, error replies among them.
 
         `repeatable` and `writes` are those of the commands together (see `store/base.py`). A batch whose connection is
@@ -143,6 +147,10 @@ class Pool:
         """
         self._requests.value += 1
         self._commands.value += count
+        return self._deliver(packed, count, deadline, repeatable=repeatable, writes=writes)
+
+    async def _deliver(self, packed: bytes, count: int, deadline: Deadline, *, repeatable: bool, writes: bool) -> Reply:
+        """Do what `request` says, for a request that has been counted."""
         attempt = 0
         while True:
             connection = self.choose() or await self._wait_for_connection(deadline)
@@ -181,7 +189,7 @@ class Pool:
         if lost.hung or not self._withdraw():
             raise outcome_unknown()
         try:
-            reply = await self.request(packed, count, deadline, repeatable=False, writes=True)
+            reply = await self._deliver(packed, count, deadline, repeatable=False, writes=True)
         except PartialBatchError:
             raise outcome_unknown() from None
         except StoreError as error:
@@ -219,7 +227,7 @@ class Pool:
         return True
 
     def _withdraw(self) -> bool:
-        if self._budget.withdraw(calls=self._counters.requests.value, now=time.monotonic()):
+        if self._budget.withdraw(calls=self._requests.value, now=time.monotonic()):
             self._counters.retries.value += 1
             return True
         self._counters.retries_denied.value += 1

@@ -115,6 +115,14 @@ class TestServerThatHangsUp:
                 await store.run(KEYED, a_call(1))
         assert caught.value.reason is Reason.OUTCOME_UNKNOWN
 
+    async def test_a_repeat_is_not_counted_as_a_request(self) -> None:
+        """Nor does it earn the budget anything: what was asked for is one request, however often it is sent."""
+        metrics = Metrics()
+        async with store_before(Scripted(close_at_once), metrics, PoolPolicy(connections=1)) as (store, _):
+            with pytest.raises(StoreError):
+                await store.run(KEYED, a_call(1))
+        assert (1, True) == (count_of(metrics, "requests"), count_of(metrics, "retries") > 0)
+
 
 async def test_callers_share_no_exception(server: StoreServer) -> None:
     """Else its traceback would hold on to what each of them asked for."""
