@@ -109,8 +109,10 @@ def judge(entry: Entry | None, now_us: int, stale_for_ms: int) -> Lookup:
     if entry is None:
         return MISS
     version, written_us, fresh_until_us, value = entry
+    # The clock is an estimate: nothing is read before it was written, or has more time left than it was given.
+    now_us = max(now_us, written_us)
     left_us = fresh_until_us - now_us
-    age_ms = (now_us - written_us) // 1000 if now_us > written_us else 0
+    age_ms = (now_us - written_us) // 1000
     if left_us > 0:
         return Lookup(Outcome.HIT, value, version, -(-left_us // 1000), age_ms)
     if -left_us >= stale_for_ms * 1000:

@@ -64,12 +64,13 @@ class HealthServicer:
         async for request in requests:
             last: pb.HealthCheckResponse | None = None
             while True:
-                changed = self._changed
+                # Both before the state is looked at: what happens while it is being sent must be told in another round.
+                changed, stopping = self._changed, self._stopping
                 state = self._state_of(request.service)
                 if state != last:
                     last = state
                     yield state
-                if self._stopping:
+                if stopping:
                     return
                 await changed.wait()
 
