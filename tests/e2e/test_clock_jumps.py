@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _JUMPS = ("+3d", "-400d", "+0", "+4000d")
 _TENTH_MS = 100
-# The sidecar's estimate of the store's time is no worse than half a probe's round trip, and calls take their time.
+# The sidecar's estimate of the store's time is ahead by a probe's way there at most, and calls take their time.
 _NEAR_SECONDS = 0.3
 
 

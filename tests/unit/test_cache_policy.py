@@ -48,7 +48,7 @@ class TestJudge:
         assert judge(ENTRY, WRITTEN - 5_000_000, 0).age_ms == 0
 
     def test_a_clock_that_is_a_little_behind_gives_no_more_time_than_was_set(self) -> None:
-        """The estimate may be off by half a round trip; the TTL is not exceeded for it."""
+        """Two clocks that drift may leave the estimate behind; the TTL is not exceeded for it."""
         assert judge(ENTRY, WRITTEN - 1500, 0).ttl_ms == 1000
 
     def test_nothing_is_a_miss(self) -> None:
