@@ -17,7 +17,7 @@ import uvloop
 from bench.profiles import ECHO, VALUE
 from sidecar.call import Code, Endpoint, MethodTable, StatusError
 from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2
-from sidecar.server.engine import EnginePolicy
+from sidecar.server.engine import EnginePolicy, Listener
 from sidecar.server.grpcio_engine import GrpcioEngine
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def _serve(address: str, engine_name: str) -> None:
     table = MethodTable(
         endpoints={path: Endpoint(path=path, unary=_echo)}, unknown=StatusError(Code.UNIMPLEMENTED, "no such method")
     )
-    engine = ENGINES[engine_name](table, [address], EnginePolicy())
+    engine = ENGINES[engine_name](table, [Listener(address=address)], EnginePolicy())
     await engine.start()
     gc.collect()
     gc.freeze()

@@ -40,6 +40,7 @@ from sidecar.rpc.rate_limit import RateLimitServicer
 from sidecar.rpc.record import RecordServicer
 from sidecar.rpc.reflection import ReflectionServicer, reflection_services
 from sidecar.rpc.status import to_status
+from sidecar.server.engine import Listener
 from sidecar.server.grpcio_engine import GrpcioEngine
 from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
 from sidecar.store.keys import KeySpace
@@ -135,7 +136,8 @@ class App:
         self._stack.push_async_callback(probe.stop)
         table = self._method_table(self._methods(store, keks, self._health), tracing)
         self._serve_metrics()
-        engine = GrpcioEngine(table, [listener.address for listener in settings.listen], engine_policy(settings.limits))
+        listeners = [Listener(address=listener.address) for listener in settings.listen]
+        engine = GrpcioEngine(table, listeners, engine_policy(settings.limits))
         await engine.start()
         self._engine = engine
         self.addresses = engine.addresses

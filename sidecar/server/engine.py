@@ -19,6 +19,18 @@ class EnginePolicy:
     min_ping_interval: float = 5.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One address that an engine serves."""
+
+    address: str
+    """`host:port`, where port 0 takes a free one, or `unix:/path`."""
+    shared: bool = False
+    """Whether other processes of this sidecar take calls at the same port (`SO_REUSEPORT`)."""
+    descriptor: int | None = None
+    """A listening socket that this process inherited for the address, to be used in place of a new one."""
+
+
 class Engine(Protocol):
     """A gRPC server over one method table."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from sidecar.call import Endpoint, MethodTable, StreamEndpoint, UnaryEndpoint
-    from sidecar.server.engine import EnginePolicy
+    from sidecar.server.engine import EnginePolicy, Listener
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _UNIX = "unix:"
@@ -38,19 +38,22 @@ _Context = aio.ServicerContext[Any, Any]
 class GrpcioEngine:
     """Serves a method table on `host:port` and `unix:/path` addresses."""
 
-    def __init__(self, table: MethodTable, addresses: Sequence[str], policy: EnginePolicy) -> None:
+    def __init__(self, table: MethodTable, listeners: Sequence[Listener], policy: EnginePolicy) -> None:
+        if any(listener.descriptor is not None for listener in listeners):
+            raise ValueError("grpcio cannot serve a socket that it did not open itself")
         self._table = table
-        self._addresses = addresses
+        self._listeners = listeners
         self._policy = policy
         self._server: aio.Server | None = None
         self.addresses: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Bind all listeners and serve; see `Engine.start`."""
-        server = aio.server(options=_options(self._policy))
+        server = aio.server(options=_options(self._policy, shared=any(item.shared for item in self._listeners)))
         server.add_generic_rpc_handlers((_Router(self._table, self._policy),))
+        addresses = [listener.address for listener in self._listeners]
         listening: list[str] = []
-        for address in self._addresses:
+        for address in addresses:
             _refuse_taken_socket(address)
             try:
                 bound = server.add_insecure_port(address)
@@ -66,7 +69,7 @@ class GrpcioEngine:
             listening.append(address if is_path else f"{address.rpartition(':')[0]}:{bound}")
         await server.start()
         self.addresses = tuple(listening)
-        for address in self._addresses:
+        for address in addresses:
             if address.startswith(_UNIX):
                 os.chmod(address.removeprefix(_UNIX), _SOCKET_MODE)  # noqa: PTH101 (as good, and not flagged as slow)
         self._server = server
@@ -90,10 +93,10 @@ def _refuse_taken_socket(address: str) -> None:
     raise StartupError(f"cannot listen on {address}: another server answers there; stop it or choose another path")
 
 
-def _options(policy: EnginePolicy) -> list[tuple[str, int]]:
+def _options(policy: EnginePolicy, *, shared: bool) -> list[tuple[str, int]]:
     return [
-        # Without this a second sidecar would share the port in silence.
-        ("grpc.so_reuseport", 0),
+        # Unless it is wanted: a second sidecar would share the port in silence.
+        ("grpc.so_reuseport", int(shared)),
         ("grpc.max_receive_message_length", policy.max_message_bytes),
         ("grpc.max_send_message_length", policy.max_message_bytes),
         ("grpc.http2.min_ping_interval_without_data_ms", int(policy.min_ping_interval * 1000)),

@@ -16,7 +16,7 @@ from support.servers import free_port
 from sidecar.call import Code, StatusError
 from sidecar.clock import NEVER
 from sidecar.errors import StartupError
-from sidecar.server.engine import EnginePolicy
+from sidecar.server.engine import EnginePolicy, Listener
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,7 +209,7 @@ class TestListeners:
     async def test_a_port_in_use_is_refused(self, engine: str, endpoints: Endpoints) -> None:
         """In one line that names the address; the other server goes on."""
         async with serving(engine, endpoints) as served:
-            second = MAKERS[engine](endpoints.table(), [served.address], POLICY)
+            second = MAKERS[engine](endpoints.table(), [Listener(address=served.address)], POLICY)
             with pytest.raises(StartupError, match=served.address):
                 await second.start()
             assert b"m" == await served.unary()
@@ -219,12 +219,12 @@ class TestListeners:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             with pytest.raises(StartupError, match=address):
-                await MAKERS[engine](endpoints.table(), [address], POLICY).start()
+                await MAKERS[engine](endpoints.table(), [Listener(address=address)], POLICY).start()
 
     async def test_an_address_of_another_machine_is_refused(self, engine: str, endpoints: Endpoints) -> None:
         """192.0.2.1 is nobody's (RFC 5737)."""
         with pytest.raises(StartupError, match=r"192\.0\.2\.1:"):
-            await MAKERS[engine](endpoints.table(), [f"192.0.2.1:{free_port()}"], POLICY).start()
+            await MAKERS[engine](endpoints.table(), [Listener(address=f"192.0.2.1:{free_port()}")], POLICY).start()
 
     async def test_it_serves_on_a_unix_socket(self, engine: str, endpoints: Endpoints, tmp_path: Path) -> None:
         """As on a port."""
@@ -245,7 +245,7 @@ class TestListeners:
         address = f"unix:{tmp_path}/s"
         async with serving(engine, endpoints, address=address) as served:
             with pytest.raises(StartupError, match="another server"):
-                await MAKERS[engine](endpoints.table(), [address], POLICY).start()
+                await MAKERS[engine](endpoints.table(), [Listener(address=address)], POLICY).start()
             assert b"m" == await served.unary()
 
     async def test_a_unix_socket_that_was_left_behind_is_taken(
@@ -262,7 +262,7 @@ class TestListeners:
     ) -> None:
         """With the address in the message."""
         with pytest.raises(StartupError, match="none/s"):
-            await MAKERS[engine](endpoints.table(), [f"unix:{tmp_path}/none/s"], POLICY).start()
+            await MAKERS[engine](endpoints.table(), [Listener(address=f"unix:{tmp_path}/none/s")], POLICY).start()
 
 
 class TestKeepalive:

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.call import Call, Code, Endpoint, MethodTable, StatusError
 from sidecar.clock import remaining
-from sidecar.server.engine import Engine, EnginePolicy
+from sidecar.server.engine import Engine, EnginePolicy, Listener
 from sidecar.server.grpcio_engine import GrpcioEngine
 from support.servers import free_port
 
@@ -117,7 +117,7 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Serve endpoints."""
     where = address or f"127.0.0.1:{free_port()}"
-    engine = MAKERS[name](endpoints.table(), [where], policy)
+    engine = MAKERS[name](endpoints.table(), [Listener(address=where)], policy)
     await engine.start()
     served = Served(engine, where, **options)
     try:
