@@ -48,11 +48,16 @@ class Code(IntEnum):
 class Call:
     """One call on its way through the sidecar.
 
-    `deadline` bounds everything done on its behalf. `span` is the OpenTelemetry span of a sampled call, else None, and
-    every layer that would trace looks there first.
+    `deadline` bounds everything done on its behalf. `metadata` is what the caller sent, in its order, each name as
+    often as it came. `span` is the OpenTelemetry span of a sampled call, else None, and every layer that would trace
+    looks there first.
+
+    An endpoint may say how its answer looks: `response_headers` and `compress` until it gives its first message or
+    fails, `trailers` until it ends, well or with an error. `compress` is a wish, granted with gzip where the engine
+    knows that the caller takes it.
     """
 
-    __slots__ = ("deadline", "metadata", "method", "peer", "span")
+    __slots__ = ("compress", "deadline", "metadata", "method", "peer", "response_headers", "span", "trailers")
 
     def __init__(
         self,
@@ -67,6 +72,9 @@ class Call:
         self.metadata = metadata
         self.peer = peer
         self.span: Any = None
+        self.response_headers: Metadata = ()
+        self.trailers: Metadata = ()
+        self.compress = False
 
 
 class StatusError(Exception):

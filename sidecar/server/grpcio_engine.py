@@ -2,7 +2,8 @@
 
 Requests and responses pass through as bytes; decoding is the endpoint's work. Concurrency is bounded by an
 interceptor and not by `maximum_concurrent_rpcs`: that one counts calls whose message has not come yet, so two clients
-that never send theirs can block everybody.
+that never send theirs can block everybody. Compressed messages are taken, but no answer is compressed: grpcio hides
+what encodings a caller accepts, and would compress for one that accepts none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import socket
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from grpc import aio
@@ -24,7 +25,7 @@ from sidecar.errors import StartupError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
-    from sidecar.call import Endpoint, MethodTable, StreamEndpoint, UnaryEndpoint
+    from sidecar.call import Endpoint, Metadata, MethodTable, StreamEndpoint, UnaryEndpoint
     from sidecar.server.engine import EnginePolicy, Listener
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -155,10 +156,14 @@ def _handler_of(endpoint: Endpoint, make_call: _CallMaker) -> grpc.RpcMethodHand
 
 def _serve_unary(endpoint: UnaryEndpoint, make_call: _CallMaker) -> Callable[[bytes, _Context], Awaitable[bytes]]:
     async def serve(message: bytes, context: _Context) -> bytes:
+        call = make_call(context, bounded=True)
         try:
-            return await endpoint(message, make_call(context, bounded=True))
+            answer = await endpoint(message, call)
         except StatusError as error:
-            return await _end(context, error)
+            return await _end(context, error, call)
+        await _begin(context, call)
+        _trail(context, call)
+        return answer
 
     return serve
 
@@ -167,12 +172,20 @@ def _serve_stream(
     endpoint: StreamEndpoint, make_call: _CallMaker
 ) -> Callable[[AsyncIterator[bytes], _Context], AsyncGenerator[bytes, None]]:
     async def serve(messages: AsyncIterator[bytes], context: _Context) -> AsyncGenerator[bytes, None]:
+        call = make_call(context, bounded=False)
+        begun = False
         try:
-            async with aclosing(endpoint(messages, make_call(context, bounded=False))) as answers:
+            async with aclosing(endpoint(messages, call)) as answers:
                 async for answer in answers:
+                    if not begun:
+                        begun = True
+                        await _begin(context, call)
                     yield answer
         except StatusError as error:
-            await _end(context, error)
+            await _end(context, error, call, begun=begun)
+        if not begun:
+            await _begin(context, call)
+        _trail(context, call)
 
     return serve
 
@@ -197,15 +210,15 @@ def _to_one(
     async def serve(messages: AsyncIterator[bytes], context: _Context) -> bytes:
         answers = [answer async for answer in serve_stream(messages, context)]
         if len(answers) != 1:
-            return await _end(context, StatusError(Code.INTERNAL, "the method did not answer exactly once"))
+            await _abort(context, StatusError(Code.INTERNAL, "the method did not answer exactly once"), ())
         return answers[0]
 
     return serve
 
 
-def _refuse(error: StatusError) -> Callable[[AsyncIterator[bytes], _Context], Awaitable[bytes]]:
-    async def refuse(_messages: AsyncIterator[bytes], context: _Context) -> bytes:
-        return await _end(context, error)
+def _refuse(error: StatusError) -> Callable[[AsyncIterator[bytes], _Context], Awaitable[None]]:
+    async def refuse(_messages: AsyncIterator[bytes], context: _Context) -> None:
+        await _abort(context, error, ())
 
     return refuse
 
@@ -214,8 +227,26 @@ async def _single(message: bytes) -> AsyncIterator[bytes]:
     yield message
 
 
-async def _end(context: _Context, error: StatusError) -> bytes:
-    """End a call with an error; `abort` raises, so nothing is returned."""
-    trailers = ((_DETAILS, error.details),) if error.details else ()
-    await context.abort(_CODES[int(error.code)], error.message, trailers)
+async def _begin(context: _Context, call: Call) -> None:
+    """Start the answer as the endpoint set it; grpcio does so by itself where nothing was set."""
+    if call.response_headers:
+        await context.send_initial_metadata(tuple(call.response_headers))
+
+
+def _trail(context: _Context, call: Call) -> None:
+    if call.trailers:
+        context.set_trailing_metadata(tuple(call.trailers))
+
+
+async def _end(context: _Context, error: StatusError, call: Call, *, begun: bool = False) -> NoReturn:
+    """End a call with an error."""
+    if not begun:
+        await _begin(context, call)
+    await _abort(context, error, call.trailers)
+
+
+async def _abort(context: _Context, error: StatusError, trailers: Metadata) -> NoReturn:
+    """End a call with an error; `abort` raises."""
+    details = ((_DETAILS, error.details),) if error.details else ()
+    await context.abort(_CODES[int(error.code)], error.message, (*trailers, *details))
     raise asyncio.CancelledError

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import queue
 import socket
 import stat
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from support import frames
 from support.engines import MAKERS, METHOD, PATIENCE_SECONDS, POLICY, Endpoints, Served, serving
 from support.servers import free_port
 
@@ -19,7 +22,10 @@ from sidecar.errors import StartupError
 from sidecar.server.engine import EnginePolicy, Listener
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
+
+    from sidecar.call import Call, Metadata
 
 
 @pytest.fixture
@@ -90,6 +96,118 @@ class TestErrors:
             with pytest.raises(grpc.RpcError):
                 await asyncio.to_thread(list, call)
         assert (grpc.StatusCode.ABORTED, "enough") == (call.code(), call.details())
+
+
+class TestAnswers:
+    """What an endpoint may say beside its messages."""
+
+    HEADERS = (("one", "1"), ("one", "2"), ("data-bin", b"\x00\xff"))
+    TRAILERS = (("last", "a"), ("last", "b"), ("end-bin", b"\xff\x00"))
+
+    @pytest.fixture(params=["unary", "from one", "to one", "both ways"])
+    def shape(self, request: pytest.FixtureRequest) -> str:
+        """Return the name of each shape of a method."""
+        return str(request.param)
+
+    async def test_headers_and_trailers_arrive(self, engine: str, endpoints: Endpoints, shape: str) -> None:
+        """In their order, repeated names and binary values included."""
+        endpoints.headers, endpoints.trailers = self.HEADERS, self.TRAILERS
+        async with serving(engine, endpoints) as served:
+            heard = await asyncio.to_thread(self._hear, served, shape)
+        assert (self.HEADERS, self.TRAILERS) == heard
+
+    async def test_they_arrive_with_an_error_too(self, engine: str, endpoints: Endpoints, shape: str) -> None:
+        """Beside the status and its details; a failed call may have headers, or have them among its trailers."""
+        endpoints.headers, endpoints.trailers = self.HEADERS, self.TRAILERS
+        endpoints.error = StatusError(Code.ABORTED, "enough", b"\x08\x0adetails")
+        async with serving(engine, endpoints) as served:
+            headers, trailers = await asyncio.to_thread(self._hear, served, shape)
+        details = ("grpc-status-details-bin", b"\x08\x0adetails")
+        assert sorted((*self.HEADERS, *self.TRAILERS, details), key=str) == sorted((*headers, *trailers), key=str)
+
+    async def test_trailers_may_be_set_after_the_first_message(self, engine: str, endpoints: Endpoints) -> None:
+        """Until the call ends."""
+
+        async def stream(messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
+            async for message in messages:
+                yield message
+                call.trailers = self.TRAILERS
+
+        endpoints.thrice = stream  # type: ignore[method-assign]
+        async with serving(engine, endpoints) as served:
+            _, trailers = await asyncio.to_thread(self._hear, served, "from one")
+        assert self.TRAILERS == trailers
+
+    async def test_a_stream_without_messages_has_both(self, engine: str, endpoints: Endpoints) -> None:
+        """Nothing came before them."""
+
+        async def stream(_messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
+            call.response_headers, call.trailers = self.HEADERS, self.TRAILERS
+            return
+            yield b""
+
+        endpoints.thrice = stream  # type: ignore[assignment]
+        async with serving(engine, endpoints) as served:
+            headers, trailers = await asyncio.to_thread(self._hear, served, "from one")
+        assert sorted((*self.HEADERS, *self.TRAILERS), key=str) == sorted((*headers, *trailers), key=str)
+
+    @pytest.mark.parametrize("shape", ["unary", "stream"])
+    async def test_an_answer_is_compressed_if_endpoint_and_caller_like(
+        self, engine: str, endpoints: Endpoints, shape: str
+    ) -> None:
+        """With gzip, and the flag says so."""
+        if engine == "grpcio":
+            pytest.skip("grpcio does not say what encodings a caller takes")
+        endpoints.compress = True
+        async with serving(engine, endpoints) as served:
+            answer = await self._raw_answer(served.address, shape, accept=b"gzip,identity")
+        assert (1, b"m" * 5000) == (answer[0], gzip.decompress(answer[5:]))
+
+    async def test_an_answer_is_not_compressed_for_a_caller_who_does_not_take_it(
+        self, engine: str, endpoints: Endpoints
+    ) -> None:
+        """`grpc-accept-encoding` names what a caller takes."""
+        endpoints.compress = True
+        async with serving(engine, endpoints) as served:
+            answer = await self._raw_answer(served.address, "unary", accept=b"identity")
+        assert (0, b"m" * 5000) == (answer[0], answer[5:])
+
+    async def test_an_answer_is_not_compressed_unasked(self, engine: str, endpoints: Endpoints) -> None:
+        """Compression costs time, so an endpoint has to want it."""
+        async with serving(engine, endpoints) as served:
+            answer = await self._raw_answer(served.address, "unary", accept=b"gzip")
+        assert (0, b"m" * 5000) == (answer[0], answer[5:])
+
+    async def test_a_compressed_message_is_decompressed(self, engine: str, endpoints: Endpoints) -> None:
+        """An endpoint sees plain bytes."""
+        async with serving(engine, endpoints) as served:
+            assert b"m" * 5000 == await served.unary(b"m" * 5000, compression=grpc.Compression.Gzip)
+
+    def _hear(self, served: Served, shape: str) -> tuple[Metadata, Metadata]:
+        """Call, and return the metadata that stands before and after the messages; the call may fail."""
+        match shape:
+            case "unary":
+                call = served.channel.unary_unary(METHOD).future(b"m", timeout=PATIENCE_SECONDS)
+            case "from one":
+                call = served.channel.unary_stream("/test.Service/Thrice")(b"m", timeout=PATIENCE_SECONDS)
+            case "to one":
+                call = served.channel.stream_unary("/test.Service/All").future(iter([b"m"]), timeout=PATIENCE_SECONDS)
+            case _:
+                call = served.channel.stream_stream("/test.Service/Each")(iter([b"m"]), timeout=PATIENCE_SECONDS)
+        headers = call.initial_metadata()
+        with contextlib.suppress(grpc.RpcError):
+            list(call) if shape in {"from one", "both ways"} else call.result()
+        return self._plain(headers), self._plain(call.trailing_metadata())
+
+    def _plain(self, metadata: Metadata) -> Metadata:
+        return tuple((name, value) for name, value in metadata if not name.startswith(("user-agent", "x-")))
+
+    async def _raw_answer(self, address: str, shape: str, *, accept: bytes) -> bytes:
+        """Call frame by frame; return the bytes of the first answer, gRPC's prefix (flag and length) included."""
+        path = METHOD if shape == "unary" else "/test.Service/Each"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await frames.call(address, path, b"m" * 5000, ((b"grpc-accept-encoding", accept),))
+        return answer[: 5 + int.from_bytes(answer[1:5], "big")]
 
 
 class TestDeadlines:

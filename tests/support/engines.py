@@ -18,6 +18,8 @@ from support.servers import free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from sidecar.call import Metadata
+
 MAKERS = {"grpcio": GrpcioEngine}
 POLICY = EnginePolicy(max_message_bytes=100_000, default_deadline=5.0, max_deadline=60.0)
 METHOD = "/test.Service/Method"
@@ -31,6 +33,9 @@ class Endpoints:
         self.call = Call("")
         self.remaining = 0.0
         self.error: Exception | None = None
+        self.headers: Metadata = ()
+        self.trailers: Metadata = ()
+        self.compress = False
         self.entered = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -80,6 +85,9 @@ class Endpoints:
     async def _enter(self, call: Call) -> None:
         self.call = call
         self.remaining = remaining(call.deadline)
+        call.response_headers = self.headers
+        call.trailers = self.trailers
+        call.compress = self.compress
         self.entered.set()
         await self.gate.wait()
         if self.error is not None:
