@@ -18,12 +18,19 @@ from bench.profiles import ECHO, VALUE
 from sidecar.call import Code, Endpoint, MethodTable, StatusError
 from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2
 from sidecar.server.engine import EnginePolicy, Listener
+from sidecar.server.fast_engine import FastEngine
 from sidecar.server.grpcio_engine import GrpcioEngine
 
 if TYPE_CHECKING:
-    from sidecar.call import Call
+    from collections.abc import Callable, Mapping, Sequence
 
-ENGINES = {"grpcio": GrpcioEngine}
+    from sidecar.call import Call
+    from sidecar.server.engine import Engine
+
+ENGINES: Mapping[str, Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]] = {
+    "grpcio": GrpcioEngine,
+    "fast": FastEngine,
+}
 # As in `sidecar/app.py`: the yardstick must not pay for a habit that the sidecar has dropped.
 _GC_YOUNG = 10_000
 

@@ -41,6 +41,7 @@ from sidecar.rpc.record import RecordServicer
 from sidecar.rpc.reflection import ReflectionServicer, reflection_services
 from sidecar.rpc.status import to_status
 from sidecar.server.engine import Listener
+from sidecar.server.fast_engine import FastEngine
 from sidecar.server.grpcio_engine import GrpcioEngine
 from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
 from sidecar.store.keys import KeySpace
@@ -63,13 +64,14 @@ from sidecar.translate import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from google.protobuf.descriptor import ServiceDescriptor
 
     from sidecar.call import Method
     from sidecar.config.model import Settings
     from sidecar.interceptors.chain import Interceptor
+    from sidecar.server.engine import Engine, EnginePolicy
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
 
@@ -90,7 +92,7 @@ class App:
         self._metrics = Metrics()
         self._clock = StoreClock()
         self._health: HealthServicer | None = None
-        self._engine: GrpcioEngine | None = None
+        self._engines: list[Engine] = []
         self.warnings: list[str] = []
         """What is not safe for production, a sentence each; complete once started."""
         self.store_name = ""
@@ -112,8 +114,8 @@ class App:
         """Say NOT_SERVING, let the calls under way end, stop everything in reverse order."""
         if self._health is not None:
             self._health.stop()
-        if self._engine is not None:
-            await self._engine.stop(self._settings.shutdown_grace.seconds)
+        grace = self._settings.shutdown_grace.seconds
+        await asyncio.gather(*(engine.stop(grace) for engine in self._engines))
         await self._stack.aclose()
 
     async def _start(self) -> None:
@@ -136,11 +138,7 @@ class App:
         self._stack.push_async_callback(probe.stop)
         table = self._method_table(self._methods(store, keks, self._health), tracing)
         self._serve_metrics()
-        listeners = [Listener(address=listener.address) for listener in settings.listen]
-        engine = GrpcioEngine(table, listeners, engine_policy(settings.limits))
-        await engine.start()
-        self._engine = engine
-        self.addresses = engine.addresses
+        await self._start_engines(table)
         lag = LoopLag(self._metrics)
         lag.start()
         self._stack.push_async_callback(lag.stop)
@@ -148,6 +146,23 @@ class App:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_YOUNG)
+
+    # --- engines ---
+
+    async def _start_engines(self, table: MethodTable) -> None:
+        """Serve each listener on its engine; one engine has all of its listeners."""
+        policy = engine_policy(self._settings.limits)
+        served: dict[str, str] = {}
+        for name, make in _ENGINES.items():
+            addresses = [item.address for item in self._settings.listen if item.chosen_engine == name]
+            if not addresses:
+                continue
+            engine = make(table, [Listener(address=address) for address in addresses], policy)
+            await engine.start()
+            self._engines.append(engine)
+            self._stack.push_async_callback(engine.stop, 0.0)
+            served |= zip(addresses, engine.addresses, strict=True)
+        self.addresses = tuple(served[item.address] for item in self._settings.listen)
 
     # --- the store ---
 
@@ -261,6 +276,14 @@ class App:
             unknown=to_status(
                 SidecarError(Reason.METHOD_UNKNOWN, "the sidecar has no such method; reflection lists those it has")
             ),
+            late=to_status(SidecarError(Reason.DEADLINE_EXCEEDED, "the deadline passed; a write may have been made")),
+            too_large=to_status(
+                SidecarError(
+                    Reason.MESSAGE_TOO_LARGE,
+                    f"the request is larger than {limits.max_message_bytes} bytes (limits.max_message_bytes)",
+                )
+            ),
+            stopping=to_status(SidecarError(Reason.STOPPING, "the sidecar is stopping and did not wait for the call")),
         )
 
     def _serve_metrics(self) -> None:
@@ -294,6 +317,10 @@ class App:
         return KeyEncryptionKeys([key.kek for key in loaded])
 
 
+_ENGINES: Mapping[str, Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]] = {
+    "fast": FastEngine,
+    "grpcio": GrpcioEngine,
+}
 _CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
 _RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
 _RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]

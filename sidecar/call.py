@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.clock import NEVER, Deadline
 
@@ -45,19 +45,29 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
+class PeerCredentials(NamedTuple):
+    """Who is at the other end of a Unix socket, as the kernel says (`SO_PEERCRED`, unix(7))."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
 class Call:
     """One call on its way through the sidecar.
 
     `deadline` bounds everything done on its behalf. `metadata` is what the caller sent, in its order, each name as
     often as it came. `span` is the OpenTelemetry span of a sampled call, else None, and every layer that would trace
-    looks there first.
+    looks there first. `credentials` are the caller's where the transport knows them beyond doubt, else None.
 
     An endpoint may say how its answer looks: `response_headers` and `compress` until it gives its first message or
     fails, `trailers` until it ends, well or with an error. `compress` is a wish, granted with gzip where the engine
     knows that the caller takes it.
     """
 
-    __slots__ = ("compress", "deadline", "metadata", "method", "peer", "response_headers", "span", "trailers")
+    __slots__ = (
+        "compress", "credentials", "deadline", "metadata", "method", "peer", "response_headers", "span", "trailers",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,11 +76,13 @@ class Call:
         deadline: Deadline = NEVER,
         metadata: Metadata = (),
         peer: str = "",
+        credentials: PeerCredentials | None = None,
     ) -> None:
         self.method = method
         self.deadline = deadline
         self.metadata = metadata
         self.peer = peer
+        self.credentials = credentials
         self.span: Any = None
         self.response_headers: Metadata = ()
         self.trailers: Metadata = ()
@@ -131,6 +143,11 @@ class Endpoint:
     server_streams: bool = False
 
 
+_LATE = StatusError(Code.DEADLINE_EXCEEDED, "the deadline passed")
+_TOO_LARGE = StatusError(Code.RESOURCE_EXHAUSTED, "the message is too large")
+_STOPPING = StatusError(Code.UNAVAILABLE, "the server is stopping")
+
+
 @dataclass(frozen=True, slots=True)
 class MethodTable:
     """All that a sidecar serves, by path."""
@@ -138,3 +155,9 @@ class MethodTable:
     endpoints: Mapping[str, Endpoint]
     unknown: StatusError
     """How a call of any other path ends."""
+    late: StatusError = _LATE
+    """How a call ends whose deadline passes while it is served."""
+    too_large: StatusError = _TOO_LARGE
+    """How a call ends whose message is larger than the engine takes."""
+    stopping: StatusError = _STOPPING
+    """How a call ends that the sidecar's end does not wait for."""

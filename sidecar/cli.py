@@ -167,11 +167,12 @@ def _summary(app: App, settings: Settings, seconds: float) -> list[str]:
 
 
 def _exposed(settings: Settings) -> list[str]:
-    local = ("127.", "localhost:", "[::1]:", "unix:")
+    from sidecar.config.addresses import is_local  # noqa: PLC0415 (as above)
+
     return [
         f"{listener.address} takes calls from other machines, unencrypted, from anybody; listen on 127.0.0.1 or unix:"
         for listener in settings.listen
-        if not listener.address.startswith(local)
+        if not is_local(listener.address)
     ]
 
 

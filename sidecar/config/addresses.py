@@ -32,6 +32,12 @@ def check_address(address: str) -> str:
     return address
 
 
+def is_local(address: str) -> bool:
+    """Return whether only this machine's programs can call at an address: loopback or a Unix socket."""
+    host = address.rpartition(":")[0]
+    return address.startswith("unix:") or host.startswith("127.") or host in {"localhost", "[::1]"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreUrl:
     """The parts of a store's URL; `tls` says only that it is asked for."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sidecar.config.addresses import check_store_url
+from sidecar.config.addresses import check_store_url, is_local
 from sidecar.config.policies import CacheSettings, RateLimitSettings, TokenBucketSettings
 from sidecar.config.quantities import Duration, Lasting, Rate, Sized
 from sidecar.config.rules import broken_rules
@@ -35,7 +35,16 @@ class ListenerSettings(Section):
     address: Address = Field(
         description="`host:port`, `[IPv6]:port` or `unix:/absolute/path`. Port 0 takes a free one."
     )
-    engine: Literal["grpcio"] = Field("grpcio", description="The server implementation behind this address.")
+    engine: Literal["fast", "grpcio"] | None = Field(
+        None,
+        description="The server behind this address: `fast` serves loopback and Unix sockets for a fraction of the "
+        "CPU, `grpcio` any address. Null: `fast` where it can.",
+    )
+
+    @property
+    def chosen_engine(self) -> Literal["fast", "grpcio"]:
+        """The engine that serves the address."""
+        return self.engine or ("fast" if is_local(self.address) else "grpcio")
 
 
 class TlsSettings(Section):

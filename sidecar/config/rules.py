@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sidecar.config.addresses import has_password, has_username, wants_tls
+from sidecar.config.addresses import has_password, has_username, is_local, wants_tls
 from sidecar.config.problems import Path, dotted
 from sidecar.config.quantities import Duration, render_size
 
@@ -61,6 +61,12 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
 def _addresses(settings: Settings) -> Iterator[Finding]:
     taken: set[str] = set()
     for index, listener in enumerate(settings.listen):
+        if listener.engine == "fast" and not is_local(listener.address):
+            yield Finding(
+                ("listen", index, "engine"),
+                "the fast engine serves loopback and Unix sockets only; leave it out, or set grpcio",
+                (("listen", index, "address"),),
+            )
         if listener.address in taken:
             yield Finding(("listen", index), f"{listener.address} is listed twice")
         elif not listener.address.endswith(":0"):

@@ -15,6 +15,8 @@ class EnginePolicy:
     """For a call that brings none."""
     max_deadline: float = 60.0
     """A longer one is cut to this."""
+    max_concurrent_streams: int = 1000
+    """On each connection, where the engine bounds them; how many calls are served at all is not an engine's to say."""
     # Clients of this project and of others ping every 10 s; half of that tolerates their jitter.
     min_ping_interval: float = 5.0
 

@@ -9,8 +9,6 @@ what encodings a caller accepts, and would compress for one that accepts none.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +19,7 @@ from grpc import aio
 from sidecar.call import Call, Code, StatusError
 from sidecar.clock import Deadline
 from sidecar.errors import StartupError
+from sidecar.server.sockets import UNIX, protect_socket, refuse_taken_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from sidecar.server.engine import EnginePolicy, Listener
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_UNIX = "unix:"
-# The owner and the group, as a pod's containers share one; nobody else.
-_SOCKET_MODE = 0o660
 _DETAILS = "grpc-status-details-bin"
 _Context = aio.ServicerContext[Any, Any]
 
@@ -55,7 +51,7 @@ class GrpcioEngine:
         addresses = [listener.address for listener in self._listeners]
         listening: list[str] = []
         for address in addresses:
-            _refuse_taken_socket(address)
+            refuse_taken_socket(address)
             try:
                 bound = server.add_insecure_port(address)
             except RuntimeError:
@@ -66,32 +62,17 @@ class GrpcioEngine:
                     f"cannot listen on {address}: the port is in use or the address is not this machine's; "
                     "stop the other program or choose another with --listen"
                 )
-            is_path = address.startswith(_UNIX)
-            listening.append(address if is_path else f"{address.rpartition(':')[0]}:{bound}")
+            listening.append(address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{bound}")
         await server.start()
         self.addresses = tuple(listening)
         for address in addresses:
-            if address.startswith(_UNIX):
-                os.chmod(address.removeprefix(_UNIX), _SOCKET_MODE)  # noqa: PTH101 (as good, and not flagged as slow)
+            protect_socket(address)
         self._server = server
 
     async def stop(self, grace: float) -> None:
         """Drain and stop; see `Engine.stop`."""
         if self._server is not None:
             await self._server.stop(grace)
-
-
-def _refuse_taken_socket(address: str) -> None:
-    """Raise if a server answers on a Unix socket: grpcio would remove the socket and take its place in silence."""
-    if not address.startswith(_UNIX):
-        return
-    path = address.removeprefix(_UNIX)
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return
-    raise StartupError(f"cannot listen on {address}: another server answers there; stop it or choose another path")
 
 
 def _options(policy: EnginePolicy, *, shared: bool) -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from support.sidecars import RunningSidecar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ENGINES = ("grpcio",)
+ENGINES = ("grpcio", "fast")
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -12,15 +12,19 @@ import pytest
 from sidecar.call import Call, Code, Endpoint, MethodTable, StatusError
 from sidecar.clock import remaining
 from sidecar.server.engine import Engine, EnginePolicy, Listener
+from sidecar.server.fast_engine import FastEngine
 from sidecar.server.grpcio_engine import GrpcioEngine
 from support.servers import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from sidecar.call import Metadata
 
-MAKERS = {"grpcio": GrpcioEngine}
+MAKERS: Mapping[str, Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]] = {
+    "grpcio": GrpcioEngine,
+    "fast": FastEngine,
+}
 POLICY = EnginePolicy(max_message_bytes=100_000, default_deadline=5.0, max_deadline=60.0)
 METHOD = "/test.Service/Method"
 PATIENCE_SECONDS = 10.0

@@ -107,6 +107,13 @@ const (
 	// ERROR_REASON_ANSWER_TOO_LARGE (RESOURCE_EXHAUSTED): the values that were asked for do not fit into a message
 	// (`limits.max_message_bytes`). Ask for fewer keys or fields.
 	ErrorReason_ERROR_REASON_ANSWER_TOO_LARGE ErrorReason = 47
+	// ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED): the request is larger than `limits.max_message_bytes`, and was not
+	// read. The engine `grpcio` ends such a call with the same code, but without ErrorInfo.
+	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 48
+	// ERROR_REASON_STOPPING (UNAVAILABLE): the sidecar is stopping, and the call outlasted the time that those under way
+	// get. What it wrote, if anything, is not known; another sidecar, or this one once it is back, takes new calls. The
+	// engine `grpcio` ends such a call with the same code, but without ErrorInfo.
+	ErrorReason_ERROR_REASON_STOPPING ErrorReason = 49
 	// ERROR_REASON_CIPHERTEXT_REJECTED (DATA_LOSS): a sealed value does not authenticate: it was altered, cut, or moved
 	// from another key, field, cache or tenant. It was not returned.
 	ErrorReason_ERROR_REASON_CIPHERTEXT_REJECTED ErrorReason = 60
@@ -154,6 +161,8 @@ var (
 		45: "ERROR_REASON_DEADLINE_EXCEEDED",
 		46: "ERROR_REASON_OVERLOADED",
 		47: "ERROR_REASON_ANSWER_TOO_LARGE",
+		48: "ERROR_REASON_MESSAGE_TOO_LARGE",
+		49: "ERROR_REASON_STOPPING",
 		60: "ERROR_REASON_CIPHERTEXT_REJECTED",
 		61: "ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN",
 		80: "ERROR_REASON_METHOD_UNKNOWN",
@@ -191,6 +200,8 @@ var (
 		"ERROR_REASON_DEADLINE_EXCEEDED":          45,
 		"ERROR_REASON_OVERLOADED":                 46,
 		"ERROR_REASON_ANSWER_TOO_LARGE":           47,
+		"ERROR_REASON_MESSAGE_TOO_LARGE":          48,
+		"ERROR_REASON_STOPPING":                   49,
 		"ERROR_REASON_CIPHERTEXT_REJECTED":        60,
 		"ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN": 61,
 		"ERROR_REASON_METHOD_UNKNOWN":             80,
@@ -231,7 +242,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xad\t\n" +
+	"sidecar.v1*\xec\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -263,7 +274,9 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x18ERROR_REASON_STORE_ERROR\x10,\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10-\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10.\x12!\n" +
-	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10/\x12$\n" +
+	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10/\x12\"\n" +
+	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x100\x12\x19\n" +
+	"\x15ERROR_REASON_STOPPING\x101\x12$\n" +
 	" ERROR_REASON_CIPHERTEXT_REJECTED\x10<\x12+\n" +
 	"'ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN\x10=\x12\x1f\n" +
 	"\x1bERROR_REASON_METHOD_UNKNOWN\x10P\x12\x19\n" +

@@ -1,0 +1,325 @@
+"""One client's connection: a socket on the event loop, the protocol without I/O, and the calls between them.
+
+Writing. What a read brings about, or a turn of the loop, leaves in one write. Where a single call is under way nobody
+else would share its write, so its response is written at once and saves its caller a turn of the loop.
+
+Back-pressure. While the socket takes no more, nothing is read from it either, so a client that does not read can ask
+for nothing more; streaming endpoints are not asked for their next message. One that still piles up too much is dropped.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from sidecar.call import Call, Code, PeerCredentials, StatusError
+from sidecar.clock import NEVER, Deadline
+from sidecar.server.fast import routes as answers
+from sidecar.server.fast.stream_call import StreamCall
+from sidecar.server.fast.unary_call import UnaryCall
+from sidecar.server.h2.connection import MAX_HEADER_LIST_BYTES, Connection
+from sidecar.server.h2.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    PingAcknowledged,
+    RequestReceived,
+    StreamDrained,
+    StreamReset,
+)
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sidecar.server.fast.clients import Clients
+    from sidecar.server.h2.messages import MessageFault
+
+_log = logging.getLogger("sidecar.server")
+
+# A client that has said nothing by then is none.
+_GREETING_SECONDS = 10.0
+# A client that has been told of the end acknowledges within a round trip; one that hangs is not waited for.
+_DRAIN_SECONDS = 1.0
+_CREDENTIALS = struct.Struct("3i")
+
+
+class Link:
+    """The connection of one client. The event loop calls it as it would an `asyncio.Protocol`."""
+
+    __slots__ = (
+        "_clients", "_credentials", "_flushing", "_greeting", "_is_draining", "_is_listed", "_paused", "_peer",
+        "_transport", "_writers", "context", "held_bytes", "loop", "protocol", "routes", "running", "sender",
+    )  # fmt: skip
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self.routes = clients.routes
+        self.loop = clients.loop
+        self.context = contextvars.copy_context()
+        self.protocol: Connection = clients.new_protocol()
+        self.sender = self.protocol.sender
+        self.running = 0
+        """Endpoints under way, also those whose call has been answered or given up."""
+        self.held_bytes = 0
+        """What is kept of requests that are not whole, or not read yet."""
+        self._transport: asyncio.Transport | None = None
+        self._peer = ""
+        self._credentials: PeerCredentials | None = None
+        self._greeting: asyncio.TimerHandle | None = None
+        self._is_listed = False
+        self._is_draining = False
+        self._flushing = False
+        self._paused = False
+        self._writers: list[asyncio.Future[None]] = []
+
+    # --- called by the event loop ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet a client; part of `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._peer = _peer_of(transport)
+        self._credentials = _credentials_of(transport)
+        self._clients.add(self)
+        self._greeting = self.loop.call_later(_GREETING_SECONDS, self._give_up_waiting)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what the socket gave; part of `asyncio.Protocol`."""
+        now = time.monotonic()
+        self._flushing = True  # whatever is said meanwhile leaves below
+        for event in self.protocol.receive(data, now):
+            if isinstance(event, DataReceived):
+                call = event.stream.call
+                if call is not None:
+                    call.receive(event.data, event.weight, event.ended)
+            elif isinstance(event, RequestReceived):
+                self._begin(event, now)
+            else:
+                self._take(event)
+        self._flushing = False
+        self._flush()
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
+        if self._is_draining:
+            self.check_drained()
+
+    def eof_received(self) -> bool:
+        """Close: a client that will send nothing more, not even a window, is gone; part of `asyncio.Protocol`."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Stop reading: the client does not; part of `asyncio.Protocol`."""
+        self._paused = True
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on; part of `asyncio.Protocol`."""
+        self._paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        for writer in self._writers:
+            if not writer.done():
+                writer.set_result(None)
+        self._writers.clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (the protocol's signature)
+        """Give up every call; part of `asyncio.Protocol`."""
+        if self._greeting is not None:
+            self._greeting.cancel()
+        self._transport = None
+        self.protocol.closed = True
+        self._clients.remove(self)
+        self._drop_calls()
+        self.resume_writing()
+
+    # --- called by the calls ---
+
+    def has_output(self) -> None:
+        """See to it that what the protocol has to say is written: now, or with what else this turn brings."""
+        if self._flushing:
+            return
+        if len(self.protocol.streams) == 0:
+            self._flush()
+            if self._is_draining:
+                self.check_drained()
+            return
+        self._flushing = True
+        self.loop.call_soon(self._flush_gathered)
+
+    async def writable(self) -> None:
+        """Wait while the socket takes no more."""
+        if self._paused and self._transport is not None:
+            writer = self.loop.create_future()
+            self._writers.append(writer)
+            await writer
+
+    def fault(self, fault: MessageFault) -> StatusError:
+        """Return how a call ends whose message cannot be taken."""
+        if fault.too_large:
+            return self.routes.too_large
+        return StatusError(Code.INTERNAL, fault.message)
+
+    # --- called by the engine ---
+
+    def expire(self, now: float) -> bool:
+        """End the calls whose deadline has passed; return whether any are under way."""
+        streams = self.protocol.streams
+        if not streams:
+            self._is_listed = False
+            return False
+        for stream in list(streams.values()):
+            call = stream.call
+            if call is not None and call.deadline <= now:
+                call.expire()
+        self.has_output()
+        return True
+
+    def begin_drain(self) -> None:
+        """Tell the client to open no more streams; see RFC 9113, section 6.8, on doing so in two steps."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        self.protocol.begin_drain()
+        self._flush()
+        self.loop.call_later(_DRAIN_SECONDS, self._end_drain)
+
+    def end_calls(self) -> None:
+        """End every call: the time for it is over."""
+        for stream in list(self.protocol.streams.values()):
+            if stream.call is not None:
+                stream.call.end(self.routes.stopping)
+        self._flush()
+
+    def close(self) -> None:
+        """Close the connection, once what was said has been written."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def check_drained(self) -> None:
+        """Close the connection if it was the last call that just ended."""
+        if self._is_draining and self.protocol.has_ended_drain and not self.protocol.streams and not self.running:
+            self.close()
+
+    # --- inside ---
+
+    def _begin(self, event: RequestReceived, now: float) -> None:
+        """Find the method of a request and make its call."""
+        head, stream = event.head, event.stream
+        route = self.routes.by_path.get(head.path)
+        if route is None or not head.is_fit or head.size > MAX_HEADER_LIST_BYTES:
+            self.sender.send_trailers(stream, answers.refusal(head, self.routes))
+            return
+        if not self._is_listed:
+            self._is_listed = True
+            self._clients.watch(self)
+        unary = route.unary
+        call = Call(
+            route.path,
+            deadline=self._deadline(head.timeout, now, unary is not None),
+            metadata=head.metadata,
+            peer=self._peer,
+            credentials=self._credentials,
+        )
+        if unary is not None:
+            stream.call = UnaryCall(self, stream, head, call, unary)
+            if event.ended:
+                stream.call.receive(b"", 0, True)
+            return
+        streaming = StreamCall(self, stream, head, call, route)
+        stream.call = streaming
+        if event.ended:
+            streaming.receive(b"", 0, True)
+        streaming.begin()
+
+    def _take(self, event: Event) -> None:
+        """Act on what is not part of a usual unary call."""
+        if isinstance(event, StreamReset):
+            if event.stream.call is not None:
+                event.stream.call.reset()
+        elif isinstance(event, StreamDrained):
+            event.stream.call.drained()
+        elif isinstance(event, PingAcknowledged):
+            if self._is_draining:
+                self._end_drain()
+        elif isinstance(event, ConnectionFailed):
+            self._fail(event)
+
+    def _deadline(self, timeout: float, now: float, bounded: bool) -> Deadline:  # noqa: FBT001 (the hot path)
+        """Return when a call must end. Only a unary call has a deadline without asking for one."""
+        if timeout < 0:
+            return Deadline(now + self.routes.default_deadline) if bounded else NEVER
+        if bounded and timeout > self.routes.max_deadline:
+            timeout = self.routes.max_deadline
+        return Deadline(now + timeout)
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        output = self.sender.take()
+        if output:
+            transport.write(output)
+            if self._paused and transport.get_write_buffer_size() > self.routes.max_held_bytes:
+                transport.abort()
+
+    def _flush_gathered(self) -> None:
+        self._flushing = False
+        self._flush()
+        if self._is_draining:
+            self.check_drained()
+
+    def _end_drain(self) -> None:
+        self.protocol.end_drain()
+        self._flush()
+        self.check_drained()
+
+    def _fail(self, event: ConnectionFailed) -> None:
+        _log.info("connection of %s ended: %s", self._peer, event.message)
+        self._drop_calls()
+        self._flush()
+        self.close()
+
+    def _drop_calls(self) -> None:
+        for stream in list(self.protocol.streams.values()):
+            self.sender.forget(stream)
+            if stream.call is not None:
+                stream.call.reset()
+
+    def _give_up_waiting(self) -> None:
+        self._greeting = None
+        self.abort()
+
+
+def _peer_of(transport: asyncio.BaseTransport) -> str:
+    """Return the client's address in gRPC's words (grpc/doc/naming.md)."""
+    name: Any = transport.get_extra_info("peername")
+    connected: Any = transport.get_extra_info("socket")
+    family = connected.family if connected is not None else None
+    if family == socket.AF_INET:
+        return f"ipv4:{name[0]}:{name[1]}"
+    if family == socket.AF_INET6:
+        return f"ipv6:[{name[0]}]:{name[1]}"
+    return "unix:"
+
+
+def _credentials_of(transport: asyncio.BaseTransport) -> PeerCredentials | None:
+    """Return who connected by a Unix socket, where the kernel tells (Linux)."""
+    connected: Any = transport.get_extra_info("socket")
+    if connected is None or connected.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    try:
+        packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return None
+    return PeerCredentials(*_CREDENTIALS.unpack(packed))

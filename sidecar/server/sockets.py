@@ -1,0 +1,90 @@
+"""Listening sockets: bound, checked and cleared of what a dead server left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+from sidecar.errors import StartupError
+
+UNIX: Final = "unix:"
+# The owner and the group, as a pod's containers share one; nobody else.
+_SOCKET_MODE: Final = 0o660
+# Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
+_BACKLOG: Final = 4096
+
+
+def listen_on(address: str, *, shared: bool = False) -> socket.socket:
+    """Return a socket that listens on `host:port` or `unix:/path`; raises `StartupError` with what to do."""
+    if address.startswith(UNIX):
+        refuse_taken_socket(address)
+        return _listen_on_path(address)
+    host, _, port = address.rpartition(":")
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _cannot_listen(address, error) from None
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(where)
+        made.listen(_BACKLOG)
+    except OSError as error:
+        made.close()
+        raise _cannot_listen(address, error) from None
+    made.setblocking(False)
+    return made
+
+
+def address_of(address: str, listening: socket.socket) -> str:
+    """Return where a socket listens, in the form of its `address`: a port 0 has become the one that was found."""
+    if address.startswith(UNIX):
+        return address
+    return f"{address.rpartition(':')[0]}:{listening.getsockname()[1]}"
+
+
+def refuse_taken_socket(address: str) -> None:
+    """Raise if a server answers on a Unix socket: to bind there would take its callers away in silence."""
+    if not address.startswith(UNIX):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(address.removeprefix(UNIX))
+        except OSError:
+            return
+    raise StartupError(f"cannot listen on {address}: another server answers there; stop it or choose another path")
+
+
+def protect_socket(address: str) -> None:
+    """Let the owner and the group use a Unix socket, and nobody else."""
+    if address.startswith(UNIX):
+        Path(address.removeprefix(UNIX)).chmod(_SOCKET_MODE)
+
+
+def _listen_on_path(address: str) -> socket.socket:
+    path = address.removeprefix(UNIX)
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        if Path(path).is_socket():
+            os.unlink(path)  # noqa: PTH108 (nobody answers there: it was left behind)
+        made.bind(path)
+        protect_socket(address)
+        made.listen(_BACKLOG)
+    except OSError as error:
+        made.close()
+        raise StartupError(f"cannot listen on {address}: {error.strerror}") from None
+    made.setblocking(False)
+    return made
+
+
+def _cannot_listen(address: str, error: OSError) -> StartupError:
+    return StartupError(
+        f"cannot listen on {address}: {error.strerror}; the port is in use or the address is not this machine's: "
+        "stop the other program or choose another with --listen"
+    )
