@@ -31,6 +31,7 @@ from sidecar.server.h2.events import (
     StreamDrained,
     StreamReset,
 )
+from sidecar.server.h2.states import CLOSED
 
 if TYPE_CHECKING:
     import asyncio
@@ -216,6 +217,8 @@ class Link:
     def _begin(self, event: RequestReceived, now: float) -> None:
         """Find the method of a request and make its call."""
         head, stream = event.head, event.stream
+        if stream.state == CLOSED:
+            return  # its client gave it up in the same read: after a stall, or to make work for nothing
         route = self.routes.by_path.get(head.path)
         if route is None or not head.is_fit or head.size > MAX_HEADER_LIST_BYTES:
             self.sender.send_trailers(stream, answers.refusal(head, self.routes))
