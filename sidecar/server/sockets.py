@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -84,7 +85,10 @@ def _listen_on_path(address: str) -> socket.socket:
 
 
 def _cannot_listen(address: str, error: OSError) -> StartupError:
-    return StartupError(
-        f"cannot listen on {address}: {error.strerror}; the port is in use or the address is not this machine's: "
-        "stop the other program or choose another with --listen"
-    )
+    problems = {
+        errno.EADDRINUSE: "the port is in use; stop the other program",
+        errno.EADDRNOTAVAIL: "the address is not this machine's; correct it",
+        errno.EACCES: "the port is for the superuser; take one above 1023",
+    }
+    problem = problems.get(error.errno or 0, f"{error.strerror}; correct it")
+    return StartupError(f"cannot listen on {address}: {problem} or choose another with --listen")
