@@ -9,6 +9,7 @@ what encodings a caller accepts, and would compress for one that accepts none.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS = "grpc-status-details-bin"
+# Between two attempts to take back an address that another program took meanwhile.
+_AGAIN_SECONDS = 1.0
+# As many as the calls that a sidecar has in flight by default. Without a bound C core queues what a flood brings, and
+# keeps none of its own protection against rapid resets, which counts by this one.
+_MAX_STREAMS = 1000
 _Context = aio.ServicerContext[Any, Any]
+_log = logging.getLogger("sidecar.server")
 
 
 class GrpcioEngine:
@@ -42,13 +49,44 @@ class GrpcioEngine:
         self._listeners = listeners
         self._policy = policy
         self._server: aio.Server | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self.addresses: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Bind all listeners and serve; see `Engine.start`."""
+        self._server = await self._serve([listener.address for listener in self._listeners])
+        self._keeper = asyncio.create_task(self._keep(self._server), name="grpcio-keeper")
+
+    async def stop(self, grace: float) -> None:
+        """Drain and stop; see `Engine.stop`."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(grace)
+
+    async def _keep(self, server: aio.Server) -> None:
+        """Serve again whenever grpcio has given up: its server ends at a path that is no UTF-8, whoever sent it."""
+        while True:
+            try:
+                # Shielded: grpcio's own future would be cancelled with the keeper, and `stop` wait for it in vain.
+                await asyncio.shield(server.wait_for_termination())
+            except Exception as error:  # noqa: BLE001 (whatever ended it, the sidecar must not end with it)
+                _log.error("grpcio's server ended with %s; it is started again", type(error).__qualname__)
+            self._server = server = await self._serve_again()
+
+    async def _serve_again(self) -> aio.Server:
+        while True:
+            try:
+                return await self._serve(self.addresses)
+            except StartupError as error:
+                _log.error("%s", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _serve(self, addresses: Sequence[str]) -> aio.Server:
+        """Return a server that serves at the addresses; `self.addresses` says where, with the ports that were found."""
         server = aio.server(options=_options(self._policy, shared=any(item.shared for item in self._listeners)))
         server.add_generic_rpc_handlers((_Router(self._table, self._policy),))
-        addresses = [listener.address for listener in self._listeners]
         listening: list[str] = []
         for address in addresses:
             refuse_taken_socket(address)
@@ -67,12 +105,7 @@ class GrpcioEngine:
         self.addresses = tuple(listening)
         for address in addresses:
             protect_socket(address)
-        self._server = server
-
-    async def stop(self, grace: float) -> None:
-        """Drain and stop; see `Engine.stop`."""
-        if self._server is not None:
-            await self._server.stop(grace)
+        return server
 
 
 def _options(policy: EnginePolicy, *, shared: bool) -> list[tuple[str, int]]:
@@ -83,6 +116,7 @@ def _options(policy: EnginePolicy, *, shared: bool) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", policy.max_message_bytes),
         ("grpc.http2.min_ping_interval_without_data_ms", int(policy.min_ping_interval * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_concurrent_streams", _MAX_STREAMS),
         # One early ping is a matter of jitter, three in a row are not.
         ("grpc.http2.max_ping_strikes", 3),
     ]
