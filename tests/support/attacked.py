@@ -123,7 +123,7 @@ class Attacked:
         """Say whether the server still runs."""
         return self._server.is_alive()
 
-    def assert_unharmed(self, *, in_time: bool = True) -> None:
+    def assert_unharmed(self, *, in_time: bool = True, most_bytes: float = MOST_GROWTH_BYTES) -> None:
         """Raise unless memory stayed bounded and the honest caller was served, and unless told otherwise in time.
 
         Of a short attack the slowest call counts, of a longer one that which 99 of 100 keep.
@@ -135,7 +135,8 @@ class Attacked:
         assert not (slow and in_time), (
             f"{service.p99} s, the machine late by {service.late} s, of {len(service.seconds)} calls"
         )
-        assert self.growth_bytes() < MOST_GROWTH_BYTES
+        growth_bytes = self.growth_bytes()
+        assert growth_bytes < most_bytes, f"{growth_bytes >> 20} MiB more"
 
     async def comes_back(self) -> None:
         """Wait until the server takes calls again after it was gone, and measure from then on."""

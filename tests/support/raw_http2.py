@@ -218,6 +218,8 @@ class RawClient:
         self.resets: Counter[Error] = Counter()
         self.pongs: set[bytes] = set()
         """The payloads of PINGs that the server answered."""
+        self.window = DEFAULT_WINDOW
+        """How much data the connection may still take; whoever sends some subtracts it."""
         self.closed = False
         """Whether the server has closed the connection."""
         self.trailers: dict[int, dict[str, str]] = {}
@@ -324,6 +326,8 @@ class RawClient:
             self.goaway = heard
         elif heard.kind == Kind.RST_STREAM:
             self.resets[heard.error] += 1
+        elif heard.kind == Kind.WINDOW_UPDATE and not heard.stream:
+            self.window += int.from_bytes(heard.payload, "big")
         elif heard.kind == Kind.PING and heard.flags & Flag.ACK:
             self.pongs.add(heard.payload)
         elif heard.kind == Kind.HEADERS:
