@@ -32,9 +32,6 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS = "grpc-status-details-bin"
 # Between two attempts to take back an address that another program took meanwhile.
 _AGAIN_SECONDS = 1.0
-# As many as the calls that a sidecar has in flight by default. Without a bound C core queues what a flood brings, and
-# keeps none of its own protection against rapid resets, which counts by this one.
-_MAX_STREAMS = 1000
 _Context = aio.ServicerContext[Any, Any]
 _log = logging.getLogger("sidecar.server")
 
@@ -116,7 +113,9 @@ def _options(policy: EnginePolicy, *, shared: bool) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", policy.max_message_bytes),
         ("grpc.http2.min_ping_interval_without_data_ms", int(policy.min_ping_interval * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.max_concurrent_streams", _MAX_STREAMS),
+        # Without a bound C core queues what a flood brings, and its own protection against rapid resets, which counts
+        # by this one, is off.
+        ("grpc.max_concurrent_streams", policy.max_concurrent_streams),
         # One early ping is a matter of jitter, three in a row are not.
         ("grpc.http2.max_ping_strikes", 3),
     ]

@@ -94,6 +94,11 @@ FLOODS = {
     "PRIORITY": b"".join(priority(stream) for stream in streams(VERY_MANY)),
     "empty DATA": headers(1, EACH_BLOCK) + data(1) * VERY_MANY,
     "WINDOW_UPDATE": window_update(0, 1) * VERY_MANY,
+    "WINDOW_UPDATE of a stream": headers(1, EACH_BLOCK) + window_update(1, 1) * VERY_MANY,
+    # Each might look at all streams that wait, which none of them helps.
+    "WINDOW_UPDATE before closed streams": settings({Setting.INITIAL_WINDOW_SIZE: 0})
+    + b"".join(headers(stream, ECHO_BLOCK) + data(stream, MESSAGE, end_stream=True) for stream in streams(900))
+    + window_update(0, 1) * VERY_MANY,
     "unknown frames": frame(0xFA, 0, 0) * VERY_MANY,
 }
 # Every CONTINUATION must be taken until one ends the headers (CVE-2024-27316).
@@ -131,8 +136,9 @@ WRONG_STREAMS = {
 # One field of nearly a table's size, then a reference to it in each byte of the block: a thousandfold.
 BOMB_FIELD = literal(b"a", b"b" * 3_900, 0x40)
 NEWEST = b"\xbe"
-BOMB = headers(1, ECHO_BLOCK + BOMB_FIELD, end_stream=True) + b"".join(
-    headers(stream, ECHO_BLOCK + NEWEST * (FRAME_BYTES - len(ECHO_BLOCK))) for stream in range(3, 403, 2)
+INDEXING_BLOCK = ECHO_BLOCK[1:]  # without the giving up of the table
+BOMB = headers(1, INDEXING_BLOCK + BOMB_FIELD, end_stream=True) + b"".join(
+    headers(stream, INDEXING_BLOCK + NEWEST * (FRAME_BYTES - len(ECHO_BLOCK))) for stream in range(3, 403, 2)
 )
 HUGE_BLOCK = ECHO_BLOCK + b"".join(literal(b"a%04d" % number, b"b" * 1000) for number in range(30))
 HUGE = b"".join(
@@ -171,7 +177,10 @@ class TestFloods:
             await client.flood(attack)
             error = await client.settled()
         victim.assert_unharmed()
-        assert (await victim.counts())["most_running"] <= MOST_STREAMS
+        # C core counts a stream that it has reset as closed, and cancels its call a moment later.
+        assert (await victim.counts())["most_running"] <= MOST_STREAMS * (
+            1.1 if victim.engine == HAS_ITS_OWN_WAY else 1
+        )
         assert victim.engine == HAS_ITS_OWN_WAY or error is Error.ENHANCE_YOUR_CALM
 
     @pytest.mark.parametrize("attack", CONTINUATION_FLOODS.values(), ids=CONTINUATION_FLOODS.keys())
@@ -189,7 +198,10 @@ class TestFloods:
             await client.flood(b"".join(whole_call(stream) for stream in streams(MANY)))
             error = await client.settled()
         victim.assert_unharmed()
-        assert (await victim.counts())["most_running"] <= MOST_STREAMS
+        # C core counts a stream that it has reset as closed, and cancels its call a moment later.
+        assert (await victim.counts())["most_running"] <= MOST_STREAMS * (
+            1.1 if victim.engine == HAS_ITS_OWN_WAY else 1
+        )
         refused = client.resets[Error.REFUSED_STREAM]
         assert victim.engine == HAS_ITS_OWN_WAY or error is Error.ENHANCE_YOUR_CALM or refused == MANY - MOST_STREAMS
 
@@ -244,9 +256,6 @@ class TestHeaders:
             await client.flood(HUGE)
             await client.settled()
             answered = {trailers.get("grpc-status") for trailers in client.trailers.values()}
-        if victim.engine == HAS_ITS_OWN_WAY:
-            # C core reads on in the middle of a field, and finds a path that is no text: see below.
-            await victim.comes_back()
         victim.assert_unharmed()
         assert "0" not in answered
 

@@ -9,6 +9,7 @@ not use it.)
 from __future__ import annotations
 
 import asyncio
+import gzip
 import math
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -27,8 +28,9 @@ from support.raw_http2 import (
     request,
     settings,
     stateless_block,
+    window_update,
 )
-from support.victim import EACH, ECHO, FLOW, LARGE
+from support.victim import COUNTS, EACH, ECHO, FLOW, LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,6 +172,25 @@ class TestUnfinished:
             victim.assert_unharmed()
 
 
+class TestBombs:
+    """Little on the wire, much to hold."""
+
+    async def test_gzip(self, victim: Attacked) -> None:
+        """A hundred messages of 8 KB that are 8 MB each in the clear: one at a time is held.
+
+        They take their time, though, on either engine, and others wait for it: `limits.max_message_bytes` bounds it.
+        """
+        bomb = gzip.compress(bytes(8_000_000))
+        async with connected(victim.address) as client:
+            for _ in range(100):
+                stream = client.new_stream()
+                block = client.encoder.encode(request(COUNTS, [("grpc-encoding", "gzip")]))
+                sent = b"\x01" + len(bomb).to_bytes(4, "big") + bomb
+                client.write(headers(stream, block), data(stream, sent, end_stream=True))
+            await client.settled()
+            victim.assert_unharmed(in_time=False)
+
+
 class TestSlowReaders:
     """Callers who ask for much and take little."""
 
@@ -195,6 +216,29 @@ class TestSlowReaders:
             await asyncio.sleep(HELD_SECONDS / 4)
             victim.assert_unharmed()
             assert flowed == (await victim.counts())["flowed"]
+
+    async def test_a_large_answer_drawn_in_small_pieces(self, victim: Attacked) -> None:
+        """A piece costs what is sent, and not what is left: 8 MB are drawn by 300 bytes at a time."""
+        async with connected(victim.address, {Setting.INITIAL_WINDOW_SIZE: 0}) as client:
+            streams = [client.call(LARGE, b"8000000") for _ in range(3)]
+            for _ in range(100):
+                client.write(*(window_update(stream, 300) for stream in streams * 20))
+                await asyncio.sleep(HELD_SECONDS / 100)
+            victim.assert_unharmed()
+
+    async def test_empty_messages_for_an_endpoint_that_waits(self, victim: Attacked) -> None:
+        """Messages of no bytes, of which an endpoint takes none, are held back as others are: 25 MB are sent."""
+        async with connected(victim.address, {Setting.INITIAL_WINDOW_SIZE: 0}) as client:
+            stream = client.new_stream()
+            client.write(headers(stream, EACH_BLOCK))
+            part = message(b"") * 3_200
+            for _ in range(1600):
+                if not await client.until(lambda: client.window >= len(part), 0.5):
+                    break
+                client.write(data(stream, part))
+                client.window -= len(part)
+            await client.settled()
+            victim.assert_unharmed()
 
     async def test_large_answers_that_are_never_taken(self, victim: Attacked) -> None:
         """Answers that exist already are bounded too: 400 MB are asked for. C core keeps all of them."""

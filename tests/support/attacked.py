@@ -80,7 +80,7 @@ class Service:
 
     @property
     def p99(self) -> float:
-        """Of the calls' durations, that which 99 of 100 keep."""
+        """Of the calls' durations, that which 99 of 100 keep; of fewer calls the longest."""
         return sorted(self.seconds)[len(self.seconds) * 99 // 100]
 
 
@@ -93,6 +93,7 @@ class Attacked:
         self.address = self._server.hear()
         self._honest = _Child("support.honest_caller", self.address)
         self._before_bytes = 0
+        self._before_waited = 0.0
         self._goes_on()
         self.begin()
 
@@ -109,6 +110,7 @@ class Attacked:
         """Measure from here on."""
         Path(f"/proc/{self._server.process_id}/clear_refs").write_text("5")  # the peak begins anew (proc(5))
         self._before_bytes = self._memory("VmRSS")
+        self._before_waited = self._waited()
         self._report()
 
     def growth_bytes(self) -> int:
@@ -130,10 +132,12 @@ class Attacked:
         """
         service = self.served()
         assert self.is_alive()
-        assert [] == service.failures
-        slow = service.p99 >= P99_SECONDS + service.late
+        assert set() == set(service.failures)
+        # What the machine, busy with other work and with the attacker, did not let the server do is not its fault.
+        noise = service.late + self._waited() - self._before_waited
+        slow = service.p99 >= P99_SECONDS + noise
         assert not (slow and in_time), (
-            f"{service.p99} s, the machine late by {service.late} s, of {len(service.seconds)} calls"
+            f"{service.p99} s, the machine late by {noise} s, of {len(service.seconds)} calls"
         )
         growth_bytes = self.growth_bytes()
         assert growth_bytes < most_bytes, f"{growth_bytes >> 20} MiB more"
@@ -161,9 +165,9 @@ class Attacked:
             return counts
 
     def _goes_on(self) -> Service:
-        """Return the report once it has some calls."""
+        """Return the report once it has some calls, half a second's at least."""
         report = self._report()
-        while len(report.seconds) < 20 and self.is_alive():
+        while len(report.seconds) < 50 and self.is_alive():
             time.sleep(_POLL_SECONDS)
             more = self._report()
             report = Service(
@@ -174,6 +178,12 @@ class Attacked:
     def _report(self) -> Service:
         self._honest.tell("report")
         return Service(**json.loads(self._honest.hear()))
+
+    def _waited(self) -> float:
+        """Return the seconds that the threads of both programs were ready to run and had no processor (schedstat)."""
+        tasks = [Path(f"/proc/{child.process_id}/task") for child in (self._server, self._honest)]
+        said = [path.read_text() for task in tasks for path in task.glob("*/schedstat")]
+        return sum(int(numbers.split()[1]) for numbers in said) / 1e9
 
     def _memory(self, name: str) -> int:
         for line in Path(f"/proc/{self._server.process_id}/status").read_text().splitlines():

@@ -155,8 +155,11 @@ def request(path: str, extra: Iterable[tuple[str, str]] = ()) -> list[tuple[str,
 
 
 def stateless_block(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Return a header block of literals that are never indexed: it decodes to the same wherever it is sent."""
-    block = bytearray()
+    """Return a header block of literals that are never indexed: it decodes to the same wherever it is sent.
+
+    It begins by giving the dynamic table up, as a server may have demanded (RFC 7541, section 4.2).
+    """
+    block = bytearray((0x20,))
     for name, value in fields:
         block.append(0x10)
         for text in (name.encode(), value.encode()):
@@ -209,6 +212,8 @@ class RawClient:
         self._heard = asyncio.Condition()
         self._hearing: asyncio.Task[None] | None = None
         self._next_stream = 1
+        self._flooding = False
+        self._put_off: list[bytes] = []
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.counts: Counter[int] = Counter()
@@ -241,8 +246,14 @@ class RawClient:
             self._writer.write(b"".join(frames))
 
     async def flood(self, attack: bytes, seconds: float = 10.0) -> int:
-        """Send as long as the server takes it, and return how many bytes it took before it closed."""
+        """Send as long as the server takes it, and return how many bytes it took before it closed.
+
+        The server's first SETTINGS are acknowledged before, and further ones after it: not within a frame.
+        """
+        if self._hearing is not None:
+            await self.until(lambda: self.closed or self.counts[Kind.SETTINGS] > 0)
         sent = 0
+        self._flooding = True
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(seconds):
                 while sent < len(attack) and not self.closed and not self._writer.is_closing():
@@ -251,6 +262,9 @@ class RawClient:
                     await self._writer.drain()
                     # A server that closes must be heard even while it takes whatever is sent.
                     await asyncio.sleep(0)
+        self._flooding = False
+        self.write(*self._put_off)
+        self._put_off.clear()
         return min(sent, len(attack))
 
     def call(self, path: str, payload: bytes = b"", extra: Iterable[tuple[str, str]] = ()) -> int:
@@ -308,7 +322,7 @@ class RawClient:
                 for heard in _cut_frames(received):
                     self._take(heard)
                     if acknowledge and heard.kind == Kind.SETTINGS and not heard.flags & Flag.ACK:
-                        self.write(settings(ack=True))
+                        self._heed(heard)
                 async with self._heard:
                     self._heard.notify_all()
         except ConnectionError:
@@ -317,6 +331,17 @@ class RawClient:
             self.closed = True
             async with self._heard:
                 self._heard.notify_all()
+
+    def _heed(self, heard: Frame) -> None:
+        """Do as the server's SETTINGS say, and acknowledge them."""
+        for start in range(0, len(heard.payload), 6):
+            if int.from_bytes(heard.payload[start : start + 2], "big") == Setting.HEADER_TABLE_SIZE:
+                size = int.from_bytes(heard.payload[start + 2 : start + 6], "big")
+                self.encoder.header_table_size = min(size, self.encoder.header_table_size)
+        if self._flooding:
+            self._put_off.append(settings(ack=True))
+        else:
+            self.write(settings(ack=True))
 
     def _take(self, heard: Frame) -> None:
         self.counts[heard.kind] += 1

@@ -3,6 +3,8 @@
 Writing. What a read brings about, or a turn of the loop, leaves in one write. Where a single call is under way nobody
 else would share its write, so its response is written at once and saves its caller a turn of the loop.
 
+Fairness. A client that sends without pause is read from once in each turn of the loop, and no more often than others.
+
 Back-pressure. While the socket takes no more, nothing is read from it either, so a client that does not read can ask
 for nothing more; streaming endpoints are not asked for their next message. One that still piles up too much is dropped.
 """
@@ -45,6 +47,9 @@ _log = logging.getLogger("sidecar.server")
 _GREETING_SECONDS = 10.0
 # A client that has been told of the end acknowledges within a round trip; one that hangs is not waited for.
 _DRAIN_SECONDS = 1.0
+# A read of this size filled the event loop's buffer (256 KiB in uvloop), so there may be more. libuv would go on with
+# up to 32 such reads before it looks at another connection, and a flood would keep everybody waiting for half a second.
+_LONG_READ_BYTES = 256 * 1024
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -108,6 +113,9 @@ class Link:
             self._greeting = None
         if self._is_draining:
             self.check_drained()
+        if len(data) >= _LONG_READ_BYTES and self._transport is not None and not self._paused:
+            self._transport.pause_reading()
+            self.loop.call_soon(self._read_on)
 
     def eof_received(self) -> bool:
         """Close: a client that will send nothing more, not even a window, is gone; part of `asyncio.Protocol`."""
@@ -265,6 +273,10 @@ class Link:
         if bounded and timeout > self.routes.max_deadline:
             timeout = self.routes.max_deadline
         return Deadline(now + timeout)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _flush(self) -> None:
         transport = self._transport

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sidecar.server")
 
 _READ_AHEAD_BYTES = 64 * 1024
+# What a message takes besides its bytes: a flood of empty ones must weigh something.
+_MESSAGE_OVERHEAD_BYTES = 64
 
 
 class StreamCall:
@@ -77,7 +79,7 @@ class StreamCall:
             return
         self._received += len(messages)
         self._messages.extend(messages)
-        self._message_bytes += sum(map(len, messages))
+        self._message_bytes += sum(map(_weight, messages))
         self._ended = ended
         if self._is_miscounted():
             self.end(routes.NOT_ONE_MESSAGE)
@@ -142,7 +144,7 @@ class StreamCall:
         while True:
             while self._messages:
                 message = self._messages.popleft()
-                self._message_bytes -= len(message)
+                self._message_bytes -= _weight(message)
                 self._hold()
                 self._give_back()
                 yield message
@@ -235,3 +237,7 @@ class StreamCall:
         if self._stream.state != states.CLOSED:
             self._link.sender.send_trailers(self._stream, trailers)
             self._link.has_output()
+
+
+def _weight(message: bytes) -> int:
+    return len(message) + _MESSAGE_OVERHEAD_BYTES

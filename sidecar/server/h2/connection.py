@@ -32,7 +32,7 @@ from sidecar.server.h2.guard import Guard
 from sidecar.server.h2.header_block import HeaderDecoder, HeaderMemory
 from sidecar.server.h2.sender import Sender
 from sidecar.server.h2.settings import initial_window
-from sidecar.server.h2.streams import Stream, Streams
+from sidecar.server.h2.streams import NEVER_WIDENED, Stream, Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,8 @@ class Connection:
         self._block_parts: list[bytes] = []
         self._block_bytes = 0
         self._window = _CONNECTION_WINDOW
+        # The sender's window after the last WINDOW_UPDATE.
+        self._widened_to = NEVER_WIDENED
         self.sender = Sender(self._streams, self._guard, max_unsent_bytes)
         self.streams: dict[int, Stream] = self._streams.live
         """The streams under way, by their numbers."""
@@ -302,12 +304,7 @@ class Connection:
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a WINDOW_UPDATE of the wrong length")
         increment = int.from_bytes(payload, "big") & MAX_WINDOW
         if not stream_id:
-            if not increment:
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
-            self.sender.window += increment
-            if self.sender.window > MAX_WINDOW:
-                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
-            self._widen_all()
+            self._widen_connection(increment)
             return
         stream = self.streams.get(stream_id)
         if stream is None:
@@ -318,10 +315,25 @@ class Connection:
             return
         if not increment:
             raise StreamFault(stream_id, frames.PROTOCOL_ERROR)
+        if stream.send_window >= stream.widened_to:
+            self._guard.idle_frame()
         stream.send_window += increment
         if stream.send_window > MAX_WINDOW:
             raise StreamFault(stream_id, frames.FLOW_CONTROL_ERROR)
+        stream.widened_to = stream.send_window
         if self.sender.widen(stream):
+            self._events.append(StreamDrained(stream))
+
+    def _widen_connection(self, increment: int) -> None:
+        if not increment:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
+        if self.sender.window >= self._widened_to:
+            self._guard.idle_frame()
+        self.sender.window += increment
+        if self.sender.window > MAX_WINDOW:
+            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
+        self._widened_to = self.sender.window
+        for stream in self.sender.widen_all():
             self._events.append(StreamDrained(stream))
 
     # --- frames of the connection ---
@@ -348,7 +360,9 @@ class Connection:
                 stream.send_window += by
                 if stream.send_window > MAX_WINDOW:
                     raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a stream's window is too large")
-            self._widen_all()
+            for stream in list(self.streams.values()):
+                if self.sender.widen(stream):
+                    self._events.append(StreamDrained(stream))
 
     def _read_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ConnectionFault(frames.PROTOCOL_ERROR, "a client cannot push")
@@ -375,10 +389,6 @@ class Connection:
         self._guard.idle_frame()
 
     # --- inside ---
-
-    def _widen_all(self) -> None:
-        for stream in self.sender.widen_all():
-            self._events.append(StreamDrained(stream))
 
     def _break(self, stream_id: int, code: int) -> None:
         """Reset a stream because of a rule that its client broke."""

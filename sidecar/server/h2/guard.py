@@ -40,7 +40,11 @@ class Guard:
         self._small_pieces = Allowance(500, 100)
 
     def idle_frame(self) -> None:
-        """Count a frame that does nothing: empty data, PRIORITY, an unknown type, one for a stream that is over."""
+        """Count a frame that does nothing.
+
+        Empty data, PRIORITY, an unknown type, one for a stream that is over, a window that is widened again although
+        nothing has been sent since it was widened last.
+        """
         if not self._idle_frames.spend(self.now):
             raise _calm_down("frames that do nothing")
 

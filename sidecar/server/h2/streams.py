@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from sidecar.server.h2.frames import MAX_STREAM_ID
+from sidecar.server.h2.frames import MAX_STREAM_ID, MAX_WINDOW
 from sidecar.server.h2.states import CLOSED, OPEN
 
+# More than any window: a first WINDOW_UPDATE is never one too many.
+NEVER_WIDENED: Final = MAX_WINDOW + 1
 # Streams that we reset and whose client may not know it yet (RFC 9113, section 5.1, "closed").
 _MAX_RESETS_REMEMBERED: Final = 1000
 
@@ -17,7 +19,7 @@ class Stream:
 
     __slots__ = (
         "call", "expected", "id", "opened_at", "outbox", "outbox_bytes", "owed", "receive_window", "received",
-        "send_window", "state", "trailers",
+        "send_window", "state", "trailers", "widened_to",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, send_window: int, receive_window: int, opened_at: float, expected: int) -> None:
@@ -36,6 +38,8 @@ class Stream:
         self.outbox_bytes = 0
         self.trailers: bytes | None = None
         """A header block that ends the stream, behind the data that waits."""
+        self.widened_to = NEVER_WIDENED
+        """The send window after the client's last WINDOW_UPDATE."""
         self.call: Any = None
         """Whatever the user of the connection keeps with the stream."""
 

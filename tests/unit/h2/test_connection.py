@@ -394,6 +394,34 @@ class TestWindows:
             served += [frame.stream_id for frame in client.sent()]
         assert {1, 3, 5} == set(served[:4])
 
+    def test_what_waits_for_its_own_window_is_left_alone(self) -> None:
+        """A connection's window that opens concerns none of the streams that could not send anyway."""
+        client = Client(greets=False)
+        client.send(frames.PREFACE + frames.settings([(frames.SETTINGS_INITIAL_WINDOW_SIZE, 0)]))
+        sender = client.connection.sender
+        for number in range(1, 100, 2):
+            sender.send_data(client.open(number, flags=frames.END_STREAM), b"waits")
+        assert {} == sender._blocked
+
+    def test_settings_that_open_windows_go_on_with_what_waits(self) -> None:
+        """Section 6.9.2: the windows of all streams have grown."""
+        client = Client(greets=False)
+        client.send(frames.PREFACE + frames.settings([(frames.SETTINGS_INITIAL_WINDOW_SIZE, 0)]))
+        stream = client.open(1, flags=frames.END_STREAM)
+        client.connection.sender.send_data(stream, b"waits")
+        (event,) = client.send(frames.settings([(frames.SETTINGS_INITIAL_WINDOW_SIZE, 10)]))
+        assert isinstance(event, StreamDrained)
+        assert stream is event.stream
+
+    def test_what_waits_of_a_large_message_is_let_go_as_it_leaves(self) -> None:
+        """It is cut once, and not copied anew for each frame."""
+        client = Client(max_unsent_bytes=10_000_000)
+        stream = client.open()
+        client.connection.sender.send_data(stream, bytes(8_000_000))
+        assert stream.outbox is not None
+        assert max(map(len, stream.outbox)) <= frames.MAX_FRAME_BYTES
+        assert client.connection.sender.unsent_bytes == sum(map(len, stream.outbox))
+
     def test_what_may_wait_is_bounded(self) -> None:
         """A stream that would hold more is reset."""
         client = Client(max_unsent_bytes=100_000)
@@ -492,6 +520,8 @@ class TestGuard:
             frames.frame(frames.GOAWAY, 0, 0, bytes(8)),
             data(1, b""),
             data(1, b"\x02\0\0", frames.PADDED),
+            frames.window_update(0, 1),
+            frames.window_update(1, 1),
         ],
     )
     def test_floods(self, sent: bytes) -> None:
@@ -536,6 +566,15 @@ class TestGuard:
         client.send(frames.PREFACE + frames.settings([(frames.SETTINGS_INITIAL_WINDOW_SIZE, 0)]))
         client.connection.sender.send_data(client.open(1, flags=frames.END_STREAM), bytes(10_000))
         assert frames.ENHANCE_YOUR_CALM == self.flood(client, frames.window_update(1, 1), 2000)
+
+    def test_windows_that_follow_what_was_sent_are_free(self) -> None:
+        """A client may widen both with each message that it has read."""
+        client = Client()
+        stream = client.open()
+        for _ in range(5000):
+            client.connection.sender.send_data(stream, b"message")
+            client.send(frames.window_update(0, 7) + frames.window_update(1, 7))
+        assert client.goaway_code() is None
 
     def test_pings_are_forgiven_when_the_server_sends(self) -> None:
         """A client that measures its bandwidth pings with each answer."""
