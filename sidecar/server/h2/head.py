@@ -79,6 +79,23 @@ class Head:
         )
         """Whether a gRPC server can serve it, if it has the method."""
 
+    def with_timeout(self, field: Field) -> Head:
+        """Return the head as it is with one more field, the deadline, when it has none yet."""
+        head = Head.__new__(Head)
+        head.path = self.path
+        head.malformed = self.malformed or field.kind == fields.MALFORMED
+        head.malformed_as_trailers = self.malformed_as_trailers or field.kind == fields.MALFORMED
+        head.is_post = self.is_post
+        head.is_grpc = self.is_grpc
+        head.timeout = _timeout(field.value) if field.kind == fields.TIMEOUT else NO_TIMEOUT
+        head.encoding = self.encoding
+        head.accepts_gzip = self.accepts_gzip
+        head.content_length = self.content_length
+        head.size = self.size + field.size
+        head.metadata = self.metadata
+        head.is_fit = self.is_fit and head.timeout != BAD_TIMEOUT
+        return head
+
     def _take(self, kind: int, value: bytes) -> None:
         if kind == fields.CONTENT_TYPE:
             self.is_grpc = value == _GRPC or value.startswith((_GRPC + b"+", _GRPC + b";"))

@@ -6,8 +6,13 @@ and a client sends the same fields with each call.
 Algorithm. The server tells its clients that its dynamic table holds nothing (SETTINGS_HEADER_TABLE_SIZE = 0). Once a
 client has heeded that, a block means the same whatever was sent before: each field's bytes stand for themselves. So a
 block is split into its fields' representations (RFC 7541, section 6), each is looked up by its bytes, and only one
-that was never seen is decoded, its Huffman code by the library. Beyond that a whole block whose fields were all known
-is remembered as one.
+that was never seen is decoded, its Huffman code by the library.
+
+Beyond that a whole block is remembered as one, and since clients write their deadlines to the microsecond, so is a
+block without its `grpc-timeout`: by what stands before it and what stands behind it. A block in which the name of that
+field is found between two such parts is read by looking up the two and decoding the one value. That is sound although
+the name is merely searched for: the part before it was split once, so it is a whole number of fields, and what follows
+it is a field here as it was there.
 
 Where it ends. Until the client has set its table to nothing (the few calls that it sends before it has our settings),
 and for whatever the splitting does not expect (an index beyond the static table, a change of the table's size, a
@@ -27,6 +32,8 @@ from __future__ import annotations
 from typing import Final, Generic, TypeVar
 
 from hpack import Decoder, HPACKError
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
@@ -60,20 +67,31 @@ _BY_INDEX: Final[list[Field | None]] = [None] * 256
 for _number, (_name, _value) in enumerate(HeaderTable.STATIC_TABLE, 1):
     _BY_INDEX[_INDEXED | _number] = Field(_name, _value)
 
+# The name of the field with the deadline as a literal of either kind, with and without Huffman code.
+_TIMEOUT_NAMES: Final = tuple(
+    kind + length + name
+    for length, name in (
+        (b"\x89", HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(b"grpc-timeout")),
+        (b"\x0c", b"grpc-timeout"),
+    )
+    for kind in (b"\x00", b"\x40")
+)
+
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Memory(Generic[T]):
+class Memory(Generic[K, T]):
     """Two generations of what was decoded, by its bytes."""
 
     __slots__ = ("_most", "_old", "_young")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._young: dict[bytes, T] = {}
-        self._old: dict[bytes, T] = {}
+        self._young: dict[K, T] = {}
+        self._old: dict[K, T] = {}
 
-    def get(self, key: bytes) -> T | None:
+    def get(self, key: K) -> T | None:
         """Return what is remembered, or None."""
         found = self._young.get(key)
         if found is None:
@@ -82,7 +100,7 @@ class Memory(Generic[T]):
                 self.put(key, found)
         return found
 
-    def put(self, key: bytes, value: T) -> None:
+    def put(self, key: K, value: T) -> None:
         """Remember."""
         if len(self._young) >= self._most:
             self._old = self._young
@@ -93,11 +111,13 @@ class Memory(Generic[T]):
 class HeaderMemory:
     """What all connections of an engine share."""
 
-    __slots__ = ("blocks", "fields")
+    __slots__ = ("around_timeout", "blocks", "fields")
 
     def __init__(self) -> None:
-        self.fields: Memory[Field] = Memory(_FIELDS_A_GENERATION)
-        self.blocks: Memory[Head] = Memory(_BLOCKS_A_GENERATION)
+        self.fields: Memory[bytes, Field] = Memory(_FIELDS_A_GENERATION)
+        self.blocks: Memory[bytes, Head] = Memory(_BLOCKS_A_GENERATION)
+        self.around_timeout: Memory[tuple[bytes, bytes], Head] = Memory(_BLOCKS_A_GENERATION)
+        """Heads without their deadline, by what stands before and behind it in the block."""
 
 
 class HeaderDecoder:
@@ -107,7 +127,11 @@ class HeaderDecoder:
         self._memory = memory
         self._library = Decoder(max_header_list_size=_MAX_LIST_BYTES)
         self._stateless = False
+        # Of the block that was split last.
         self._all_known = False
+        self._only_timeout_is_new = False
+        self._timeout_at = 0
+        self._timeout_end = 0
 
     def forbid_table(self) -> None:
         """Hold the client to an empty table, now that it has acknowledged our settings (RFC 7541, section 4.2)."""
@@ -117,16 +141,35 @@ class HeaderDecoder:
         """Return the head that a whole block stands for; raises `ConnectionFault` (COMPRESSION_ERROR)."""
         if not self._stateless:
             return Head(self._by_library(block))
-        blocks = self._memory.blocks
-        head = blocks.get(block)
-        if head is None:
-            split = self.split(block)
-            if split is None:
-                return Head(self._by_library(block))
-            head = Head(split)
-            if self._all_known:
-                blocks.put(block, head)
+        head = self._memory.blocks.get(block) or self._around_timeout(block)
+        if head is not None:
+            return head
+        split = self.split(block)
+        if split is None:
+            return Head(self._by_library(block))
+        head = Head(split)
+        if self._all_known:
+            self._memory.blocks.put(block, head)
+        elif self._only_timeout_is_new:
+            around = block[: self._timeout_at], block[self._timeout_end :]
+            self._memory.around_timeout.put(around, Head([field for field in split if field.kind != TIMEOUT]))
         return head
+
+    def _around_timeout(self, block: bytes) -> Head | None:
+        """Return the head of a block that differs from one seen before in its deadline alone, else None."""
+        for name in _TIMEOUT_NAMES:
+            at = block.find(name)
+            if at >= 0:
+                value_at = at + len(name)
+                end = _string_end(block, value_at, len(block))
+                if end < 0:
+                    return None
+                head = self._memory.around_timeout.get((block[:at], block[end:]))
+                value = _string(block, value_at, end) if head is not None else None
+                if head is None or value is None:
+                    return None
+                return head.with_timeout(Field(b"grpc-timeout", value))
+        return None
 
     def _by_library(self, block: bytes) -> list[Field]:
         try:
@@ -142,6 +185,8 @@ class HeaderDecoder:
         found: list[Field] = []
         memory = self._memory.fields
         self._all_known = True
+        new_fields = 0
+        timeouts = 0
         position = 0
         end = len(block)
         size = 0
@@ -158,11 +203,17 @@ class HeaderDecoder:
                 field = memory.get(representation)
                 if field is None:
                     field = self._new_field(representation)
+                    new_fields += 1
+                    if field is not None and field.kind == TIMEOUT:
+                        timeouts += 1
+                        self._timeout_at = position
+                        self._timeout_end = stop
                 position = stop
             if field is None:
                 return None
             found.append(field)
             size += field.size
+        self._only_timeout_is_new = new_fields == timeouts == 1
         return found if size <= _MAX_LIST_BYTES else None
 
     def _new_field(self, literal: bytes) -> Field | None:

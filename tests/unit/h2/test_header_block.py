@@ -92,6 +92,49 @@ def test_a_connection_means_what_the_library_says(
         assert by_library(library, block) == by_decoder(decoder, block)
 
 
+TIMEOUTS = st.one_of(
+    st.sampled_from([b"1S", b"20000000u", b"99999999H", b"", b"S", b"123456789m", b"-1S", b"1s", b" 1S", b"1\n"]),
+    st.integers(0, 10**8 - 1).map(lambda value: b"%du" % value),
+    st.binary(max_size=6),
+)
+
+
+def stateless(fields: list[tuple[bytes, bytes]], *, huffman: bool) -> bytes:
+    """Return a block of a client without a table."""
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    return encoder.encode(fields, huffman=huffman)[1:]
+
+
+@settings(max_examples=300)
+@given(
+    before=FIELD_LISTS, after=FIELD_LISTS, timeouts=st.lists(TIMEOUTS, min_size=2, max_size=6), huffman=st.booleans()
+)
+def test_blocks_that_differ_in_their_deadline_alone(
+    before: list[tuple[bytes, bytes]],
+    after: list[tuple[bytes, bytes]],
+    timeouts: list[bytes],
+    huffman: bool,  # noqa: FBT001 (hypothesis names it)
+) -> None:
+    """Each has its own, whatever was remembered of the one before, and whatever else the block holds."""
+    memory = HeaderMemory()
+    for timeout in timeouts * 2:
+        block = stateless([*before, (b"grpc-timeout", timeout), *after], huffman=huffman)
+        assert by_library(stateless_library(), block) == by_decoder(stateless_decoder(memory), block)
+
+
+@given(around=st.lists(st.booleans(), min_size=1, max_size=3), cut=st.integers(0, 40))
+def test_the_name_of_the_deadline_within_another_value(around: list[bool], cut: int) -> None:
+    """It is searched for, and may be found where it is no name: also then nothing is misread."""
+    memory = HeaderMemory()
+    literal = stateless([(b"grpc-timeout", b"1S")], huffman=False)
+    hidden = (b"x", literal + b"y" * cut)
+    for with_timeout in [*around, *around, True, True]:
+        fields = [hidden, (b"grpc-timeout", b"2S"), hidden] if with_timeout else [hidden, hidden]
+        block = stateless(fields, huffman=False)
+        assert by_library(stateless_library(), block) == by_decoder(stateless_decoder(memory), block)
+
+
 @given(block=STATELESS_BLOCKS)
 def test_most_blocks_need_no_library(block: bytes) -> None:
     """A well-formed block without a table is split here."""
@@ -167,7 +210,7 @@ class TestRemembering:
 
     def test_it_is_bounded(self) -> None:
         """Two generations are all there is, and what is asked for stays."""
-        memory: Memory[int] = Memory(10)
+        memory: Memory[bytes, int] = Memory(10)
         for number in range(1000):
             memory.put(b"%d" % number, number)
             memory.get(b"0")
