@@ -134,8 +134,17 @@ class HeaderDecoder:
         self._timeout_end = 0
 
     def forbid_table(self) -> None:
-        """Hold the client to an empty table, now that it has acknowledged our settings (RFC 7541, section 4.2)."""
-        self._library.max_allowed_table_size = 0
+        """Hold the client to an empty table, now that it has acknowledged our settings.
+
+        Its next block has to say that it does (RFC 9113, section 4.3.1), which, as the same section warns, not every
+        client knows. A table without entries is empty whether that is said or not, so one that has put nothing there
+        may be silent: whatever it puts there from now on is lost (RFC 7541, section 4.4).
+        """
+        library = self._library
+        library.max_allowed_table_size = 0
+        if not library.header_table.dynamic_entries:
+            library.header_table_size = 0
+            self._stateless = True
 
     def decode(self, block: bytes) -> Head:
         """Return the head that a whole block stands for; raises `ConnectionFault` (COMPRESSION_ERROR)."""

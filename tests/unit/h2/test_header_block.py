@@ -161,13 +161,30 @@ class TestTable:
         decoder.decode(encoder.encode(fields))
         assert b"/a" == decoder.decode(encoder.encode(fields)).path
 
+    FIELDS = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a"), (b"x", b"y"))
+
     def test_one_that_keeps_it_after_acknowledging_them_is_refused(self) -> None:
-        """RFC 7541, section 4.2: the change must be said at the beginning of the next block."""
-        decoder = HeaderDecoder(HeaderMemory())
+        """RFC 9113, section 4.3.1: the change must be said at the beginning of the next block."""
+        encoder, decoder = Encoder(), HeaderDecoder(HeaderMemory())
+        decoder.decode(encoder.encode(self.FIELDS))
         decoder.forbid_table()
         with pytest.raises(ConnectionFault) as caught:
             decoder.decode(b"\x83")
         assert COMPRESSION_ERROR == caught.value.code
+
+    def test_one_that_never_used_it_need_not_say_that_it_gives_it_up(self) -> None:
+        """A table without entries is empty whether that is said or not."""
+        decoder = HeaderDecoder(HeaderMemory())
+        decoder.forbid_table()
+        assert b"/a" == decoder.decode(Encoder().encode(self.FIELDS)).path
+
+    def test_one_that_did_not_say_so_must_give_it_up_all_the_same(self) -> None:
+        """There is nothing in it to refer to."""
+        encoder, decoder = Encoder(), HeaderDecoder(HeaderMemory())
+        decoder.forbid_table()
+        decoder.decode(encoder.encode(self.FIELDS))
+        with pytest.raises(ConnectionFault):
+            decoder.decode(encoder.encode(self.FIELDS))
 
     def test_one_that_takes_it_up_again_is_refused(self) -> None:
         """It was told that there is none."""
