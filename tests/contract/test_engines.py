@@ -246,6 +246,59 @@ class TestDeadlines:
         assert grpc.StatusCode.DEADLINE_EXCEEDED == error.code()
 
 
+class TestBadRequests:
+    """Requests that no library sends."""
+
+    @pytest.fixture(autouse=True)
+    def _only_fast(self, engine: str) -> None:
+        if engine == "grpcio":
+            pytest.skip("grpcio takes them for whole")
+
+    @pytest.mark.parametrize("method", ["Method", "Each", "All", "Thrice"])
+    @pytest.mark.parametrize("sent", [b"\0\0\0", b"\0\0\0\0\x0aabc"], ids=["prefix", "message"])
+    async def test_a_request_that_ends_within_a_message_fails(
+        self, engine: str, endpoints: Endpoints, method: str, sent: bytes
+    ) -> None:
+        """INTERNAL: what came may not be what was meant."""
+        opened = frames.frame(frames.HEADERS, 0x4, 1, frames.request(f"/test.Service/{method}"))
+        async with serving(engine, endpoints) as served:
+            fields = await self._answer(served.address, opened + frames.frame(frames.DATA, 0x1, 1, sent))
+        assert b"grpc-status\x0213" in fields
+
+    async def test_a_codec_that_nobody_knows_is_refused(self, engine: str, endpoints: Endpoints) -> None:
+        """With HTTP 415, as the gRPC specification has it ("Content-Type")."""
+        block = frames.request(METHOD).replace(b"\x10application/grpc", b"\x15application/grpc+json")
+        opened = frames.frame(frames.HEADERS, 0x5, 1, block)
+        async with serving(engine, endpoints) as served:
+            assert b"415" in await self._answer(served.address, opened)
+
+    @pytest.mark.parametrize("content_type", [b"application/grpc+proto", b"application/grpc;charset=utf-8"])
+    async def test_the_known_codec_is_not(self, engine: str, endpoints: Endpoints, content_type: bytes) -> None:
+        """Whether it is named or not, and with parameters."""
+        typed = bytes((len(content_type),)) + content_type
+        block = frames.request(METHOD).replace(b"\x10application/grpc", typed)
+        sent = frames.frame(frames.HEADERS, 0x4, 1, block) + frames.frame(frames.DATA, 0x1, 1, frames.message(b"m"))
+        async with serving(engine, endpoints) as served:
+            await self._answer(served.address, sent)
+        assert endpoints.entered.is_set()
+
+    async def test_another_method_than_post_is_told_what_is_allowed(self, engine: str, endpoints: Endpoints) -> None:
+        """RFC 9110, section 15.5.6."""
+        block = frames.request(METHOD).replace(b"\x04POST", b"\x03GET")
+        async with serving(engine, endpoints) as served:
+            fields = await self._answer(served.address, frames.frame(frames.HEADERS, 0x5, 1, block))
+        assert (True, True) == (b"405" in fields, b"allow\x04POST" in fields)
+
+    async def _answer(self, address: str, sent: bytes) -> bytes:
+        """Return the first header block that comes in answer; the engine writes it without compression."""
+        async with frames.connection(address) as (reader, writer), asyncio.timeout(PATIENCE_SECONDS):
+            writer.write(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0) + sent)
+            while True:
+                kind, _, _, payload = await frames.read(reader)
+                if kind == frames.HEADERS:
+                    return payload
+
+
 class TestStreams:
     """Many messages, either way."""
 
@@ -401,6 +454,33 @@ class TestKeepalive:
         async with serving(engine, endpoints, EnginePolicy(min_ping_interval=5.0)) as served:
             _, farewell = await self._ping(served.address, count=12, pause=0.01)
         assert self.ENHANCE_YOUR_CALM == farewell
+
+    async def test_pings_beside_data_are_no_fault(self, engine: str, endpoints: Endpoints) -> None:
+        """A client that measures its bandwidth pings whenever data comes; what is sent forgives that (gRFC A8)."""
+        opened = frames.frame(frames.HEADERS, 0x4, 1, frames.request("/test.Service/Thrice"))
+        asked = frames.message(b"m" * 60_000)
+        pieces = (asked[start : start + 16_000] for start in range(0, len(asked), 16_000))
+        async with (
+            serving(engine, endpoints, EnginePolicy(min_ping_interval=60.0)) as served,
+            frames.connection(served.address) as (reader, writer),
+        ):
+            writer.write(self.PREFACE + opened)
+            writer.write(b"".join(frames.frame(frames.DATA, 0, 1, piece) for piece in pieces))
+            writer.write(frames.frame(frames.DATA, 0x1, 1))
+            received, pinged = 0, False
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while received < 180_000:
+                    kind, _, _, payload = await frames.read(reader)
+                    assert frames.GOAWAY != kind, payload
+                    if kind == frames.PING:
+                        pinged = False
+                    if kind == frames.DATA:
+                        received += len(payload)
+                        # Opened by little, so that what is left of a message waits for its window many times.
+                        size = min(len(payload), 4096).to_bytes(4, "big")
+                        writer.write(b"" if pinged else self.PING)
+                        writer.write(b"".join(frames.frame(frames.WINDOW_UPDATE, 0, stream, size) for stream in (0, 1)))
+                        pinged = True
 
     async def _ping(self, address: str, *, count: int, pause: float) -> tuple[int, int | None]:
         """Send pings; return how many were answered, and the code of the GOAWAY that ended it, if one did."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 2, 3, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS = 0x1, 0x4
 
 
@@ -50,11 +52,22 @@ async def read(reader: asyncio.StreamReader) -> tuple[int, int, int, bytes]:
     return head[3], head[4], int.from_bytes(head[5:], "big") & 0x7FFF_FFFF, payload
 
 
-async def call(address: str, path: str, content: bytes, more: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
-    """Send one call with one message; return all bytes of its answer's DATA frames."""
+@asynccontextmanager
+async def connection(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect, and close the connection to the end."""
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def call(address: str, path: str, content: bytes, more: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """Send one call with one message; return all bytes of its answer's DATA frames."""
+    async with connection(address) as (reader, writer):
         writer.write(PREFACE + frame(SETTINGS, 0, 0))
         writer.write(frame(HEADERS, _END_HEADERS, 1, request(path, more)))
         writer.write(frame(DATA, _END_STREAM, 1, message(content)))
@@ -67,8 +80,6 @@ async def call(address: str, path: str, content: bytes, more: Iterable[tuple[byt
                 answer += payload
             if stream == 1 and kind in {DATA, HEADERS} and flags & _END_STREAM:
                 return answer
-    finally:
-        writer.close()
 
 
 def _counted(text: bytes) -> bytes:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 # Unfinished and unread messages of one connection, and answers that wait for a window: room for a few of the largest.
 _HELD_MESSAGES: Final = 4
 _LEAST_HELD_BYTES: Final = 32 * 1024 * 1024
-# Status codes of HTTP (RFC 9110); the gRPC specification names the second ("Content-Type").
-_METHOD_NOT_ALLOWED: Final = 405
-_UNSUPPORTED_MEDIA_TYPE: Final = 415
+# A method that is not allowed must be told which is (RFC 9110, section 15.5.6).
+_ONLY_POST: Final = replies.http_refusal(405, (b"allow", b"POST"))
+# The gRPC specification names this status ("Content-Type").
+_ONLY_GRPC: Final = replies.http_refusal(415)
 _DETAILS: Final = "grpc-status-details-bin"
 
 
@@ -75,6 +76,7 @@ def _metadata(error: StatusError, metadata: replies.Metadata) -> bytes:
 # A request that is not one message, to a method that takes one: a "request cardinality violation"
 # (grpc/doc/statuscodes.md).
 NOT_ONE_MESSAGE: Final = StatusError(Code.UNIMPLEMENTED, "the method takes exactly one message")
+CUT_SHORT: Final = StatusError(Code.INTERNAL, "the request ends within a message")
 NOT_ONE_ANSWER: Final = StatusError(Code.INTERNAL, "the method did not answer exactly once")
 DEFECT: Final = StatusError(Code.UNKNOWN, "the server failed")
 _BAD_TIMEOUT: Final = StatusError(Code.INTERNAL, "grpc-timeout is at most eight digits and one of H, M, S, m, u, n")
@@ -88,9 +90,9 @@ TOO_MUCH_HELD: Final = StatusError(
 def refusal(head: Head, routes: Routes) -> HeaderBlock:
     """Return the answer to a request that is not served."""
     if not head.is_post:
-        return replies.http_refusal(_METHOD_NOT_ALLOWED)
+        return _ONLY_POST
     if not head.is_grpc:
-        return replies.http_refusal(_UNSUPPORTED_MEDIA_TYPE)
+        return _ONLY_GRPC
     if head.path not in routes.by_path:
         return failed(routes.unknown, [])
     if head.timeout == BAD_TIMEOUT:

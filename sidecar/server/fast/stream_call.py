@@ -81,6 +81,9 @@ class StreamCall:
         self._messages.extend(messages)
         self._message_bytes += sum(map(_weight, messages))
         self._ended = ended
+        if ended and self._reader.partial_bytes:
+            self.end(routes.CUT_SHORT)
+            return
         if self._is_miscounted():
             self.end(routes.NOT_ONE_MESSAGE)
             return
@@ -179,8 +182,6 @@ class StreamCall:
         """Return whether the request is not one message, where it must be."""
         if self._route.client_streams:
             return False
-        if self._ended and self._reader.partial_bytes:
-            return True
         return self._received > 1 or (self._ended and self._received != 1)
 
     def _hold(self) -> bool:

@@ -159,7 +159,7 @@ class UnaryCall(Driver):
             message, self._message = self._message, None
             self._release()
             if message is None or reader.partial_bytes:
-                self._fail(routes.NOT_ONE_MESSAGE)
+                self._fail(routes.CUT_SHORT if reader.partial_bytes else routes.NOT_ONE_MESSAGE)
                 return
             self._run(message)
             return

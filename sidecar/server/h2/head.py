@@ -22,7 +22,8 @@ UNKNOWN_ENCODING: Final = 2
 
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MAX_TIMEOUT_DIGITS: Final = 8
-_GRPC: Final = b"application/grpc"
+# Messages are protobuf: of "application/grpc+json" nothing here could make sense.
+_GRPC: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
 
 
 class Head:
@@ -98,7 +99,7 @@ class Head:
 
     def _take(self, kind: int, value: bytes) -> None:
         if kind == fields.CONTENT_TYPE:
-            self.is_grpc = value == _GRPC or value.startswith((_GRPC + b"+", _GRPC + b";"))
+            self.is_grpc = value.partition(b";")[0].rstrip() in _GRPC
         elif kind == fields.TIMEOUT:
             self.timeout = _timeout(value)
         elif kind == fields.ENCODING:

@@ -53,9 +53,9 @@ def trailers_only(code: int, message: str, metadata: bytes = b"") -> HeaderBlock
     return HeaderBlock(_CONTENT + _status(code, message) + metadata)
 
 
-def http_refusal(status: int) -> HeaderBlock:
-    """Return the answer to what is no gRPC."""
-    return HeaderBlock(header_fields([(b":status", str(status).encode()), (b"content-length", b"0")]))
+def http_refusal(status: int, *more: tuple[bytes, bytes]) -> HeaderBlock:
+    """Return the answer to what is no gRPC, without content and with some more fields."""
+    return HeaderBlock(header_fields([(b":status", str(status).encode()), (b"content-length", b"0"), *more]))
 
 
 def response_headers(metadata: bytes = b"", *, gzip: bool = False) -> HeaderBlock:

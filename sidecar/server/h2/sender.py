@@ -207,6 +207,7 @@ class Sender:
             self.window -= size
             stream.outbox_bytes -= size
             self.unsent_bytes -= size
+            self._guard.forgive_pings()
             self._out.append(frames.frame(frames.DATA, 0, stream.id, data))
         if outbox:
             if stream.send_window > 0:
