@@ -34,10 +34,11 @@ class Head:
         "malformed_as_trailers", "metadata", "path", "size", "timeout",
     )  # fmt: skip
 
-    def __init__(self, found: list[Field]) -> None:
+    def __init__(self) -> None:
         self.path = b""
         self.malformed = False
         """Whether HTTP/2 forbids to serve it: a stream error of type PROTOCOL_ERROR."""
+        self.malformed_as_trailers = False
         self.is_post = False
         self.is_grpc = False
         self.timeout = NO_TIMEOUT
@@ -47,48 +48,20 @@ class Head:
         self.content_length = -1
         """-1 if it does not say."""
         self.size = 0
-        metadata: list[tuple[str, str | bytes]] = []
-        # Bits for the pseudo-header fields seen: each once, and none after another field.
-        seen = 0
-        regular = False
-        for field in found:
-            kind = field.kind
-            self.size += field.size
-            if kind == fields.METADATA:
-                regular = True
-                metadata.extend(field.pairs)
-            elif kind <= fields.PATH:
-                bit = 1 << kind
-                if regular or seen & bit:
-                    self.malformed = True
-                seen |= bit
-                if kind == fields.PATH:
-                    self.path = field.value
-                elif kind == fields.METHOD:
-                    self.is_post = field.value == b"POST"
-            else:
-                regular = True
-                self._take(kind, field.value)
-        # Trailers have no pseudo-header fields (section 8.1).
-        self.malformed_as_trailers = self.malformed or seen != 0
-        # Method, scheme and a path that is not empty must be there (section 8.3.1).
-        if not self.path or not seen & (1 << fields.METHOD) or not seen & (1 << fields.SCHEME):
-            self.malformed = True
-        self.metadata: Pairs = tuple(metadata)
-        self.is_fit = (
-            self.is_post and self.is_grpc and self.timeout != BAD_TIMEOUT and self.encoding != UNKNOWN_ENCODING
-        )
+        self.metadata: Pairs = ()
+        self.is_fit = False
         """Whether a gRPC server can serve it, if it has the method."""
 
     def with_timeout(self, field: Field) -> Head:
         """Return the head as it is with one more field, the deadline, when it has none yet."""
-        head = Head.__new__(Head)
+        head = Head()
+        broken = field.kind == fields.MALFORMED
         head.path = self.path
-        head.malformed = self.malformed or field.kind == fields.MALFORMED
-        head.malformed_as_trailers = self.malformed_as_trailers or field.kind == fields.MALFORMED
+        head.malformed = self.malformed or broken
+        head.malformed_as_trailers = self.malformed_as_trailers or broken
         head.is_post = self.is_post
         head.is_grpc = self.is_grpc
-        head.timeout = _timeout(field.value) if field.kind == fields.TIMEOUT else NO_TIMEOUT
+        head.timeout = NO_TIMEOUT if broken else _timeout(field.value)
         head.encoding = self.encoding
         head.accepts_gzip = self.accepts_gzip
         head.content_length = self.content_length
@@ -97,23 +70,59 @@ class Head:
         head.is_fit = self.is_fit and head.timeout != BAD_TIMEOUT
         return head
 
-    def _take(self, kind: int, value: bytes) -> None:
-        if kind == fields.CONTENT_TYPE:
-            self.is_grpc = value.partition(b";")[0].rstrip() in _GRPC
-        elif kind == fields.TIMEOUT:
-            self.timeout = _timeout(value)
-        elif kind == fields.ENCODING:
-            self.encoding = GZIP if value == b"gzip" else IDENTITY if value == b"identity" else UNKNOWN_ENCODING
-        elif kind == fields.ACCEPT_ENCODING:
-            self.accepts_gzip = any(part.strip() == b"gzip" for part in value.split(b","))
-        elif kind == fields.CONTENT_LENGTH:
-            # A second one that says otherwise is as malformed as one that is no number (RFC 9110, section 8.6).
-            length = int(value) if value.isdigit() else -1
-            if length < 0 or self.content_length not in {-1, length}:
-                self.malformed = True
-            self.content_length = length
-        elif kind == fields.MALFORMED:
-            self.malformed = True
+
+def read_head(found: list[Field]) -> Head:
+    """Return what the fields of a block say together."""
+    head = Head()
+    metadata: list[tuple[str, str | bytes]] = []
+    # Bits for the pseudo-header fields seen: each once, and none after another field.
+    seen = 0
+    regular = False
+    for field in found:
+        kind = field.kind
+        head.size += field.size
+        if kind == fields.METADATA:
+            regular = True
+            metadata.extend(field.pairs)
+        elif kind <= fields.PATH:
+            bit = 1 << kind
+            if regular or seen & bit:
+                head.malformed = True
+            seen |= bit
+            if kind == fields.PATH:
+                head.path = field.value
+            elif kind == fields.METHOD:
+                head.is_post = field.value == b"POST"
+        else:
+            regular = True
+            _take(head, kind, field.value)
+    # Trailers have no pseudo-header fields (section 8.1).
+    head.malformed_as_trailers = head.malformed or seen != 0
+    # Method, scheme and a path that is not empty must be there (section 8.3.1).
+    if not head.path or not seen & (1 << fields.METHOD) or not seen & (1 << fields.SCHEME):
+        head.malformed = True
+    head.metadata = tuple(metadata)
+    head.is_fit = head.is_post and head.is_grpc and head.timeout != BAD_TIMEOUT and head.encoding != UNKNOWN_ENCODING
+    return head
+
+
+def _take(head: Head, kind: int, value: bytes) -> None:
+    if kind == fields.CONTENT_TYPE:
+        head.is_grpc = value.partition(b";")[0].rstrip() in _GRPC
+    elif kind == fields.TIMEOUT:
+        head.timeout = _timeout(value)
+    elif kind == fields.ENCODING:
+        head.encoding = GZIP if value == b"gzip" else IDENTITY if value == b"identity" else UNKNOWN_ENCODING
+    elif kind == fields.ACCEPT_ENCODING:
+        head.accepts_gzip = any(part.strip() == b"gzip" for part in value.split(b","))
+    elif kind == fields.CONTENT_LENGTH:
+        # A second one that says otherwise is as malformed as one that is no number (RFC 9110, section 8.6).
+        length = int(value) if value.isdigit() else -1
+        if length < 0 or head.content_length not in {-1, length}:
+            head.malformed = True
+        head.content_length = length
+    elif kind == fields.MALFORMED:
+        head.malformed = True
 
 
 def _timeout(value: bytes) -> float:

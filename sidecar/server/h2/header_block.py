@@ -40,7 +40,7 @@ from hpack.table import HeaderTable
 from sidecar.server.h2.faults import ConnectionFault
 from sidecar.server.h2.fields import TIMEOUT, Field
 from sidecar.server.h2.frames import COMPRESSION_ERROR
-from sidecar.server.h2.head import Head
+from sidecar.server.h2.head import Head, read_head
 
 # Twice the list that is advertised (`connection.py`): one that is a little too long can still be refused politely.
 _MAX_LIST_BYTES: Final = 65_536
@@ -149,19 +149,19 @@ class HeaderDecoder:
     def decode(self, block: bytes) -> Head:
         """Return the head that a whole block stands for; raises `ConnectionFault` (COMPRESSION_ERROR)."""
         if not self._stateless:
-            return Head(self._by_library(block))
+            return read_head(self._by_library(block))
         head = self._memory.blocks.get(block) or self._around_timeout(block)
         if head is not None:
             return head
         split = self.split(block)
         if split is None:
-            return Head(self._by_library(block))
-        head = Head(split)
+            return read_head(self._by_library(block))
+        head = read_head(split)
         if self._all_known:
             self._memory.blocks.put(block, head)
         elif self._only_timeout_is_new:
             around = block[: self._timeout_at], block[self._timeout_end :]
-            self._memory.around_timeout.put(around, Head([field for field in split if field.kind != TIMEOUT]))
+            self._memory.around_timeout.put(around, read_head([field for field in split if field.kind != TIMEOUT]))
         return head
 
     def _around_timeout(self, block: bytes) -> Head | None:

@@ -11,7 +11,7 @@ from support.hpack_blocks import ANY_BLOCKS, FIELD_LISTS, STATELESS_BLOCKS
 from sidecar.server.h2.faults import ConnectionFault
 from sidecar.server.h2.fields import Field
 from sidecar.server.h2.frames import COMPRESSION_ERROR
-from sidecar.server.h2.head import Head
+from sidecar.server.h2.head import Head, read_head
 from sidecar.server.h2.header_block import HeaderDecoder, HeaderMemory, Memory
 
 # What a client sends once it has read our settings: its table has no size (RFC 7541, section 6.3).
@@ -49,7 +49,7 @@ def by_library(library: Decoder, block: bytes) -> tuple[object, ...] | None:
         decoded = library.decode(block, raw=True)
     except (HPACKError, IndexError):
         return None
-    return parts(Head([Field(bytes(name), bytes(value)) for name, value in decoded]))
+    return parts(read_head([Field(bytes(name), bytes(value)) for name, value in decoded]))
 
 
 def by_decoder(decoder: HeaderDecoder, block: bytes) -> tuple[object, ...] | None:
