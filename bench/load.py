@@ -6,23 +6,27 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.json_format import MessageToJson
 
 from bench.processes import Failure
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from bench.profiles import Load, Request
 
 _GHZ = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
 _ROOT = Path(__file__).resolve().parent.parent
 _BIN = _ROOT / ".tools" / "bin"
-_PROTO = _ROOT / "proto"
 # What ghz may take beyond its time, for the last answers and its report.
 _SLACK_SECONDS = 30
+_LONGEST_SECONDS = 600
 _NANOS_PER_MILLI = 1_000_000
 
 
@@ -56,24 +60,34 @@ def install_ghz() -> Path:
     return program
 
 
-def run_ghz(ghz: Path, address: str, request: Request, load: Load, seconds: float) -> Report:
-    """Call for `seconds`, and return what the callers saw; raises `Failure` if any call did not end well."""
-    proto = request.message.DESCRIPTOR.file.name
-    command = [
-        str(ghz),
-        "--insecure",
-        *("--import-paths", str(_PROTO), "--proto", str(_PROTO / proto)),
-        *("--call", request.method, "--data", MessageToJson(request.message, indent=None)),
-        # The message is made once: a template per call would cost the machine more than the call does.
-        *("--disable-template-functions", "--disable-template-data"),
-        *("--concurrency", str(load.callers), "--connections", str(load.connections)),
-        *("--duration", f"{seconds}s", "--duration-stop", "wait"),
-        *("--format", "json"),
-        address,
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=seconds + _SLACK_SECONDS, cwd=_ROOT
-    )
+def run_ghz(
+    ghz: Path, address: str, request: Request, load: Load, *, seconds: float | None = None, calls: int | None = None
+) -> Report:
+    """Call for `seconds`, or so many `calls`, and return what the callers saw.
+
+    Raises `Failure` if any call did not end well. What ghz must know of the messages it is told from their classes, so
+    it can also call services whose descriptors exist in this process alone.
+    """
+    length = ("--total", str(calls)) if calls is not None else ("--duration", f"{seconds}s", "--duration-stop", "wait")
+    # ghz gives up a call after 20 s by itself; so long a run of a number of calls is one that has come to a halt.
+    limit = _LONGEST_SECONDS if seconds is None else seconds + _SLACK_SECONDS
+    with tempfile.NamedTemporaryFile(prefix="sidecar-bench-", suffix=".protoset") as protoset:
+        protoset.write(_descriptors(request.message).SerializeToString())
+        protoset.flush()
+        command = [
+            str(ghz),
+            "--insecure",
+            *("--protoset", protoset.name),
+            *("--call", request.method, "--data", MessageToJson(request.message, indent=None)),
+            # The message is made once: a template per call would cost the machine more than the call does.
+            *("--disable-template-functions", "--disable-template-data"),
+            *("--concurrency", str(load.callers), "--connections", str(load.connections)),
+            *(("--rps", str(load.rps)) if load.rps is not None else ()),
+            *length,
+            *("--format", "json"),
+            address,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit, cwd=_ROOT)
     if done.returncode != 0:
         raise Failure(f"ghz ended with code {done.returncode}:\n{done.stderr.strip() or done.stdout[-2000:]}")
     report = json.loads(done.stdout)
@@ -88,3 +102,19 @@ def run_ghz(ghz: Path, address: str, request: Request, load: Load, seconds: floa
         p95_ms=latency_ms[95],
         p99_ms=latency_ms[99],
     )
+
+
+def _descriptors(message: Message) -> FileDescriptorSet:
+    """Return a message's file after those that it needs, as protoc writes them with --include_imports."""
+    ordered: dict[str, Any] = {}
+
+    def add(file: Any) -> None:
+        for needed in file.dependencies:
+            add(needed)
+        ordered.setdefault(file.name, file)
+
+    add(message.DESCRIPTOR.file)
+    files = FileDescriptorSet()
+    for file in ordered.values():
+        file.CopyToProto(files.file.add())
+    return files

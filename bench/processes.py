@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -71,19 +72,22 @@ class Server:
         self._process = None
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time used so far, user and system, by all threads."""
-        fields = self._proc("stat").rsplit(")", 1)[1].split()
-        return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_SECOND
+        """Return the CPU time used so far, user and system, by all threads of the process and its workers."""
+        return sum(_cpu_ticks(process_id) for process_id in self.process_ids()) / _TICKS_PER_SECOND
 
     def rss_mib(self) -> float:
-        """Return the resident memory."""
-        found = re.search(r"VmRSS:\s+(\d+) kB", self._proc("status"))
-        return int(found.group(1)) / 1024 if found else 0.0
+        """Return the resident memory of the process and its workers, what they share counted for each."""
+        return sum(_rss_mib(process_id) for process_id in self.process_ids())
 
-    def _proc(self, name: str) -> str:
+    def process_ids(self) -> list[int]:
+        """Return the process and its workers: the descendants that run the same program, so no store of its own."""
         if self._process is None or self._process.poll() is not None:
             raise Failure(f"the {self._name} has ended; the last it said:\n{self._last_words()}")
-        return Path(f"/proc/{self._process.pid}/{name}").read_text(encoding="utf-8")
+        program = _program(self._process.pid)
+        found = [self._process.pid]
+        for process_id in found:  # and those that are found meanwhile
+            found.extend(child for child in _children(process_id) if _program(child) == program)
+        return found
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -94,6 +98,44 @@ class Server:
 
     def _last_words(self) -> str:
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+
+def _cpu_ticks(process_id: int) -> int:
+    fields = _proc(process_id, "stat").rsplit(")", 1)[1].split()
+    return int(fields[_UTIME]) + int(fields[_STIME])
+
+
+def _rss_mib(process_id: int) -> float:
+    found = re.search(r"VmRSS:\s+(\d+) kB", _proc(process_id, "status"))
+    return int(found.group(1)) / 1024 if found else 0.0
+
+
+def _children(process_id: int) -> list[int]:
+    # A child belongs to the thread that started it, and that need not be the first.
+    children: list[int] = []
+    for thread in Path(f"/proc/{process_id}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended since
+            children += map(int, (thread / "children").read_text(encoding="utf-8").split())
+    return children
+
+
+def _program(process_id: int) -> Path:
+    return Path(f"/proc/{process_id}/exe").resolve()
+
+
+def _proc(process_id: int, name: str) -> str:
+    return Path(f"/proc/{process_id}/{name}").read_text(encoding="utf-8")
+
+
+def accepts_tcp(port: int) -> Callable[[], bool]:
+    """Return a function that says whether anything listens on a port of 127.0.0.1."""
+
+    def is_ready() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return True
+        return False
+
+    return is_ready
 
 
 def free_port() -> int:

@@ -33,14 +33,17 @@ class Load:
 
     callers: int
     connections: int
+    rps: int | None = None
+    """How many calls they begin each second, together; None for as many as they can."""
 
     def __str__(self) -> str:
         """Return the load as the table shows it."""
-        return f"{self.callers} on {self.connections}"
+        return f"{self.callers} on {self.connections}" + (f", {self.rps:,}/s" if self.rps is not None else "")
 
 
 CROWD = Load(50, 4)
 ALONE = Load(1, 1)
+STEADY = Load(50, 4, rps=5_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Profile:
     seeds: tuple[Request, ...] = ()
     """Calls that put the data in place."""
     load: Load = CROWD
+    keys: int = 1
+    """How many keys a call asks for."""
 
 
 def _set(key: str) -> Request:
@@ -116,6 +121,7 @@ PROFILES = (
         request=Request(f"{_CACHE}/GetMany", cache_pb2.GetManyRequest(cache="default", keys=_BATCH_KEYS)),
         works=_is_whole_batch,
         seeds=tuple(_set(key) for key in _BATCH_KEYS),
+        keys=BATCH,
     ),
     Profile(
         name="check_bucket",
@@ -148,3 +154,8 @@ PROFILES = (
     ),
     Profile(name="get_alone", title="Get, hit", request=_GET, works=_is_hit, seeds=(_set("bench:get"),), load=ALONE),
 )
+
+
+def profile(name: str) -> Profile:
+    """Return the profile of that name."""
+    return next(each for each in PROFILES if each.name == name)

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -20,74 +19,48 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from bench.collector import Collector
 from bench.echo import ENGINES
-from bench.load import install_ghz, run_ghz
-from bench.processes import Failure, Server, free_port, machine_busy_seconds
+from bench.load import install_ghz
+from bench.measure import Meter
+from bench.processes import Failure
 from bench.profiles import ECHO, PROFILES
-from bench.report import HEADINGS, Row, Sample, table
-from bench.targets import StoreWatch, Target, accepts
+from bench.report import HEADINGS, Row, table
+from bench.servers import SidecarOptions, start_echo, start_sidecar
+from bench.targets import StoreWatch
 from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from bench.profiles import Load, Profile
+    from bench.report import Sample
+    from bench.targets import Target
 
-_ROOT = Path(__file__).resolve().parent.parent
-_EXAMPLE = _ROOT / "examples" / "hospital" / "sidecar.yaml"
 # Get may cost this much of the echo, with metrics on and 1 % of the calls traced.
 _GET_TARGET = 1.35
-_WARM_UP_SECONDS = 1.0
-_MICROS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """Everything that a measurement needs."""
 
-    ghz: Path
+    meter: Meter
     echo: Target
     sidecar: Target
-    watch: StoreWatch
-    seconds: float
 
     def run(self, profile: Profile) -> Sample:
-        """Seed, load the server of a profile, and return what it cost."""
-        target = self.echo if profile.name == ECHO.name else self.sidecar
-        for seed in profile.seeds:
-            target.call(seed)
-        target.check(profile)
-        before = self._accounts(target)
-        report = run_ghz(self.ghz, target.address, profile.request, profile.load, self.seconds)
-        after = self._accounts(target)
-        target.check(profile)
-        target.calls += report.calls
-        wall, busy, server, store, own = (end - begin for begin, end in zip(before, after, strict=True))
-        return Sample(
-            report=report,
-            cpu_us=server / report.calls * _MICROS,
-            store_us=0.0 if target is self.echo else store / report.calls * _MICROS,
-            rss_mib=target.server.rss_mib(),
-            others_cores=max(0.0, busy - server - store - own) / wall,
-        )
+        """Load the server of a profile, and return what it cost."""
+        return self.meter.take(self._target(profile), profile)
 
     def warm_up(self, profile: Profile) -> None:
         """Run a profile briefly, and keep nothing of it."""
-        replace(self, seconds=_WARM_UP_SECONDS).run(profile)
+        self.meter.warm_up(self._target(profile), profile)
 
-    def _accounts(self, target: Target) -> tuple[float, float, float, float, float]:
-        """Return wall time, and CPU time of the machine, the server, the store, and of this program with its ghz."""
-        own = sum(
-            usage.ru_utime + usage.ru_stime
-            for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        )
-        server, store = target.server.cpu_seconds(), self.watch.cpu_seconds()
-        return time.monotonic(), machine_busy_seconds(), server, store, own
+    def _target(self, profile: Profile) -> Target:
+        return self.echo if profile.name == ECHO.name else self.sidecar
 
 
 def measure(bench: Bench, profiles: Sequence[Profile], repeats: int, say: Callable[[str], None]) -> list[Row]:
@@ -122,25 +95,6 @@ def _load_of(profile: Profile) -> Load:
     return profile.load
 
 
-def _configuration(options: argparse.Namespace, folder: Path, tenant: str, otlp_endpoint: str) -> Mapping[str, Any]:
-    """Return the example's configuration, served on a free port, with metrics and traces on."""
-    configuration: dict[str, Any] = yaml.safe_load(_EXAMPLE.read_text(encoding="utf-8"))
-    return {
-        **configuration,
-        "tenant": tenant,
-        "listen": [{"address": f"127.0.0.1:{free_port()}", "engine": options.engine}],
-        # The folder also holds the development key, whatever the store.
-        "store": {"url": options.redis, "embedded": {"state_dir": str(folder / "state")}},
-        "telemetry": {
-            "metrics": {"address": f"127.0.0.1:{free_port()}"},
-            "traces": {
-                "sample_ratio": options.trace_ratio,
-                "otlp_endpoint": otlp_endpoint if options.trace_ratio else None,
-            },
-        },
-    }
-
-
 def run(options: argparse.Namespace) -> None:
     """Start the servers, measure, print the table, stop the servers."""
     chosen = [profile for profile in PROFILES if not options.profiles or profile.name in options.profiles]
@@ -149,38 +103,25 @@ def run(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-bench-")))
         collector = stack.enter_context(Collector())
-        configuration = _configuration(options, folder, tenant, collector.endpoint)
-        (folder / "sidecar.yaml").write_text(json.dumps(configuration), encoding="utf-8")
-        address = configuration["listen"][0]["address"]
-        # The settings are those of the file, not what the shell happens to hold.
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
-        server = Server(
-            "sidecar",
-            [sys.executable, "-m", "sidecar", "serve", "--config", str(folder / "sidecar.yaml")],
-            log=folder / "sidecar.log",
-            is_ready=accepts(address),
-            environ=environ,
+        sidecar_options = SidecarOptions(
+            engine=options.engine,
+            redis=options.redis,
+            tenant=tenant,
+            trace_ratio=options.trace_ratio,
+            otlp_endpoint=collector.endpoint,
         )
+        sidecar = start_sidecar(stack, folder, sidecar_options)
         watch = StoreWatch(
             options.redis or str(EmbeddedValkey(EmbeddedPolicy(directory=folder / "state" / "embedded")).address)
         )
         if options.redis:
             stack.callback(watch.forget, tenant)
-        sidecar = Target(stack.enter_context(server), address)
-        echo_address = f"127.0.0.1:{free_port()}"
-        echo_server = Server(
-            "echo",
-            [sys.executable, "-m", "bench.echo", echo_address, "--engine", options.engine],
-            log=folder / "echo.log",
-            is_ready=accepts(echo_address),
-            environ=environ,
-        )
-        echo = Target(stack.enter_context(echo_server), echo_address)
-        bench = Bench(ghz=ghz, echo=echo, sidecar=sidecar, watch=watch, seconds=options.seconds)
+        echo = start_echo(stack, folder, options.engine)
+        bench = Bench(meter=Meter(ghz=ghz, watch=watch, seconds=options.seconds), echo=echo, sidecar=sidecar)
         machine = f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, grpcio {version('grpcio')}, {watch.name()}"
         rows = measure(bench, chosen, options.repeats, _progress)
         _progress("")
-        server.stop()  # and with it the last spans are exported
+        sidecar.server.stop()  # and with it the last spans are exported
         traced = collector.server_spans / sidecar.calls
     print(f"engine {options.engine}; {machine}; median of {options.repeats} runs of {options.seconds:g} s\n")
     print(table(HEADINGS, [row.cells() for row in rows]))

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import json
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -27,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio as redis_py
 import uvloop
 
-from bench.processes import Failure, Server, free_port
+from bench.processes import Failure, Server, accepts_tcp, free_port
 from bench.report import table
 from sidecar.call import Call
 from sidecar.clock import after
@@ -162,21 +160,12 @@ async def _connected(connect: Connect) -> Get:
     return await connect()
 
 
-def _accepts(port: int) -> Callable[[], bool]:
-    def is_ready() -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return True
-        return False
-
-    return is_ready
-
-
 def _start_valkey(stack: ExitStack) -> str:
     """Start a Valkey and return its URL: over TCP, as most stores are reached."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-bench-")))
     port = free_port()
     command = [str(binary_path()), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
-    stack.enter_context(Server("Valkey", command, log=folder / "valkey.log", is_ready=_accepts(port)))
+    stack.enter_context(Server("Valkey", command, log=folder / "valkey.log", is_ready=accepts_tcp(port)))
     return f"redis://127.0.0.1:{port}"
 
 

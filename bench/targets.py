@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import redis
-from google.protobuf.descriptor_pool import Default
 from google.protobuf.message_factory import GetMessageClass
 
 from bench.processes import Failure
@@ -24,16 +23,19 @@ _READY_SECONDS = 0.5
 class Target:
     """A gRPC server under load, and how to call it."""
 
-    def __init__(self, server: Server, address: str) -> None:
+    def __init__(self, server: Server, address: str, *, uses_store: bool = True) -> None:
         self.server = server
         self.address = address
+        self.uses_store = uses_store
         self.calls = 0
         """All calls that it was sent."""
 
     def call(self, request: Request) -> Any:
         """Send one call and return its answer; raises `Failure`."""
         service, _, method = request.method.partition("/")
-        answer_class = GetMessageClass(Default().FindServiceByName(service).methods_by_name[method].output_type)
+        # The pool is the one that the message's own class comes from: a peer's messages are not in the default one.
+        served: Any = request.message.DESCRIPTOR.file.pool.FindServiceByName(service)
+        answer_class = GetMessageClass(served.methods_by_name[method].output_type)
         self.calls += 1
         with grpc.insecure_channel(self.address) as channel:
             ask: Any = channel.unary_unary(

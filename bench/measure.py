@@ -1,0 +1,73 @@
+"""One run: load a server, and ask the kernel and the store what that cost."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench.load import run_ghz
+from bench.processes import machine_busy_seconds
+from bench.report import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.load import Report
+    from bench.profiles import Profile
+    from bench.targets import StoreWatch, Target
+
+    Drive = Callable[[Target, Profile, float], Report]
+    """Loads a server with a profile's calls for so many seconds, in a way of its own."""
+
+_WARM_UP_SECONDS = 1.0
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """Takes samples, each of the same length, on one store."""
+
+    ghz: Path
+    watch: StoreWatch
+    seconds: float
+
+    def take(self, target: Target, profile: Profile, drive: Drive | None = None) -> Sample:
+        """Seed, load a server by ghz or by `drive`, and return what it cost; raises `Failure`.
+
+        The answers are checked before and after: a server that does not do its work is not measured.
+        """
+        for seed in profile.seeds:
+            target.call(seed)
+        target.check(profile)
+        before = self._accounts(target)
+        if drive is None:
+            report = run_ghz(self.ghz, target.address, profile.request, profile.load, seconds=self.seconds)
+        else:
+            report = drive(target, profile, self.seconds)
+        after = self._accounts(target)
+        target.check(profile)
+        target.calls += report.calls
+        wall, busy, server, store, own = (end - begin for begin, end in zip(before, after, strict=True))
+        return Sample(
+            report=report,
+            cpu_us=server / report.calls * _MICROS,
+            store_us=store / report.calls * _MICROS if target.uses_store else 0.0,
+            rss_mib=target.server.rss_mib(),
+            others_cores=max(0.0, busy - server - store - own) / wall,
+        )
+
+    def warm_up(self, target: Target, profile: Profile, drive: Drive | None = None) -> None:
+        """Load a server briefly, and keep nothing of it."""
+        replace(self, seconds=_WARM_UP_SECONDS).take(target, profile, drive)
+
+    def _accounts(self, target: Target) -> tuple[float, float, float, float, float]:
+        """Return wall time, and CPU time of the machine, the server, the store, and of this program with its ghz."""
+        own = sum(
+            usage.ru_utime + usage.ru_stime
+            for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        )
+        server, store = target.server.cpu_seconds(), self.watch.cpu_seconds()
+        return time.monotonic(), machine_busy_seconds(), server, store, own

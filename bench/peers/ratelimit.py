@@ -1,0 +1,101 @@
+"""envoyproxy/ratelimit: its statistics off, with its defaults otherwise, on the store that the sidecar uses."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from bench.peers.messages import Api, Field, Method
+from bench.processes import Failure, Server, free_port
+from bench.profiles import Profile, Request
+from bench.targets import Target, accepts
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+_DOMAIN = "bench"
+_OK, _OVER_LIMIT = 1, 2
+# Of an hour, so that no second begins anew within the test.
+_SMALL_LIMIT = 5
+_API = Api(
+    "envoy.service.ratelimit.v3",
+    "RateLimitService",
+    messages={
+        "Entry": [Field("key", 1, "string"), Field("value", 2, "string")],
+        "Descriptor": [Field("entries", 1, "Entry", repeated=True)],
+        "RateLimitRequest": [
+            Field("domain", 1, "string"),
+            Field("descriptors", 2, "Descriptor", repeated=True),
+            Field("hits_addend", 3, "uint32"),
+        ],
+        # The code is an enumeration, which is on the wire as a number is.
+        "RateLimitResponse": [Field("overall_code", 1, "int32")],
+    },
+    methods=[Method("ShouldRateLimit", "RateLimitRequest", "RateLimitResponse")],
+)
+
+
+def _ask(key: str, value: str) -> Request:
+    message = _API.make(
+        "RateLimitRequest", domain=_DOMAIN, descriptors=[{"entries": [{"key": key, "value": value}]}], hits_addend=1
+    )
+    return Request("envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", message)
+
+
+def _is_allowed(answer: Any) -> bool:
+    return bool(answer.overall_code == _OK)
+
+
+SHOULD_RATE_LIMIT = Profile(
+    name="should_rate_limit", title="ShouldRateLimit", request=_ask("wide", "bench"), works=_is_allowed
+)
+"""The call that stands against the sidecar's Check: one key, within its limit."""
+
+
+def start_ratelimit(
+    stack: ExitStack, folder: Path, program: Path, redis_port: int, *, name: str, pipeline_window: str | None = None
+) -> Target:
+    """Start a server with two limits, and see that it counts; `pipeline_window` is how long it gathers commands."""
+    root = folder / name
+    config = root / "bench" / "config"
+    config.mkdir(parents=True)
+    limits = {
+        "domain": _DOMAIN,
+        "descriptors": [
+            {"key": "wide", "rate_limit": {"unit": "hour", "requests_per_unit": 4_000_000_000}},
+            {"key": name, "rate_limit": {"unit": "hour", "requests_per_unit": _SMALL_LIMIT}},
+        ],
+    }
+    (config / "limits.yaml").write_text(json.dumps(limits), encoding="utf-8")  # JSON is YAML too
+    port = free_port()
+    environ = {
+        **os.environ,
+        "HOST": "127.0.0.1",
+        "PORT": str(free_port()),
+        "GRPC_HOST": "127.0.0.1",
+        "GRPC_PORT": str(port),
+        "DEBUG_HOST": "127.0.0.1",
+        "DEBUG_PORT": str(free_port()),
+        "BACKEND_TYPE": "redis",
+        "REDIS_TYPE": "SINGLE",
+        "REDIS_SOCKET_TYPE": "tcp",
+        "REDIS_URL": f"127.0.0.1:{redis_port}",
+        **({"REDIS_PIPELINE_WINDOW": pipeline_window} if pipeline_window is not None else {}),
+        "USE_STATSD": "false",
+        "DISABLE_STATS": "true",
+        "LOG_LEVEL": "error",
+        "RUNTIME_ROOT": str(root),
+        "RUNTIME_SUBDIRECTORY": "bench",
+        "RUNTIME_APPDIRECTORY": "config",
+        "RUNTIME_WATCH_ROOT": "false",
+        "RUNTIME_IGNOREDOTFILES": "true",
+    }
+    address = f"127.0.0.1:{port}"
+    server = Server(name, [str(program)], log=folder / f"{name}.log", is_ready=accepts(address), environ=environ)
+    target = Target(stack.enter_context(server), address)
+    codes = [target.call(_ask(name, "small")).overall_code for _ in range(_SMALL_LIMIT + 1)]
+    if codes != [_OK] * _SMALL_LIMIT + [_OVER_LIMIT]:
+        raise Failure(f"{name} does not hold a limit of {_SMALL_LIMIT}: its codes are {codes}")
+    return target

@@ -1,0 +1,106 @@
+"""How the servers of a run are started: the sidecar, the echo, the store. Each runs until its `with` block ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from bench.processes import Server, accepts_tcp, free_port
+from bench.targets import Target, accepts
+from sidecar.store.embedded import binary_path
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+_ROOT = Path(__file__).resolve().parent.parent
+_EXAMPLE = _ROOT / "examples" / "hospital" / "sidecar.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarOptions:
+    """How a sidecar is set up, beyond the hospital example's caches and limits."""
+
+    engine: str
+    workers: int = 1
+    redis: str | None = None
+    """The store's URL; None for an embedded Valkey."""
+    tenant: str = "bench"
+    trace_ratio: float
+    otlp_endpoint: str
+
+
+def start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions) -> Target:
+    """Start `sidecar serve` with the example's configuration, on a free port, with metrics and traces on."""
+    return _start_sidecar(stack, folder, options, [sys.executable, "-m", "sidecar"])
+
+
+def start_echo(stack: ExitStack, folder: Path, engine: str) -> Target:
+    """Start the bare endpoint of `echo.py` on an engine."""
+    address = f"127.0.0.1:{free_port()}"
+    server = Server(
+        f"echo on {engine}",
+        [sys.executable, "-m", "bench.echo", address, "--engine", engine],
+        log=folder / f"echo-{engine}.log",
+        is_ready=accepts(address),
+        environ=_environ(),
+    )
+    return Target(stack.enter_context(server), address, uses_store=False)
+
+
+def start_redis(stack: ExitStack, folder: Path) -> int:
+    """Start a store that keeps nothing on disk, and return its port on 127.0.0.1.
+
+    It is the `redis-server` on the PATH, or else the Valkey that comes with the sidecar.
+    """
+    port = free_port()
+    program = shutil.which("redis-server") or str(binary_path())
+    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    stack.enter_context(Server("store", command, log=folder / "store.log", is_ready=accepts_tcp(port)))
+    return port
+
+
+def _start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions, program: list[str]) -> Target:
+    configuration = _configuration(options, folder)
+    address = configuration["listen"][0]["address"]
+    name = f"sidecar-{address.rpartition(':')[2]}"
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(configuration), encoding="utf-8")
+    server = Server(
+        "sidecar",
+        [*program, "serve", "--config", str(file)],
+        log=folder / f"{name}.log",
+        is_ready=accepts(address),
+        environ=_environ(),
+    )
+    return Target(stack.enter_context(server), address)
+
+
+def _configuration(options: SidecarOptions, folder: Path) -> dict[str, Any]:
+    configuration: dict[str, Any] = yaml.safe_load(_EXAMPLE.read_text(encoding="utf-8"))
+    return {
+        **configuration,
+        **({"workers": options.workers} if options.workers > 1 else {}),
+        "tenant": options.tenant,
+        "listen": [{"address": f"127.0.0.1:{free_port()}", "engine": options.engine}],
+        # The folder also holds the development key, whatever the store.
+        "store": {"url": options.redis, "embedded": {"state_dir": str(folder / "state")}},
+        "telemetry": {
+            "metrics": {"address": f"127.0.0.1:{free_port()}"},
+            "traces": {
+                "sample_ratio": options.trace_ratio,
+                "otlp_endpoint": options.otlp_endpoint if options.trace_ratio else None,
+            },
+        },
+    }
+
+
+def _environ() -> dict[str, str]:
+    # The settings are those of the file, not what the shell happens to hold.
+    return {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
