@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-fast lint format proto proto-go lock bench clean
+.PHONY: help install install-dev run test test-fast lint format proto proto-go lock bench \
+	bench-compare bench-calls bench-store bench-footprint clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 install: $(VENV)/.installed ## make .venv with the sidecar in it
 
@@ -60,9 +61,23 @@ proto: install-dev ## generate the protobuf modules, client stubs and configurat
 lock: install-dev ## pin the dependencies anew
 	for set in build runtime dev; do tools/lock.sh $$set; done
 
-bench: install-dev ## measure, and print the tables of bench/README.md
-	$(BIN)/python -m bench.run
-	$(BIN)/python -m bench.store
+bench: install-dev ## measure everything, in about 15 minutes (bench/README.md)
+	$(MAKE) -j1 bench-compare
+	$(MAKE) -j1 bench-calls
+	$(MAKE) -j1 bench-store
+	$(MAKE) -j1 bench-footprint
+
+bench-compare: install-dev ## measure against the targets and the peers; ARGS="--parts get" for a part
+	$(BIN)/python -m bench.compare $(ARGS)
+
+bench-calls: install-dev ## measure every call beside an echo
+	$(BIN)/python -m bench.run $(ARGS)
+
+bench-store: install-dev ## measure the store's connection beside redis-py
+	$(BIN)/python -m bench.store $(ARGS)
+
+bench-footprint: install-dev ## weigh the sidecar before and after a million calls
+	$(BIN)/python -m bench.footprint $(ARGS)
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -54,16 +54,29 @@ class Row:
                 f"{median(getattr(report, percentile) for report in reports):.2f}"
                 for percentile in ("p50_ms", "p95_ms", "p99_ms")
             ),
-            f"{median(cpu):.0f} ({min(cpu):.0f}-{max(cpu):.0f})",
+            spread(cpu, ".0f"),
             f"{store:.0f}" if store else "",
             f"{median(sample.rss_mib for sample in self.samples):.0f}",
-            f"{self.ratio:.2f} ({min(self.ratios):.2f}-{max(self.ratios):.2f})" if self.ratios else "1",
+            spread(self.ratios, ".2f") if self.ratios else "1",
         ]
 
 
 HEADINGS = (
     "call", "callers", "RPC/s", "p50 ms", "p95 ms", "p99 ms", "CPU µs/RPC", "store µs/RPC", "RSS MiB", "CPU x echo",
 )  # fmt: skip
+
+
+def spread(figures: Sequence[float], form: str) -> str:
+    """Return the median, and the least and the most in brackets."""
+    return f"{median(figures):{form}} ({min(figures):{form}}-{max(figures):{form}})"
+
+
+def others_line(samples: Sequence[Sample]) -> str:
+    """Say how much others disturbed the runs."""
+    cores = [sample.others_cores for sample in samples]
+    if not cores:
+        return "Nothing was measured."
+    return f"Others used {median(cores):.2f} (at most {max(cores):.2f}) of the cores meanwhile."
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

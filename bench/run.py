@@ -27,7 +27,8 @@ from bench.load import install_ghz
 from bench.measure import Meter
 from bench.processes import Failure
 from bench.profiles import ECHO, PROFILES
-from bench.report import HEADINGS, Row, table
+from bench.progress import progress
+from bench.report import HEADINGS, Row, others_line, table
 from bench.servers import SidecarOptions, start_echo, start_sidecar
 from bench.targets import StoreWatch
 from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
@@ -119,30 +120,20 @@ def run(options: argparse.Namespace) -> None:
         echo = start_echo(stack, folder, options.engine)
         bench = Bench(meter=Meter(ghz=ghz, watch=watch, seconds=options.seconds), echo=echo, sidecar=sidecar)
         machine = f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, grpcio {version('grpcio')}, {watch.name()}"
-        rows = measure(bench, chosen, options.repeats, _progress)
-        _progress("")
+        rows = measure(bench, chosen, options.repeats, progress)
+        progress("")
         sidecar.server.stop()  # and with it the last spans are exported
         traced = collector.server_spans / sidecar.calls
     print(f"engine {options.engine}; {machine}; median of {options.repeats} runs of {options.seconds:g} s\n")
     print(table(HEADINGS, [row.cells() for row in rows]))
     print(f"\n{traced:.2%} of the calls were traced and exported (asked: {options.trace_ratio:.2%}).", end=" ")
-    print(f"Others used {_others(rows)} of the cores meanwhile.")
+    print(others_line([sample for row in rows for sample in row.samples]))
     for row in rows:
         if row.profile.name == "get":
             verdict = "met" if row.ratio <= _GET_TARGET else "missed"
             print(f"Get costs {row.ratio:.2f} x the echo; the target of {_GET_TARGET} is {verdict}.")
     if options.json:
         _write_json(options, rows, machine, traced)
-
-
-def _others(rows: Sequence[Row]) -> str:
-    cores = sorted(sample.others_cores for row in rows for sample in row.samples)
-    return f"{cores[len(cores) // 2]:.2f} (at most {cores[-1]:.2f})"
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _write_json(options: argparse.Namespace, rows: Sequence[Row], machine: str, traced: float) -> None:

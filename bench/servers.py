@@ -17,6 +17,7 @@ from bench.targets import Target, accepts
 from sidecar.store.embedded import binary_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import ExitStack
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -36,9 +37,28 @@ class SidecarOptions:
     otlp_endpoint: str
 
 
-def start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions) -> Target:
-    """Start `sidecar serve` with the example's configuration, on a free port, with metrics and traces on."""
-    return _start_sidecar(stack, folder, options, [sys.executable, "-m", "sidecar"])
+SIDECAR = (sys.executable, "-m", "sidecar")
+"""The sidecar's own command line."""
+
+
+def start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions, program: Sequence[str] = SIDECAR) -> Target:
+    """Start `sidecar serve` with the example's configuration, on a free port, with metrics and traces on.
+
+    `program` may be another one that takes the sidecar's arguments.
+    """
+    configuration = _configuration(options, folder)
+    address = configuration["listen"][0]["address"]
+    name = f"sidecar-{address.rpartition(':')[2]}"
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(configuration), encoding="utf-8")
+    server = Server(
+        "sidecar",
+        [*program, "serve", "--config", str(file)],
+        log=folder / f"{name}.log",
+        is_ready=accepts(address),
+        environ=_environ(),
+    )
+    return Target(stack.enter_context(server), address)
 
 
 def start_echo(stack: ExitStack, folder: Path, engine: str) -> Target:
@@ -64,22 +84,6 @@ def start_redis(stack: ExitStack, folder: Path) -> int:
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
     stack.enter_context(Server("store", command, log=folder / "store.log", is_ready=accepts_tcp(port)))
     return port
-
-
-def _start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions, program: list[str]) -> Target:
-    configuration = _configuration(options, folder)
-    address = configuration["listen"][0]["address"]
-    name = f"sidecar-{address.rpartition(':')[2]}"
-    file = folder / f"{name}.json"
-    file.write_text(json.dumps(configuration), encoding="utf-8")
-    server = Server(
-        "sidecar",
-        [*program, "serve", "--config", str(file)],
-        log=folder / f"{name}.log",
-        is_ready=accepts(address),
-        environ=_environ(),
-    )
-    return Target(stack.enter_context(server), address)
 
 
 def _configuration(options: SidecarOptions, folder: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.peers.messages import Api, Field, Method
@@ -12,7 +14,6 @@ from bench.targets import Target, accepts
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
-    from pathlib import Path
 
 _STORE = "bench"
 _KEY = "bench-get"
@@ -50,10 +51,10 @@ def get_state(load: Load) -> Profile:
 
 def start_daprd(stack: ExitStack, folder: Path, program: Path, redis_port: int) -> Target:
     """Start daprd with a Redis state store, and without everything that costs it time and is not asked for."""
-    resources = folder / "daprd"
+    own = Path(tempfile.mkdtemp(prefix="daprd-", dir=folder))
+    resources, configuration = own / "resources", own / "configuration.yaml"
     resources.mkdir()
-    configuration = folder / "daprd-configuration.json"
-    # YAML in both cases, of which JSON is a part.
+    # Both files are YAML, of which JSON is a part.
     configuration.write_text(
         _resource("Configuration", "bench", {"tracing": {"samplingRate": "0"}, "metrics": {"enabled": False}}),
         encoding="utf-8",
@@ -82,7 +83,7 @@ def start_daprd(stack: ExitStack, folder: Path, program: Path, redis_port: int) 
         *("--enable-metrics=false", "--log-level", "error"),
     ]
     address = f"127.0.0.1:{port}"
-    server = Server("daprd", command, log=folder / "daprd.log", is_ready=accepts(address))
+    server = Server("daprd", command, log=own / "log", is_ready=accepts(address))
     return Target(stack.enter_context(server), address)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.peers.messages import Api, Field, Method
@@ -13,7 +15,6 @@ from bench.targets import Target, accepts
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
-    from pathlib import Path
 
 _DOMAIN = "bench"
 _OK, _OVER_LIMIT = 1, 2
@@ -58,7 +59,7 @@ def start_ratelimit(
     stack: ExitStack, folder: Path, program: Path, redis_port: int, *, name: str, pipeline_window: str | None = None
 ) -> Target:
     """Start a server with two limits, and see that it counts; `pipeline_window` is how long it gathers commands."""
-    root = folder / name
+    root = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
     config = root / "bench" / "config"
     config.mkdir(parents=True)
     limits = {
@@ -93,7 +94,7 @@ def start_ratelimit(
         "RUNTIME_IGNOREDOTFILES": "true",
     }
     address = f"127.0.0.1:{port}"
-    server = Server(name, [str(program)], log=folder / f"{name}.log", is_ready=accepts(address), environ=environ)
+    server = Server(name, [str(program)], log=root / "log", is_ready=accepts(address), environ=environ)
     target = Target(stack.enter_context(server), address)
     codes = [target.call(_ask(name, "small")).overall_code for _ in range(_SMALL_LIMIT + 1)]
     if codes != [_OK] * _SMALL_LIMIT + [_OVER_LIMIT]:

@@ -1,0 +1,207 @@
+"""The parts of the comparison: who is measured against whom, and what is asked of the result."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench.contest import Contestant, cpu_us, p50_ms, ratios
+from bench.peers.binaries import DAPRD, RATELIMIT
+from bench.peers.daprd import get_state, start_daprd
+from bench.peers.ratelimit import SHOULD_RATE_LIMIT, start_ratelimit
+from bench.profiles import ALONE, CROWD, ECHO, STEADY, profile
+from bench.servers import start_echo
+from bench.verdicts import Bound, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bench.contest import Entry
+    from bench.rig import Rig
+
+_WORKERS = 2
+# How long the peer may gather commands before it sends them, which makes it cheaper under load: the strongest of its
+# settings that keeps its latency.
+_PIPELINE_WINDOW = "150us"
+# What a constant load may fall behind and still be called steady.
+_PACE_KEPT = 0.98
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a part came to."""
+
+    entries: Sequence[Entry]
+    verdicts: Sequence[Verdict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of the comparison, that can be run by itself; raises `Missing` for a peer that is not there."""
+
+    name: str
+    title: str
+    run: Callable[[Rig], Outcome]
+
+
+def _echo(rig: Rig) -> Outcome:
+    with ExitStack() as stack:
+        fast, grpcio = rig.compete(
+            *(
+                Contestant(name=f"echo on {engine}", target=start_echo(stack, rig.folder, engine), profile=ECHO)
+                for engine in ("fast", "grpcio")
+            )
+        )
+    verdict = Verdict(
+        what="echo: CPU per RPC of the fast engine to grpcio's",
+        figures=ratios(fast, grpcio, cpu_us),
+        bound=Bound.AT_MOST,
+        target=1 / 6,
+    )
+    return Outcome(entries=[fast, grpcio], verdicts=[verdict])
+
+
+def _get(rig: Rig) -> Outcome:
+    program = DAPRD.find(rig.options.daprd)
+    with ExitStack() as stack:
+        sidecar, daprd = rig.compete(
+            Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=profile("get")),
+            Contestant(
+                name="daprd",
+                target=start_daprd(stack, rig.folder, program, rig.redis_port),
+                profile=get_state(CROWD),
+            ),
+        )
+    verdict = Verdict(
+        what="Get: CPU per RPC to that of daprd's GetState",
+        figures=ratios(sidecar, daprd, cpu_us),
+        bound=Bound.AT_MOST,
+        target=0.85,
+    )
+    return Outcome(entries=[sidecar, daprd], verdicts=[verdict])
+
+
+def _alone(rig: Rig) -> Outcome:
+    program = DAPRD.find(rig.options.daprd)
+    with ExitStack() as stack:
+        sidecar, daprd = rig.compete(
+            Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=profile("get_alone")),
+            Contestant(
+                name="daprd",
+                target=start_daprd(stack, rig.folder, program, rig.redis_port),
+                profile=get_state(ALONE),
+            ),
+        )
+    verdict = Verdict(
+        what="one caller: p50 of Get to that of daprd's GetState",
+        figures=ratios(sidecar, daprd, p50_ms),
+        bound=Bound.BELOW,
+        target=1,
+    )
+    return Outcome(entries=[sidecar, daprd], verdicts=[verdict])
+
+
+def _check(rig: Rig) -> Outcome:
+    program = RATELIMIT.find(rig.options.ratelimit)
+    windows = {"ratelimit": None, f"ratelimit-{_PIPELINE_WINDOW}": _PIPELINE_WINDOW}
+    with ExitStack() as stack:
+        sidecar, *peers = rig.compete(
+            Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=profile("check_bucket")),
+            *(
+                Contestant(
+                    name=name,
+                    target=start_ratelimit(
+                        stack, rig.folder, program, rig.redis_port, name=name, pipeline_window=window
+                    ),
+                    profile=SHOULD_RATE_LIMIT,
+                )
+                for name, window in windows.items()
+            ),
+        )
+    verdicts = [
+        Verdict(
+            what=f"Check: CPU per RPC to that of ShouldRateLimit of {peer.contestant.name}",
+            figures=ratios(sidecar, peer, cpu_us),
+            bound=Bound.AT_MOST,
+            target=0.75,
+        )
+        for peer in peers
+    ]
+    return Outcome(entries=[sidecar, *peers], verdicts=verdicts)
+
+
+def _workers(rig: Rig) -> Outcome:
+    with ExitStack() as stack:
+        sidecar = rig.start_sidecar(stack, workers=_WORKERS)
+        (entry,) = rig.compete(Contestant(name=f"sidecar, {_WORKERS} workers", target=sidecar, profile=profile("get")))
+    verdict = Verdict(
+        what=f"{_WORKERS} workers: Get",
+        figures=[sample.report.rps for sample in entry.samples],
+        bound=Bound.ABOVE,
+        target=10_000,
+        unit="RPC/s",
+    )
+    return Outcome(entries=[entry], verdicts=[verdict])
+
+
+def _steady(rig: Rig) -> Outcome:
+    pace = STEADY.rps or 0
+    with ExitStack() as stack:
+        sidecar = rig.start_sidecar(stack)
+        get = replace(profile("get"), name="get_steady", load=STEADY)
+        (entry,) = rig.compete(Contestant(name="sidecar", target=sidecar, profile=get))
+    what = f"one worker at {pace:,} RPC/s: Get"
+    verdicts = [
+        Verdict(
+            what=f"{what} keeps the pace",
+            figures=[sample.report.rps for sample in entry.samples],
+            bound=Bound.AT_LEAST,
+            target=_PACE_KEPT * pace,
+            unit="RPC/s",
+        ),
+        Verdict(
+            what=f"{what} P95",
+            figures=[sample.report.p95_ms for sample in entry.samples],
+            bound=Bound.BELOW,
+            target=5,
+            unit="ms",
+        ),
+        Verdict(
+            what=f"{what} P99",
+            figures=[sample.report.p99_ms for sample in entry.samples],
+            bound=Bound.BELOW,
+            target=10,
+            unit="ms",
+        ),
+    ]
+    return Outcome(entries=[entry], verdicts=verdicts)
+
+
+def _keys_per_second(what: str, entry: Entry) -> Verdict:
+    keys = entry.contestant.profile.keys
+    return Verdict(
+        what=what,
+        figures=[keys * sample.report.rps for sample in entry.samples],
+        bound=Bound.AT_LEAST,
+        target=100_000,
+        unit="keys/s",
+    )
+
+
+def _get_many(rig: Rig) -> Outcome:
+    with ExitStack() as stack:
+        get_many = profile("get_many")
+        (entry,) = rig.compete(Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=get_many))
+    return Outcome(entries=[entry], verdicts=[_keys_per_second(get_many.title, entry)])
+
+
+PARTS = (
+    Part(name="echo", title="The fast engine and grpcio", run=_echo),
+    Part(name="get", title="Get and daprd's GetState", run=_get),
+    Part(name="check", title="Check and envoyproxy/ratelimit's ShouldRateLimit", run=_check),
+    Part(name="workers", title="Two workers", run=_workers),
+    Part(name="steady", title="A steady load", run=_steady),
+    Part(name="alone", title="One caller alone", run=_alone),
+    Part(name="get_many", title="Batches by GetMany", run=_get_many),
+)
