@@ -16,7 +16,7 @@ from bench.report import spread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.measure import Drive, Meter
+    from bench.measure import Meter
     from bench.profiles import Profile
     from bench.report import Sample
     from bench.targets import Target
@@ -36,8 +36,6 @@ class Contestant:
     name: str
     target: Target
     profile: Profile
-    drive: Drive | None = None
-    """What loads it, in place of ghz."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,12 +84,12 @@ def compete(contestants: Sequence[Contestant], meter: Meter, rounds: int, say: C
     entries = [Entry(contestant=contestant) for contestant in contestants]
     for contestant in contestants:
         say(f"{contestant.name}: warming up")
-        meter.warm_up(contestant.target, contestant.profile, contestant.drive)
+        meter.warm_up(contestant.target, contestant.profile)
     for number in range(rounds):
         for entry in entries if number % 2 == 0 else reversed(entries):
             contestant = entry.contestant
             say(f"round {number + 1} of {rounds}: {contestant.name}, {contestant.profile.title}")
-            entry.samples.append(meter.take(contestant.target, contestant.profile, contestant.drive))
+            entry.samples.append(meter.take(contestant.target, contestant.profile))
     return entries
 
 

@@ -12,15 +12,10 @@ from bench.processes import machine_busy_seconds
 from bench.report import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from bench.load import Report
     from bench.profiles import Profile
     from bench.targets import StoreWatch, Target
-
-    Drive = Callable[[Target, Profile, float], Report]
-    """Loads a server with a profile's calls for so many seconds, in a way of its own."""
 
 _WARM_UP_SECONDS = 1.0
 _MICROS = 1_000_000
@@ -34,8 +29,8 @@ class Meter:
     watch: StoreWatch
     seconds: float
 
-    def take(self, target: Target, profile: Profile, drive: Drive | None = None) -> Sample:
-        """Seed, load a server by ghz or by `drive`, and return what it cost; raises `Failure`.
+    def take(self, target: Target, profile: Profile) -> Sample:
+        """Seed, load a server by ghz or the profile's own way, and return what it cost; raises `Failure`.
 
         The answers are checked before and after: a server that does not do its work is not measured.
         """
@@ -43,14 +38,14 @@ class Meter:
             target.call(seed)
         target.check(profile)
         before = self._accounts(target)
-        if drive is None:
+        if profile.drive is None:
             report = run_ghz(self.ghz, target.address, profile.request, profile.load, seconds=self.seconds)
         else:
-            report = drive(target, profile, self.seconds)
+            report = profile.drive(target.address, profile, self.seconds)
         after = self._accounts(target)
         target.check(profile)
-        # What loads a server in a way of its own sends its messages in one call.
-        target.calls += report.calls if drive is None else 1
+        # A load of its own is one call of many messages.
+        target.calls += report.calls if profile.drive is None else 1
         wall, busy, server, store, own = (end - begin for begin, end in zip(before, after, strict=True))
         return Sample(
             report=report,
@@ -60,9 +55,9 @@ class Meter:
             others_cores=max(0.0, busy - server - store - own) / wall,
         )
 
-    def warm_up(self, target: Target, profile: Profile, drive: Drive | None = None) -> None:
+    def warm_up(self, target: Target, profile: Profile) -> None:
         """Load a server briefly, and keep nothing of it."""
-        replace(self, seconds=_WARM_UP_SECONDS).take(target, profile, drive)
+        replace(self, seconds=_WARM_UP_SECONDS).take(target, profile)
 
     def _accounts(self, target: Target) -> tuple[float, float, float, float, float]:
         """Return wall time, and CPU time of the machine, the server, the store, and of this program with its ghz."""

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from bench.load import Report
+
+    Drive = Callable[[str, "Profile", float], Report]
+    """Loads the server at an address with a profile's calls, for so many seconds."""
+
 # What a cached answer of a small service weighs; the echo answers with as much.
 VALUE = b"v" * 100
 BATCH = 32
@@ -68,6 +73,8 @@ class Profile:
     load: Load = CROWD
     keys: int = 1
     """How many keys a call asks for."""
+    drive: Drive | None = None
+    """What loads the server, in place of ghz."""
 
 
 def _set(key: str) -> Request:
@@ -109,6 +116,8 @@ def _is_patient(answer: record_pb2.GetRecordResponse) -> bool:
 _GET = Request(f"{_CACHE}/Get", cache_pb2.GetRequest(cache="default", key="bench:get"))
 _BATCH_KEYS = [f"bench:many:{number}" for number in range(BATCH)]
 
+_BATCH_SEEDS = tuple(_set(key) for key in _BATCH_KEYS)
+
 ECHO = Profile(name="echo", title="echo", request=_GET, works=_is_hit)
 """The bare engine of `echo.py`: the same call as Get's, and an answer as long."""
 
@@ -120,7 +129,7 @@ PROFILES = (
         title=f"GetMany of {BATCH}",
         request=Request(f"{_CACHE}/GetMany", cache_pb2.GetManyRequest(cache="default", keys=_BATCH_KEYS)),
         works=_is_whole_batch,
-        seeds=tuple(_set(key) for key in _BATCH_KEYS),
+        seeds=_BATCH_SEEDS,
         keys=BATCH,
     ),
     Profile(

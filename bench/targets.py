@@ -31,19 +31,22 @@ class Target:
         """All calls that it was sent."""
 
     def call(self, request: Request) -> Any:
-        """Send one call and return its answer; raises `Failure`."""
+        """Send one call, of one message, and return its first answer; raises `Failure`."""
         service, _, method = request.method.partition("/")
         # The pool is the one that the message's own class comes from: a peer's messages are not in the default one.
         served: Any = request.message.DESCRIPTOR.file.pool.FindServiceByName(service)
-        answer_class = GetMessageClass(served.methods_by_name[method].output_type)
+        described = served.methods_by_name[method]
         self.calls += 1
         with grpc.insecure_channel(self.address) as channel:
-            ask: Any = channel.unary_unary(
+            shape = channel.stream_stream if described.client_streaming else channel.unary_unary
+            ask: Any = shape(
                 f"/{request.method}",
                 request_serializer=type(request.message).SerializeToString,
-                response_deserializer=answer_class.FromString,
+                response_deserializer=GetMessageClass(described.output_type).FromString,
             )
             try:
+                if described.client_streaming:
+                    return next(ask(iter((request.message,)), timeout=_CALL_SECONDS))
                 return ask(request.message, timeout=_CALL_SECONDS)
             except grpc.RpcError as error:
                 raise Failure(f"{request.method}: {error.code().name}: {error.details()}") from None

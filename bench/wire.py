@@ -72,18 +72,18 @@ class Wire:
         self._frame(_HEADERS, _END_HEADERS, self._stream, b"".join(_literal(*field) for field in fields.items()))
 
     def send(self, message: bytes, *, last: bool = False) -> None:
-        """Send a message, as soon as the server's windows let it; with `last` it is the call's last."""
+        """Queue a message; `receive` sends it. With `last` it is the call's last."""
         framed = struct.pack(">BI", 0, len(message)) + message
         if len(framed) > _LARGEST_FRAME:
             raise Failure(f"a message of {len(message)} bytes is too large for this load generator")
         self._unsent.append(framed)
         self._is_last = last
-        self._send_what_fits()
-        self._flush()
 
     def receive(self) -> list[bytes]:
-        """Return the messages that came, at least one; none once the call has ended."""
+        """Send what is queued, as far as the windows allow, and return what came: nothing once the call has ended."""
         while True:
+            self._send_what_fits()
+            self._flush()
             messages = self._take_messages()
             if messages or self._ended:
                 return messages
@@ -92,7 +92,6 @@ class Wire:
                 raise Failure("the server has closed the connection")
             self._in += read
             self._read_frames()
-            self._flush()
 
     def _take_messages(self) -> list[bytes]:
         messages = []
@@ -143,14 +142,12 @@ class Wire:
                 self._stream_window += value - self._initial_window
                 self._initial_window = value
         self._frame(_SETTINGS, _ACK, 0, b"")
-        self._send_what_fits()
 
     def _widen(self, stream: int, size: int) -> None:
         if stream == 0:
             self._window += size
         elif stream == self._stream:
             self._stream_window += size
-        self._send_what_fits()
 
     def _give_back(self, size: int) -> None:
         self._received += size
