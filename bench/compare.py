@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each run (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each server (default: 5)")
-    parser.add_argument("--engine", choices=ENGINES, default="grpcio", help="the sidecar's server implementation")
+    parser.add_argument("--engine", choices=ENGINES, default="fast", help="the sidecar's server implementation")
     parser.add_argument(
         "--trace-ratio", type=float, default=0.01, help="share of calls that are traced (default: 0.01)"
     )

@@ -61,7 +61,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m bench.echo", description=__doc__)
     parser.add_argument("address", metavar="ADDR", help="where to listen, host:port")
-    parser.add_argument("--engine", choices=ENGINES, default="grpcio")
+    parser.add_argument("--engine", choices=ENGINES, default="fast")
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(options.address, options.engine))

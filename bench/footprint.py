@@ -131,7 +131,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.footprint", description="Weigh the sidecar.")
     parser.add_argument("--calls", type=int, default=1_000_000, help="calls in all (default: 1000000)")
     parser.add_argument("--connections", type=int, default=10_000, help="short connections (default: 10000)")
-    parser.add_argument("--engine", choices=ENGINES, default="grpcio", help="the server implementation")
+    parser.add_argument("--engine", choices=ENGINES, default="fast", help="the server implementation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     if not sys.platform.startswith("linux"):
         print("the benchmark reads memory from /proc, which only Linux has", file=sys.stderr)

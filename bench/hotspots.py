@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("profile", choices=names, nargs="?", default="get", help=f"the call: {', '.join(names)}")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the run (default: 10)")
     parser.add_argument("--top", type=int, default=25, metavar="N", help="functions to show (default: 25)")
-    parser.add_argument("--engine", choices=ENGINES, default="grpcio", help="the server implementation")
+    parser.add_argument("--engine", choices=ENGINES, default="fast", help="the server implementation")
     parser.add_argument("--stacks", type=Path, metavar="FILE", help="write the stacks there, for a flame graph")
     try:
         run(parser.parse_args())

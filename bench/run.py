@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "--profiles", nargs="+", choices=[profile.name for profile in PROFILES], metavar="NAME",
         help=f"only these: {', '.join(profile.name for profile in PROFILES)}",
     )  # fmt: skip
-    parser.add_argument("--engine", choices=ENGINES, default="grpcio", help="the server implementation")
+    parser.add_argument("--engine", choices=ENGINES, default="fast", help="the server implementation")
     parser.add_argument("--redis", metavar="URL", help="the store (default: an embedded Valkey)")
     parser.add_argument(
         "--trace-ratio", type=float, default=0.01, help="share of calls that are traced (default: 0.01)"

@@ -19,7 +19,9 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # Frame types and flags (RFC 9113, section 6).
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 1, 1, 4, 8
-_INITIAL_WINDOW_SIZE = 4
+_HEADER_TABLE_SIZE, _INITIAL_WINDOW_SIZE = 1, 4
+# "I keep no table of header fields", to be said once when the server has changed its bound (RFC 7541, section 4.2).
+_NO_TABLE = b"\x20"
 _DEFAULT_WINDOW = 65_535
 _WIDEST_WINDOW = 2**31 - 1
 _LARGEST_FRAME = 16_384
@@ -41,6 +43,7 @@ class Wire:
         self._out = bytearray(_PREFACE)
         self._in = bytearray()
         self._body = bytearray()
+        self._table_news = b""
         self._is_last = False
         self._ended = False
         self._unsent: deque[bytes] = deque()
@@ -69,7 +72,9 @@ class Wire:
             "content-type": "application/grpc",
             "te": "trailers",
         }
-        self._frame(_HEADERS, _END_HEADERS, self._stream, b"".join(_literal(*field) for field in fields.items()))
+        block = self._table_news + b"".join(_literal(*field) for field in fields.items())
+        self._table_news = b""
+        self._frame(_HEADERS, _END_HEADERS, self._stream, block)
 
     def send(self, message: bytes, *, last: bool = False) -> None:
         """Queue a message; `receive` sends it. With `last` it is the call's last."""
@@ -141,6 +146,8 @@ class Wire:
             if name == _INITIAL_WINDOW_SIZE:
                 self._stream_window += value - self._initial_window
                 self._initial_window = value
+            elif name == _HEADER_TABLE_SIZE:
+                self._table_news = _NO_TABLE
         self._frame(_SETTINGS, _ACK, 0, b"")
 
     def _widen(self, stream: int, size: int) -> None:
