@@ -17,8 +17,6 @@ from google.protobuf.json_format import MessageToJson
 from bench.processes import Failure
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from bench.profiles import Load, Request
 
 _GHZ = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
@@ -72,7 +70,7 @@ def run_ghz(
     # ghz gives up a call after 20 s by itself; so long a run of a number of calls is one that has come to a halt.
     limit = _LONGEST_SECONDS if seconds is None else seconds + _SLACK_SECONDS
     with tempfile.NamedTemporaryFile(prefix="sidecar-bench-", suffix=".protoset") as protoset:
-        protoset.write(_descriptors(request.message).SerializeToString())
+        protoset.write(_descriptors(request).SerializeToString())
         protoset.flush()
         command = [
             str(ghz),
@@ -104,8 +102,12 @@ def run_ghz(
     )
 
 
-def _descriptors(message: Message) -> FileDescriptorSet:
-    """Return a message's file after those that it needs, as protoc writes them with --include_imports."""
+def _descriptors(request: Request) -> FileDescriptorSet:
+    """Return the file of a request's message after those that it needs, as protoc writes them with --include_imports.
+
+    The answer's message has no fields there: ghz looks at none, and reading them would take more of the machine than a
+    batch takes the server.
+    """
     ordered: dict[str, Any] = {}
 
     def add(file: Any) -> None:
@@ -113,8 +115,16 @@ def _descriptors(message: Message) -> FileDescriptorSet:
             add(needed)
         ordered.setdefault(file.name, file)
 
-    add(message.DESCRIPTOR.file)
+    file: Any = request.message.DESCRIPTOR.file
+    add(file)
     files = FileDescriptorSet()
-    for file in ordered.values():
-        file.CopyToProto(files.file.add())
+    for each in ordered.values():
+        each.CopyToProto(files.file.add())
+    service, _, method = request.method.partition("/")
+    answer = file.pool.FindServiceByName(service).methods_by_name[method].output_type.full_name
+    for described in files.file:
+        for message in described.message_type:
+            if f"{described.package}.{message.name}" == answer:
+                message.ClearField("field")
+                message.ClearField("oneof_decl")
     return files

@@ -51,6 +51,7 @@ class Meter:
             report=report,
             cpu_us=server / report.calls * _MICROS,
             store_us=store / report.calls * _MICROS if target.uses_store else 0.0,
+            load_us=own / report.calls * _MICROS,
             rss_mib=target.server.rss_mib(),
             others_cores=max(0.0, busy - server - store - own) / wall,
         )

@@ -22,6 +22,8 @@ class Sample:
     """The server's CPU time for each call."""
     store_us: float
     """The store's CPU time for each call."""
+    load_us: float
+    """The load generator's CPU time for each call, and that of all else that the benchmark itself runs."""
     rss_mib: float
     others_cores: float
     """How many cores the machine gave to what is no part of the run: what disturbed it."""

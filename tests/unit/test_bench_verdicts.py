@@ -20,7 +20,9 @@ def entry(*cpu: float) -> Entry:
     """Return an entry with a sample for each CPU time."""
     server = Server("server", ["true"], log=Path("log"), is_ready=lambda: True)
     report = Report(calls=1, rps=1.0, p50_ms=1.0, p95_ms=2.0, p99_ms=3.0)
-    samples = [Sample(report=report, cpu_us=each, store_us=0.0, rss_mib=1.0, others_cores=0.0) for each in cpu]
+    samples = [
+        Sample(report=report, cpu_us=each, store_us=0.0, load_us=0.0, rss_mib=1.0, others_cores=0.0) for each in cpu
+    ]
     return Entry(contestant=Contestant(name="server", target=Target(server, ""), profile=ECHO), samples=samples)
 
 
