@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-fast lint format proto proto-go lock bench \
+.PHONY: help install install-dev run test test-fast conformance lint format proto proto-go lock bench \
 	bench-compare bench-calls bench-store bench-footprint clean
 
 help: ## list the commands
@@ -37,6 +37,9 @@ test: install-dev ## run all tests, with coverage
 
 test-fast: install-dev ## run the tests that take less than ten seconds each
 	$(BIN)/pytest -m "not slow"
+
+conformance: install-dev ## hold the engines against the conformance suites, and call them from five languages
+	$(BIN)/pytest tests/conformance
 
 proto-go: ## generate the Go module
 	clients/go/generate.sh

@@ -139,8 +139,6 @@ async def test_a_half_closed_stream_takes_frames_of_no_content(engine: str, fram
 
 async def test_a_stream_beyond_the_limit_is_refused(engine: str) -> None:
     """The limit is what the server has announced; the streams stay open, since no message comes (section 5.1.2)."""
-    if engine == "grpcio":
-        pytest.skip("grpcio announces no limit")
     async with connected(engine) as wire:
         limit = (await wire.settings())[MAX_CONCURRENT_STREAMS]
         block = frames.request("/conformance.Plan/Converse")
