@@ -63,7 +63,8 @@ class Store(Protocol):
     def call_many(self, commands: Sequence[Command | ScriptCall], call: Call) -> Awaitable[list[Reply | StoreError]]:
         """Send commands together; return their replies in order, a `StoreError` in place of each that failed.
 
-        Not a transaction: others' commands may run in between.
+        Each ends as it would alone. Those of the same key take effect in their order, also where a node has to be given
+        a script first. Not a transaction: others' commands may run in between.
         """
         ...
 

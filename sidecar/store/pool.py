@@ -142,8 +142,9 @@ class Pool:
     ) -> Awaitable[Reply]:
         """Send packed commands and return the reply, or the list of `count` > 1 replies, error replies among them.
 
-        `repeatable` and `writes` are those of the commands together (see `store/base.py`). A batch whose connection is
-        lost half-way ends with a `PartialBatchError`, anything else that fails with a `StoreError`.
+        `repeatable` and `writes` are those of the commands together (see `store/base.py`). A batch with a write that may
+        not be repeated, whose connection is lost once it was sent, ends with a `PartialBatchError`; anything else that
+        fails with a `StoreError`.
         """
         self._requests.value += 1
         self._commands.value += count
@@ -163,7 +164,7 @@ class Pool:
                     return await self._after_lost_write(lost, packed, count, deadline, repeatable=repeatable)
                 if lost.hung:  # so does every other connection to that server
                     raise unavailable("it does not answer") from None
-                if attempt >= _MOST_REPEATS or not self._withdraw():
+                if attempt >= _MOST_REPEATS or not self.may_repeat():
                     raise unavailable("it keeps closing connections") from None
                 await self._pause(attempt, deadline)
             else:
@@ -183,10 +184,10 @@ class Pool:
         From here on no end may say that nothing was changed.
         """
         if not repeatable:
-            if lost.replies:
-                raise PartialBatchError(lost.replies)
+            if count > 1:
+                raise PartialBatchError(lost.replies, hung=lost.hung)
             raise outcome_unknown()
-        if lost.hung or not self._withdraw():
+        if lost.hung or not self.may_repeat():
             raise outcome_unknown()
         try:
             reply = await self._deliver(packed, count, deadline, repeatable=False, writes=True)
@@ -212,7 +213,7 @@ class Pool:
         return (
             attempt < _MOST_REPEATS
             and _all_refused(reply, count)
-            and self._withdraw()
+            and self.may_repeat()
             and await self._pause(attempt + 1, deadline)
         )
 
@@ -226,7 +227,8 @@ class Pool:
         await asyncio.sleep(delay)
         return True
 
-    def _withdraw(self) -> bool:
+    def may_repeat(self) -> bool:
+        """Return whether the budget allows one more repeat, which it is then charged with."""
         if self._budget.withdraw(calls=self._requests.value, now=time.monotonic()):
             self._counters.retries.value += 1
             return True
@@ -330,11 +332,15 @@ class Pool:
 
 
 class PartialBatchError(Exception):
-    """A batch of which some commands were answered and the others may or may not have been carried out."""
+    """A batch of which some commands were answered and the others may or may not have been carried out.
 
-    def __init__(self, replies: list[Reply]) -> None:
+    `hung` says that the server stopped answering, so that to ask it again is in vain.
+    """
+
+    def __init__(self, replies: list[Reply], *, hung: bool) -> None:
         super().__init__("the connection was lost within a batch")
         self.replies = replies
+        self.hung = hung
 
 
 def _in_flight(connection: Connection) -> int:

@@ -10,7 +10,7 @@ from sidecar.errors import Reason, StoreError
 from sidecar.store.base import Command, ScriptCall
 from sidecar.store.connection import pack
 from sidecar.store.pool import PartialBatchError, Pool
-from sidecar.store.replies import again, code_of, outcome_unknown, to_error
+from sidecar.store.replies import TRANSIENT_CODES, again, code_of, outcome_unknown, to_error, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +54,21 @@ class StandaloneStore:
         """Send commands together; see `Store.call_many`."""
         if not commands:
             return []
-        replies = await self._batch([_words(command) for command in commands], commands, call)
-        unknown = [number for number, reply in enumerate(replies) if _wants_text(reply)]
-        if unknown:
-            scripts = [script for number in unknown if isinstance(script := commands[number], ScriptCall)]
-            texts = [_by_text(script) for script in scripts]
-            for number, reply in zip(unknown, await self._batch(texts, scripts, call), strict=True):
-                replies[number] = reply
-        return [to_error(reply) if isinstance(reply, hiredis.ReplyError) else reply for reply in replies]
+        scripts = ScriptCall in map(type, commands)
+        # Commands alone, and most often it is only reads, take the short way.
+        words = _in_order(commands) if scripts else [command[0] for command in commands]
+        replies = await self._batch(words, commands, call)
+        # The types of all, so that a batch without a failure costs no look at each.
+        if _ERROR not in set(map(type, replies)):
+            return replies
+        if scripts:
+            unknown = [number for number, reply in enumerate(replies) if _wants_text(reply)]
+            if unknown:
+                texts = [script for number in unknown if isinstance(script := commands[number], ScriptCall)]
+                again_ = await self._batch([_by_text(script) for script in texts], texts, call)
+                for number, reply in zip(unknown, again_, strict=True):
+                    replies[number] = reply
+        return [to_error(reply) if type(reply) is _ERROR else reply for reply in replies]
 
     async def _batch(
         self,
@@ -69,23 +76,69 @@ class StandaloneStore:
         commands: Sequence[Command | ScriptCall],
         call: Call,
     ) -> list[Reply]:
-        packed = b"".join([pack(words) for words in batch])
-        repeatable = all(command.repeatable for command in commands)
-        writes = any(command.writes for command in commands)
+        packed = b"".join(map(pack, batch))
+        repeatable = all([command.repeatable for command in commands])
+        writes = any([command.writes for command in commands])
         try:
             replies = await self._pool.request(packed, len(batch), call.deadline, repeatable=repeatable, writes=writes)
         except PartialBatchError as partial:
-            lost = len(batch) - len(partial.replies)
-            return [*partial.replies, *(outcome_unknown() for _ in range(lost))]
+            done = len(partial.replies)
+            lost = await self._after_loss(batch[done:], commands[done:], call, hung=partial.hung)
+            return [*partial.replies, *lost]
         except StoreError as error:
             if error.reason is Reason.OVERLOADED:
                 raise
             return [again(error) for _ in batch]
         return list(replies) if len(batch) > 1 else [replies]
 
+    async def _after_loss(
+        self,
+        batch: Sequence[tuple[Arg, ...]],
+        commands: Sequence[Command | ScriptCall],
+        call: Call,
+        *,
+        hung: bool,
+    ) -> list[Reply]:
+        """Return how commands end that were sent and not answered: each as it would have alone.
 
-def _words(command: Command | ScriptCall) -> tuple[Arg, ...]:
-    return command.words if isinstance(command, Command) else _by_digest(command)
+        The rest of a batch is repeated where it may be, without the plain writes that stood among it.
+        """
+        replies: list[Reply] = [
+            outcome_unknown() if command.writes else unavailable("it lost or closed the connection")
+            for command in commands
+        ]
+        repeated = [number for number, command in enumerate(commands) if command.repeatable]
+        if hung or not repeated or not self._pool.may_repeat():
+            return replies
+        second = await self._batch([batch[number] for number in repeated], [commands[n] for n in repeated], call)
+        for number, reply in zip(repeated, second, strict=True):
+            # The first copy of a write may have been applied, whatever became of the second.
+            if not (commands[number].writes and _says_unchanged(reply)):
+                replies[number] = reply
+        return replies
+
+
+_ERROR = hiredis.ReplyError
+
+
+def _in_order(commands: Sequence[Command | ScriptCall]) -> list[tuple[Arg, ...]]:
+    """Return the commands' words such that those of the same key take effect in their order.
+
+    A script goes by its digest, and a node that does not know it gets its text later. One with something of the same
+    key behind it would be overtaken, so its text goes at once. (Rounds, each sent once the last was answered, keep the
+    order too; fifty Checks of one key would wait for the store fifty times.)
+    """
+    words: list[tuple[Arg, ...]] = []
+    behind: set[Arg] = set()
+    for command in reversed(commands):
+        if isinstance(command, Command):
+            words.append(command.words)
+            behind.update(command.words[1:2])
+        else:
+            words.append(_by_digest(command) if behind.isdisjoint(command.keys) else _by_text(command))
+            behind.update(command.keys)
+    words.reverse()
+    return words
 
 
 def _by_digest(script_call: ScriptCall) -> tuple[Arg, ...]:
@@ -100,3 +153,9 @@ def _by_text(script_call: ScriptCall) -> tuple[Arg, ...]:
 
 def _wants_text(reply: Reply) -> bool:
     return isinstance(reply, hiredis.ReplyError) and code_of(reply) == "NOSCRIPT"
+
+
+def _says_unchanged(reply: Reply) -> bool:
+    if isinstance(reply, StoreError):
+        return reply.reason is not Reason.DEADLINE_EXCEEDED
+    return isinstance(reply, hiredis.ReplyError) and code_of(reply) in TRANSIENT_CODES

@@ -150,6 +150,37 @@ class TestResetAfterWrite:
         assert [Reason.OUTCOME_UNKNOWN] * 3 == [reply.reason for reply in await asking]
         assert server.oracle().get("n") == b"3"
 
+    async def test_in_a_mixed_batch_each_ends_as_it_would_alone(
+        self, proxied: StandaloneStore, wire: Wire, server: StoreServer
+    ) -> None:
+        """Reads and writes with an idempotency key are repeated, a plain write beside them is unknown."""
+        server.oracle().set("k", "v")
+        increment = ScriptCall(
+            scripts.load("increment_raw"), (b"n", b"{n}:record"), (5, 0, 60_000, b"f" * 16, 60_000), True
+        )
+        batch = [commands.get(b"k"), Command(("INCR", b"m"), False), increment, commands.get(b"k")]
+        await proxied.call_many([increment._replace(keys=(b"o", b"{o}:record"))], a_call())
+        wire.swallow = True
+        asking = asyncio.create_task(proxied.call_many(batch, a_call()))
+        await wire.swallowed.wait()
+        wire.swallow = False
+        wire.cut()
+        first, plain, repeated, last = await asking
+        assert (b"v", Reason.OUTCOME_UNKNOWN, b"5", b"v") == (first, plain.reason, repeated[3], last)
+        assert (b"1", b"5") == (server.oracle().get("m"), server.oracle().get("n"))
+
+    async def test_a_read_beside_a_write_never_ends_as_an_unknown_write(
+        self, proxied: StandaloneStore, wire: Wire, server: StoreServer
+    ) -> None:
+        """If it cannot be repeated either, it says that nothing was changed."""
+        wire.swallow = True
+        asking = asyncio.create_task(proxied.call_many([commands.get(b"k"), Command(("INCR", b"m"), False)], a_call()))
+        await wire.swallowed.wait()
+        server.kill()
+        wire.cut()
+        read, write = await asking
+        assert (Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN) == (read.reason, write.reason)
+
 
 class TestHungServer:
     """F2: the server stops answering and its connections stay open."""

@@ -105,6 +105,25 @@ class TestScripts:
         replies = await store.call_many([set_script(b"%d" % n, b"v") for n in range(10)], a_call())
         assert ([[1, 0, 60_000]] * 10, 10) == (replies, server.oracle().dbsize())
 
+    async def test_what_concerns_one_key_keeps_its_order_when_scripts_are_loaded(
+        self, store: StandaloneStore, server: StoreServer
+    ) -> None:
+        """A script that has to be sent anew is not overtaken by what stands behind it in the batch."""
+        server.oracle().script_flush()
+        batch = [
+            commands.get(b"k"),
+            set_script(b"k", b"one"),
+            set_script(b"other", b"else"),
+            commands.get(b"k"),
+            set_script(b"k", b"two"),
+            commands.get(b"k"),
+            commands.delete(b"k"),
+            commands.get(b"k"),
+        ]
+        replies = await store.call_many(batch, a_call())
+        expected = [None, [1, 0, 60_000], [1, 0, 60_000], b"one", [1, 0, 60_000], b"two", 1, None]
+        assert expected == replies
+
     async def test_flushes_under_load_reach_no_caller(self, store: StandaloneStore, server: StoreServer) -> None:
         """A script is flushed again and again while many callers run it."""
         oracle = server.oracle()
