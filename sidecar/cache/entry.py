@@ -12,32 +12,31 @@ GET. A record has the same header as the value of its field "".
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from sidecar.errors import Reason, StoreError
 
 _HEADER = struct.Struct(">2sQQQ")
+_HEADER_BYTES = _HEADER.size
 _MAGIC = b"S\x01"
 
 
-class Entry(NamedTuple):
-    """An entry as stored; `value` is empty for a record's header."""
+Entry = tuple[int, int, int, bytes]
+"""An entry as stored: version, written, fresh until, and the value, which is empty for a record's header.
 
-    version: int
-    written_us: int
-    fresh_until_us: int
-    value: bytes
+A plain tuple, since one is made with every read.
+"""
 
 
 def decode_entry(stored: bytes | None) -> Entry | None:
     """Read what GET returned; raises `StoreError` (ENTRY_MALFORMED) if no sidecar wrote it."""
     if stored is None:
         return None
-    if stored[:2] != _MAGIC or len(stored) < _HEADER.size:
-        raise StoreError(
-            Reason.ENTRY_MALFORMED,
-            "what is stored under the key was not written by a sidecar of this format; delete it first",
-            field="key",
-        )
-    _, version, written_us, fresh_until_us = _HEADER.unpack_from(stored)
-    return Entry(version, written_us, fresh_until_us, stored[_HEADER.size :])
+    if len(stored) >= _HEADER_BYTES:
+        magic, version, written_us, fresh_until_us = _HEADER.unpack_from(stored)
+        if magic == _MAGIC:
+            return version, written_us, fresh_until_us, stored[_HEADER_BYTES:]
+    raise StoreError(
+        Reason.ENTRY_MALFORMED,
+        "what is stored under the key was not written by a sidecar of this format; delete it first",
+        field="key",
+    )

@@ -13,13 +13,14 @@ from sidecar.cache.policy import MISS, Counted, Lookup, Outcome, WriteOutcome, W
 from sidecar.cache.request import ALWAYS, IF_ABSENT, IF_PRESENT
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store import commands, scripts
-from sidecar.store.base import ScriptCall
+from sidecar.store.base import Command, ScriptCall
+from sidecar.store.keys import ENTRY_TAIL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sidecar.cache.policy import CachePolicy
-    from sidecar.store.base import Arg, Command, Reply
+    from sidecar.store.base import Arg, Reply
     from sidecar.store.keys import KeySpace
 
 # Beyond this a Lua number, a double, cannot tell neighbours apart.
@@ -51,12 +52,12 @@ class ValueFormat(Protocol):
         """Return the Redis key of an idempotency record."""
         ...
 
-    def reads(self, key: bytes) -> Sequence[Command]:
+    def reads(self, name: bytes) -> Sequence[Command]:
         """Return the commands that read an entry."""
         ...
 
     def lookup(self, replies: Sequence[Reply], now_us: int) -> Lookup:
-        """Return what the replies to `reads` mean."""
+        """Return what the replies to `reads` mean, none of which is an error."""
         ...
 
     def set(self, key: bytes, value: bytes, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
@@ -83,6 +84,7 @@ class NativeFormat:
         self._cache = policy.name
         self._stale_ms = policy.stale_for_ms
         self._keys = keys
+        self._head = keys.entry_head(policy.name)
         self._set = scripts.load("set_entry")
         self._delete = scripts.load("delete_entry")
         self._touch = scripts.load("touch_entry")
@@ -90,15 +92,15 @@ class NativeFormat:
 
     def key(self, name: bytes) -> bytes:
         """Return the Redis key of an entry."""
-        return self._keys.entry(self._cache, name)
+        return self._head + name + ENTRY_TAIL
 
     def record_key(self, name: bytes, idempotency_key: str) -> bytes:
         """Return the Redis key of an idempotency record."""
         return self._keys.idempotency(self._cache, name, idempotency_key)
 
-    def reads(self, key: bytes) -> Sequence[Command]:
-        """Return one GET."""
-        return (commands.get(key),)
+    def reads(self, name: bytes) -> Sequence[Command]:
+        """Return one GET (`commands.get`, without a call for each key of a batch)."""
+        return (Command(("GET", self._head + name + ENTRY_TAIL), True),)
 
     def lookup(self, replies: Sequence[Reply], now_us: int) -> Lookup:
         """Judge the entry; raises `StoreError` (ENTRY_MALFORMED)."""
@@ -157,8 +159,9 @@ class RawFormat:
             )
         return key
 
-    def reads(self, key: bytes) -> Sequence[Command]:
+    def reads(self, name: bytes) -> Sequence[Command]:
         """Return GET and PTTL."""
+        key = self.key(name)
         return commands.get(key), commands.pttl(key)
 
     def lookup(self, replies: Sequence[Reply], now_us: int) -> Lookup:  # noqa: ARG002 (a raw value has no times)

@@ -1,13 +1,14 @@
 """A cache of values, cache-aside: it does what the policy and the format decide.
 
 The order of a write is always the same: check everything that can be checked without the store, name the entry, seal
-the value, run one script. Nothing is sent for a request that is wrong.
+the value, run one script. Nothing is sent for a request that is wrong. All but the last step is an operation's plan, so
+that operations of several caches and of the rate limits can be sent together.
 """
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sidecar.cache.formats import NativeFormat, RawFormat, counted, removed, written
 from sidecar.cache.naming import Naming
@@ -19,7 +20,8 @@ from sidecar.cache.request import (
     refuse_longer_life,
 )
 from sidecar.errors import Reason, SidecarError
-from sidecar.store.keys import check_name
+from sidecar.store.keys import check_name, check_names
+from sidecar.store.plans import Plan, run_alone, run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,13 +34,13 @@ if TYPE_CHECKING:
     from sidecar.crypto.sealing import FieldSealer
     from sidecar.store.base import Arg, Reply, ScriptCall, Store
     from sidecar.store.keys import KeySpace
+    from sidecar.store.plans import Planned
     from sidecar.telemetry.metrics import Cell, Counter
+
+T = TypeVar("T")
 
 # The "field" under which a sealed value is bound; a record's field names are never empty.
 _WHOLE_VALUE = ""
-# The keys of a batch that are read together: enough to make the trip cheap, few enough to stop in time when values are
-# large.
-_READ_ROUND = 64
 
 
 class NewValue(NamedTuple):
@@ -75,108 +77,65 @@ class ValueCache:
         self._read_cells: dict[Outcome, Cell] = {
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
         }
+        self._read = self._reader()
+
+    # --- the operations on one key: each is planned, and then run alone or with others ---
 
     async def get(self, key: str, call: Call) -> Lookup:
         """Read one entry."""
         # The most frequent call of all: what needs no waiting is not awaited.
-        if self._sealer is None:
-            name = check_name(key, self._limits.max_key_bytes)
-        else:
-            name = await self._naming.name(key, call)
-        reads = self._format.reads(self._format.key(name))
-        if len(reads) == 1:
-            lookup = self._judged((await self._store.call(reads[0], call),))
-        else:
-            lookup = self._judged(await self._store.call_many(reads, call))
         if self._sealer is not None:
-            lookup = await self._opened(name, lookup, call)
-        self._read_cells[lookup.outcome].value += 1
-        return lookup
+            return await run_alone(await self._plan_sealed_get(self._sealer, key, call), self._store, call)
+        name = check_name(key, self._limits.max_key_bytes)
+        reads = self._format.reads(name)
+        if len(reads) == 1:
+            return self._read((await self._store.call(reads[0], call),))
+        return await run_alone(Plan(reads, self._read), self._store, call)
 
-    async def get_many(self, keys: Sequence[str], call: Call) -> list[Lookup | SidecarError]:
-        """Read several entries; each has its own result. A key that is named twice is read once."""
-        check_batch(len(keys), self._limits.max_batch_keys, "keys")
-        names = [await self._naming.name(key, call, f"keys[{number}]") for number, key in enumerate(keys)]
-        replies = await self._read_many(list(dict.fromkeys(names)), call)
-        results: list[Lookup | SidecarError] = []
-        size = 0
-        for name in names:
-            result = await self._result_of(name, replies.get(name), call)
-            if not isinstance(result, SidecarError):
-                size += len(result.value)
-                if size > self._limits.max_answer_bytes:
-                    result = _answer_too_large()
-            results.append(result)
-        return results
-
-    async def _read_many(self, names: Sequence[bytes], call: Call) -> dict[bytes, Sequence[Reply]]:
-        """Read entries in rounds, until there is more than an answer can hold."""
-        replies: dict[bytes, Sequence[Reply]] = {}
-        size = 0
-        for start in range(0, len(names), _READ_ROUND):
-            chunk = names[start : start + _READ_ROUND]
-            batch = [command for name in chunk for command in self._format.reads(self._format.key(name))]
-            answers = await self._store.call_many(batch, call)
-            width = len(batch) // len(chunk)
-            for number, name in enumerate(chunk):
-                replies[name] = answers[number * width : (number + 1) * width]
-            size += sum(len(answer) for answer in answers if isinstance(answer, bytes))
-            if size > self._limits.max_answer_bytes:
-                break
-        return replies
-
-    async def _result_of(self, name: bytes, replies: Sequence[Reply] | None, call: Call) -> Lookup | SidecarError:
-        """Return what was found under one name of a batch; `replies` is None if it was not read any more."""
-        if replies is None:
-            return _answer_too_large()
-        try:
-            lookup = self._judged(replies)
-            if self._sealer is not None:
-                lookup = await self._opened(name, lookup, call)
-        except SidecarError as error:
-            return error
-        self._read_cells[lookup.outcome].value += 1
-        return lookup
+    def plan_get(self, key: str, call: Call) -> Planned[Lookup]:
+        """Return the plan of `get`, at once where nothing is sealed."""
+        if self._sealer is not None:
+            return self._plan_sealed_get(self._sealer, key, call)
+        name = check_name(key, self._limits.max_key_bytes)
+        return Plan(self._format.reads(name), self._read)
 
     async def set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Written:
         """Write one entry."""
-        return written(await self._store.run(await self._writing(NewValue(key, value, options), "", call), call))
+        return await run_alone(await self.plan_set(key, value, options, call), self._store, call)
 
-    async def set_many(self, values: Sequence[NewValue], call: Call) -> list[Written | SidecarError]:
-        """Write several entries, those of the same key in their order; each has its own result."""
-        check_batch(len(values), self._limits.max_batch_keys, "entries")
-        turns = _turns([value.key for value in values])
-        scripts = [
-            await self._writing(value, f"entries[{number}].", call, turns[number])
-            for number, value in enumerate(values)
-        ]
-        return await self._run_many(turns, scripts, written, call)
+    async def plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
+        """Return the plan of `set`."""
+        return Plan((await self._writing(NewValue(key, value, options), "", call),), _written)
 
     async def delete(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Remove one entry."""
-        refuse_if_absent(options.condition)
-        return removed(await self._store.run(await self._removing(key, options, "key", call), call))
+        return await run_alone(await self.plan_delete(key, options, call), self._store, call)
 
-    async def delete_many(self, keys: Sequence[str], options: WriteOptions, call: Call) -> list[Written | SidecarError]:
-        """Remove several entries; each has its own result."""
-        check_batch(len(keys), self._limits.max_batch_keys, "keys")
-        turns = _turns(keys)
-        scripts = [
-            await self._removing(key, options, f"keys[{number}]", call, turns[number])
-            for number, key in enumerate(keys)
-        ]
-        return await self._run_many(turns, scripts, removed, call)
+    async def plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
+        """Return the plan of `delete`."""
+        refuse_if_absent(options.condition)
+        return Plan((await self._removing(key, options, "key", call),), _removed)
 
     async def touch(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Give an entry a new TTL; raises UNSUPPORTED_BY_CACHE where the entries are sealed."""
+        return await run_alone(await self.plan_touch(key, options, call), self._store, call)
+
+    async def plan_touch(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
+        """Return the plan of `touch`."""
         refuse_longer_life(self._policy)
         ttl_ms = self._ttl(options, "ttl")
         name = await self._naming.name(key, call)
         repeat = await self._repeat(name, options, ("touch", options.ttl_ms), call)
-        return written(await self._store.run(self._format.touch(self._format.key(name), ttl_ms, repeat), call))
+        return Plan((self._format.touch(self._format.key(name), ttl_ms, repeat),), _written)
 
     async def increment(self, key: str, delta: int, initial: int, options: WriteOptions, call: Call) -> Counted:
-        """Add to a counter."""
+        """Add to a counter; raises UNSUPPORTED_BY_CACHE where the entries are sealed."""
+        return await run_alone(await self.plan_increment(key, delta, initial, options, call), self._store, call)
+
+    async def plan_increment(
+        self, key: str, delta: int, initial: int, options: WriteOptions, call: Call
+    ) -> Plan[Counted]:
+        """Return the plan of `increment`."""
         if self._sealer is not None:
             raise SidecarError(
                 Reason.UNSUPPORTED_BY_CACHE,
@@ -186,8 +145,45 @@ class ValueCache:
         ttl_ms = self._ttl(options, "ttl")
         name = await self._naming.name(key, call)
         repeat = await self._repeat(name, options, ("increment", delta, initial, options.ttl_ms), call)
-        script = self._format.increment(self._format.key(name), delta, initial, ttl_ms, repeat)
-        return counted(await self._store.run(script, call))
+        return Plan((self._format.increment(self._format.key(name), delta, initial, ttl_ms, repeat),), _counted)
+
+    # --- the operations on many keys of this cache ---
+
+    async def get_many(self, keys: Sequence[str], call: Call) -> list[Lookup | SidecarError]:
+        """Read several entries; each has its own result."""
+        check_batch(len(keys), self._limits.max_batch_keys, "keys")
+        if self._sealer is None:
+            names = check_names(keys, self._limits.max_key_bytes, "keys")
+            plans = [Plan(self._format.reads(name), self._read) for name in names]
+        else:
+            plans = [
+                self._sealed_read(self._sealer, await self._naming.name(key, call, f"keys[{number}]"))
+                for number, key in enumerate(keys)
+            ]
+        return await self._run_together(plans, call)
+
+    async def set_many(self, values: Sequence[NewValue], call: Call) -> list[Written | SidecarError]:
+        """Write several entries, those of the same key in their order; each has its own result."""
+        check_batch(len(values), self._limits.max_batch_keys, "entries")
+        turns = _turns([value.key for value in values])
+        plans = [
+            Plan((await self._writing(value, f"entries[{number}].", call, turns[number]),), _written)
+            for number, value in enumerate(values)
+        ]
+        return await self._run_together(plans, call)
+
+    async def delete_many(self, keys: Sequence[str], options: WriteOptions, call: Call) -> list[Written | SidecarError]:
+        """Remove several entries; each has its own result."""
+        check_batch(len(keys), self._limits.max_batch_keys, "keys")
+        turns = _turns(keys)
+        plans = [
+            Plan((await self._removing(key, options, f"keys[{number}]", call, turns[number]),), _removed)
+            for number, key in enumerate(keys)
+        ]
+        return await self._run_together(plans, call)
+
+    async def _run_together(self, plans: Sequence[Plan[T]], call: Call) -> list[T | SidecarError]:
+        return await run_together(plans, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)
 
     # --- building ---
 
@@ -219,36 +215,50 @@ class ValueCache:
         entry_key = self._format.key(name)
         return await self._naming.repeat(options.idempotency_key, asked, entry_key, record_key, call, turn=turn)
 
-    # --- doing ---
+    # --- reading ---
 
-    def _judged(self, replies: Sequence[Reply]) -> Lookup:
-        """Return what the replies to a read mean; raises what any of them is."""
-        for reply in replies:
-            if isinstance(reply, SidecarError):
-                raise reply
-        return self._format.lookup(replies, self._clock.micros())
+    def _reader(self) -> Callable[[Sequence[Reply]], Lookup]:
+        """Return what says what the replies to a read mean, where nothing is sealed."""
+        # Names of its own in place of attributes: this is done for each key of every batch.
+        lookup_of, micros, cells = self._format.lookup, self._clock.micros, self._read_cells
 
-    async def _opened(self, name: bytes, lookup: Lookup, call: Call) -> Lookup:
-        """Return a sealed entry in the clear; a miss if its data key is gone."""
-        if self._sealer is None or lookup.outcome is Outcome.MISS:
+        def read(replies: Sequence[Reply]) -> Lookup:
+            lookup = lookup_of(replies, micros())
+            cells[lookup[0]].value += 1
             return lookup
-        opened = await self._sealer.open(name, {_WHOLE_VALUE: lookup.value}, call)
-        return MISS if opened is None else lookup._replace(value=opened[_WHOLE_VALUE])
 
-    async def _run_many(
-        self,
-        turns: Sequence[int],
-        scripts: Sequence[ScriptCall],
-        read: Callable[[Reply], Written],
-        call: Call,
-    ) -> list[Written | SidecarError]:
-        """Run scripts together, those of the same key in rounds: a reload of a script must not change their order."""
-        results: list[Written | SidecarError | None] = [None] * len(scripts)
-        for round_ in _rounds(turns):
-            replies = await self._store.call_many([scripts[number] for number in round_], call)
-            for number, reply in zip(round_, replies, strict=True):
-                results[number] = reply if isinstance(reply, SidecarError) else read(reply)
-        return [result for result in results if result is not None]
+        return read
+
+    async def _plan_sealed_get(self, sealer: FieldSealer, key: str, call: Call) -> Plan[Lookup]:
+        return self._sealed_read(sealer, await self._naming.name(key, call))
+
+    def _sealed_read(self, sealer: FieldSealer, name: bytes) -> Plan[Lookup]:
+        """Return the plan of a read of a sealed entry."""
+
+        def read(replies: Sequence[Reply]) -> Lookup:
+            return self._format.lookup(replies, self._clock.micros())
+
+        async def opened(lookup: Lookup, call: Call) -> Lookup:
+            """Return the entry in the clear; a miss if its data key is gone."""
+            if lookup.outcome is not Outcome.MISS:
+                clear = await sealer.open(name, {_WHOLE_VALUE: lookup.value}, call)
+                lookup = MISS if clear is None else lookup._replace(value=clear[_WHOLE_VALUE])
+            self._read_cells[lookup.outcome].value += 1
+            return lookup
+
+        return Plan(self._format.reads(name), read, opened)
+
+
+def _written(replies: Sequence[Reply]) -> Written:
+    return written(replies[0])
+
+
+def _removed(replies: Sequence[Reply]) -> Written:
+    return removed(replies[0])
+
+
+def _counted(replies: Sequence[Reply]) -> Counted:
+    return counted(replies[0])
 
 
 def _turns(keys: Sequence[str]) -> list[int]:
@@ -259,17 +269,3 @@ def _turns(keys: Sequence[str]) -> list[int]:
         turns.append(seen.get(key, 0))
         seen[key] = turns[-1] + 1
     return turns
-
-
-def _rounds(turns: Sequence[int]) -> list[list[int]]:
-    """Split the positions of a batch into rounds in which no key stands twice."""
-    rounds: list[list[int]] = [[] for _ in range(max(turns) + 1)]
-    for number, turn in enumerate(turns):
-        rounds[turn].append(number)
-    return rounds
-
-
-def _answer_too_large() -> SidecarError:
-    return SidecarError(
-        Reason.ANSWER_TOO_LARGE, "the answer would be too large for a message (limits.max_message_bytes); ask for less"
-    )

@@ -15,14 +15,15 @@ from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
 from sidecar.store import commands
 from sidecar.store.base import ScriptCall
 from sidecar.store.keys import check_name
+from sidecar.store.plans import Plan, run_alone
 from sidecar.store.scripts import Script, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sidecar.call import Call
     from sidecar.ratelimit.policy import Policy
-    from sidecar.store.base import Store
+    from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Cell, Metrics
 
@@ -62,6 +63,17 @@ class _Limit:
     allowed: Cell
     denied: Cell
 
+    def decision(self, replies: Sequence[Reply]) -> Decision:
+        """Read what the script answered."""
+        allowed, remaining, retry_after_us, reset_after_us, _ = replies[0]
+        return Decision(allowed == 1, self.most, remaining, retry_after_us, reset_after_us)
+
+    def counted(self, replies: Sequence[Reply]) -> Decision:
+        """Read the same, and count it."""
+        decision = self.decision(replies)
+        (self.allowed if decision.allowed else self.denied).value += 1
+        return decision
+
 
 class RateLimiter:
     """All configured policies over one store."""
@@ -92,26 +104,34 @@ class RateLimiter:
 
         Raises SidecarError: POLICY_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, COST_ABOVE_LIMIT, and what the store raises.
         """
+        return await run_alone(self.plan_check(policy_name, key, cost), self._store, call)
+
+    def plan_check(self, policy_name: str, key: str, cost: int) -> Plan[Decision]:
+        """Return the plan of `check`."""
         limit = self._named(policy_name)
-        decision = await self._decide(limit, key, cost, _TAKE, call)
-        (limit.allowed if decision.allowed else limit.denied).value += 1
-        return decision
+        return Plan((self._script(limit, key, cost, _TAKE),), limit.counted)
 
     async def peek(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
         """Return what `check` would, and take nothing; raises the same."""
-        return await self._decide(self._named(policy_name), key, cost, _LOOK, call)
+        return await run_alone(self.plan_peek(policy_name, key, cost), self._store, call)
+
+    def plan_peek(self, policy_name: str, key: str, cost: int) -> Plan[Decision]:
+        """Return the plan of `peek`."""
+        limit = self._named(policy_name)
+        return Plan((self._script(limit, key, cost, _LOOK),), limit.decision)
 
     async def reset(self, policy_name: str, key: str, call: Call) -> bool:
         """Give the key its whole allowance back; return whether anything was recorded for it.
 
         Raises SidecarError: POLICY_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, and what the store raises.
         """
-        limit = self._named(policy_name)
-        state_key = self._state_key(limit, key)
-        removed: int = await self._store.call(commands.delete(state_key), call)
-        return removed == 1
+        return await run_alone(self.plan_reset(policy_name, key), self._store, call)
 
-    async def _decide(self, limit: _Limit, key: str, cost: int, mode: int, call: Call) -> Decision:
+    def plan_reset(self, policy_name: str, key: str) -> Plan[bool]:
+        """Return the plan of `reset`."""
+        return Plan((commands.delete(self._state_key(self._named(policy_name), key)),), _existed)
+
+    def _script(self, limit: _Limit, key: str, cost: int, mode: int) -> ScriptCall:
         state_key = self._state_key(limit, key)
         if cost > limit.most:
             raise InvalidArgumentError(
@@ -121,10 +141,7 @@ class RateLimiter:
                 metadata={"limit": str(limit.most)},
             )
         words = (*limit.constants, cost, mode)
-        allowed, remaining, retry_after_us, reset_after_us, _ = await self._store.run(
-            ScriptCall(limit.script, (state_key,), words, mode == _LOOK, mode == _TAKE), call
-        )
-        return Decision(allowed == 1, limit.most, remaining, retry_after_us, reset_after_us)
+        return ScriptCall(limit.script, (state_key,), words, mode == _LOOK, mode == _TAKE)
 
     def _named(self, policy_name: str) -> _Limit:
         limit = self._limits.get(policy_name)
@@ -134,6 +151,11 @@ class RateLimiter:
 
     def _state_key(self, limit: _Limit, key: str) -> bytes:
         return self._keys.limit(limit.name, check_name(key, self._max_key_bytes))
+
+
+def _existed(replies: Sequence[Reply]) -> bool:
+    removed: int = replies[0]
+    return removed == 1
 
 
 def _unknown(policy_name: str, known: Iterable[str]) -> SidecarError:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.cache.policy import Lookup, Outcome, Written
 from sidecar.cache.request import WriteOptions
 from sidecar.cache.values import NewValue
 from sidecar.errors import SidecarError
 from sidecar.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar.gen.sidecar.v1 import common_pb2
-from sidecar.rpc.convert import OUTCOMES, WRITE_OUTCOMES, condition_of, duration_from_ms, set_ms, ttl_ms_of
-from sidecar.rpc.status import to_failure
+from sidecar.rpc.answers import fill_counted, fill_deleted, fill_lookup, fill_written
+from sidecar.rpc.convert import condition_of, ttl_ms_of
+from sidecar.rpc.status import fill_failure
 
 if TYPE_CHECKING:
     from sidecar.cache.catalog import Caches
@@ -26,35 +25,37 @@ class CacheServicer:
 
     async def get(self, request: pb.GetRequest, call: Call) -> pb.GetResponse:
         """Read one entry."""
-        return lookup_to_response(await self._caches.values(request.cache).get(request.key, call))
+        response = pb.GetResponse()
+        fill_lookup(response, await self._caches.values(request.cache).get(request.key, call))
+        return response
 
     async def set(self, request: pb.SetRequest, call: Call) -> pb.SetResponse:
         """Write one entry."""
-        options = WriteOptions(
-            ttl_ms=ttl_ms_of(request),
-            condition=condition_of(request),
-            idempotency_key=request.idempotency_key,
-        )
         cache = self._caches.values(request.cache)
-        return written_to_response(await cache.set(request.key, request.value, options, call))
+        response = pb.SetResponse()
+        fill_written(response, await cache.set(request.key, request.value, options_of_set(request), call))
+        return response
 
     async def delete(self, request: pb.DeleteRequest, call: Call) -> pb.DeleteResponse:
         """Remove one entry."""
-        options = WriteOptions(condition=condition_of(request), idempotency_key=request.idempotency_key)
-        written = await self._caches.values(request.cache).delete(request.key, options, call)
-        return pb.DeleteResponse(outcome=WRITE_OUTCOMES[written.outcome])
+        cache = self._caches.values(request.cache)
+        response = pb.DeleteResponse()
+        fill_deleted(response, await cache.delete(request.key, options_of_delete(request), call))
+        return response
 
     async def get_many(self, request: pb.GetManyRequest, call: Call) -> pb.GetManyResponse:
         """Read several entries."""
-        found = await self._caches.values(request.cache).get_many(request.keys, call)
-        return pb.GetManyResponse(
-            results=[
-                pb.GetManyResult(key=key, failure=to_failure(result))
-                if isinstance(result, SidecarError)
-                else pb.GetManyResult(key=key, entry=lookup_to_response(result))
-                for key, result in zip(request.keys, found, strict=True)
-            ]
-        )
+        keys = list(request.keys)
+        response = pb.GetManyResponse()
+        add = response.results.add
+        for key, found in zip(keys, await self._caches.values(request.cache).get_many(keys, call), strict=True):
+            result = add()
+            result.key = key
+            if isinstance(found, SidecarError):
+                fill_failure(result.failure, found)
+            else:
+                fill_lookup(result.entry, found)
+        return response
 
     async def set_many(self, request: pb.SetManyRequest, call: Call) -> pb.SetManyResponse:
         """Write several entries."""
@@ -73,67 +74,62 @@ class CacheServicer:
             for number, entry in enumerate(request.entries)
         ]
         done = await self._caches.values(request.cache).set_many(values, call)
-        return pb.SetManyResponse(
-            results=[
-                pb.SetManyResult(key=value.key, failure=to_failure(result))
-                if isinstance(result, SidecarError)
-                else pb.SetManyResult(key=value.key, written=written_to_response(result))
-                for value, result in zip(values, done, strict=True)
-            ]
-        )
+        response = pb.SetManyResponse()
+        for value, written in zip(values, done, strict=True):
+            result = response.results.add(key=value.key)
+            if isinstance(written, SidecarError):
+                fill_failure(result.failure, written)
+            else:
+                fill_written(result.written, written)
+        return response
 
     async def delete_many(self, request: pb.DeleteManyRequest, call: Call) -> pb.DeleteManyResponse:
         """Remove several entries."""
+        keys = list(request.keys)
         options = WriteOptions(idempotency_key=request.idempotency_key)
-        done = await self._caches.values(request.cache).delete_many(request.keys, options, call)
-        return pb.DeleteManyResponse(
-            results=[
-                pb.DeleteManyResult(key=key, failure=to_failure(result))
-                if isinstance(result, SidecarError)
-                else pb.DeleteManyResult(key=key, deleted=pb.DeleteResponse(outcome=WRITE_OUTCOMES[result.outcome]))
-                for key, result in zip(request.keys, done, strict=True)
-            ]
-        )
+        done = await self._caches.values(request.cache).delete_many(keys, options, call)
+        response = pb.DeleteManyResponse()
+        for key, written in zip(keys, done, strict=True):
+            result = response.results.add(key=key)
+            if isinstance(written, SidecarError):
+                fill_failure(result.failure, written)
+            else:
+                fill_deleted(result.deleted, written)
+        return response
 
     async def touch(self, request: pb.TouchRequest, call: Call) -> pb.TouchResponse:
         """Give an entry a new TTL."""
-        options = WriteOptions(ttl_ms=ttl_ms_of(request), idempotency_key=request.idempotency_key)
-        written = await self._caches.values(request.cache).touch(request.key, options, call)
-        response = pb.TouchResponse(outcome=WRITE_OUTCOMES[written.outcome], version=written.version)
-        if written.ttl_ms is not None:
-            response.ttl.CopyFrom(duration_from_ms(written.ttl_ms))
+        cache = self._caches.values(request.cache)
+        response = pb.TouchResponse()
+        fill_written(response, await cache.touch(request.key, options_of_ttl(request), call))
         return response
 
     async def increment(self, request: pb.IncrementRequest, call: Call) -> pb.IncrementResponse:
         """Add to a counter."""
-        options = WriteOptions(ttl_ms=ttl_ms_of(request), idempotency_key=request.idempotency_key)
-        delta = request.delta if request.HasField("delta") else 1
         cache = self._caches.values(request.cache)
-        counted = await cache.increment(request.key, delta, request.initial, options, call)
-        response = pb.IncrementResponse(value=counted.value, version=counted.version)
-        if counted.ttl_ms is not None:
-            response.ttl.CopyFrom(duration_from_ms(counted.ttl_ms))
+        options = options_of_ttl(request)
+        response = pb.IncrementResponse()
+        fill_counted(response, await cache.increment(request.key, delta_of(request), request.initial, options, call))
         return response
 
 
-def lookup_to_response(lookup: Lookup) -> pb.GetResponse:
-    """Encode what a read found."""
-    outcome, value, version, ttl_ms, age_ms = lookup
-    if outcome is Outcome.MISS:
-        return pb.GetResponse(outcome=common_pb2.OUTCOME_MISS)
-    response = pb.GetResponse(outcome=OUTCOMES[outcome], value=value, version=version, source=common_pb2.SOURCE_STORE)
-    # Filled in place: a Duration made and then copied costs twice as much, and this is the most frequent answer.
-    if ttl_ms is not None:
-        set_ms(response.ttl, ttl_ms)
-    if age_ms is not None:
-        set_ms(response.age, age_ms)
-    return response
-
-
-def written_to_response(written: Written) -> pb.SetResponse:
-    """Encode what a write did."""
-    return pb.SetResponse(
-        outcome=WRITE_OUTCOMES[written.outcome],
-        version=written.version,
-        ttl=None if written.ttl_ms is None else duration_from_ms(written.ttl_ms),
+def options_of_set(request: pb.SetRequest) -> WriteOptions:
+    """Return what a Set asks for; raises CONDITION_EMPTY."""
+    return WriteOptions(
+        ttl_ms=ttl_ms_of(request), condition=condition_of(request), idempotency_key=request.idempotency_key
     )
+
+
+def options_of_delete(request: pb.DeleteRequest) -> WriteOptions:
+    """Return what a Delete asks for; raises CONDITION_EMPTY."""
+    return WriteOptions(condition=condition_of(request), idempotency_key=request.idempotency_key)
+
+
+def options_of_ttl(request: pb.TouchRequest | pb.IncrementRequest) -> WriteOptions:
+    """Return what a Touch or an Increment asks for."""
+    return WriteOptions(ttl_ms=ttl_ms_of(request), idempotency_key=request.idempotency_key)
+
+
+def delta_of(request: pb.IncrementRequest) -> int:
+    """Return what to add."""
+    return request.delta if request.HasField("delta") else 1

@@ -22,31 +22,31 @@ WRITE_OUTCOMES = {
     WriteOutcome.NOT_FOUND: common_pb2.WRITE_OUTCOME_NOT_FOUND,
 }
 
-_NANOS_PER_MILLI = 1_000_000
+NANOS_PER_MILLI = 1_000_000
 _NANOS_PER_SECOND = 1_000_000_000
 
 
 def duration_from_ms(milliseconds: int) -> duration_pb2.Duration:
     """Return a Duration of that many milliseconds, not negative."""
     seconds, rest = divmod(milliseconds, 1000)
-    return duration_pb2.Duration(seconds=seconds, nanos=rest * _NANOS_PER_MILLI)
+    return duration_pb2.Duration(seconds=seconds, nanos=rest * NANOS_PER_MILLI)
 
 
 def set_ms(duration: duration_pb2.Duration, milliseconds: int) -> None:
     """Make a message's own Duration one of that many milliseconds, not negative."""
     duration.seconds, rest = divmod(milliseconds, 1000)
-    duration.nanos = rest * _NANOS_PER_MILLI
+    duration.nanos = rest * NANOS_PER_MILLI
 
 
-def duration_from_us(microseconds: int) -> duration_pb2.Duration:
-    """Return a Duration of that many microseconds, not negative."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return duration_pb2.Duration(seconds=seconds, nanos=rest * 1000)
+def set_us(duration: duration_pb2.Duration, microseconds: int) -> None:
+    """Make a message's own Duration one of that many microseconds, not negative, and have it set if it is zero."""
+    duration.seconds, rest = divmod(microseconds, 1_000_000)
+    duration.nanos = rest * 1000
 
 
 def ms_from_duration(duration: duration_pb2.Duration) -> int:
     """Return whole milliseconds; less than one is none, whatever the signs of its parts."""
-    return (duration.seconds * _NANOS_PER_SECOND + duration.nanos) // _NANOS_PER_MILLI
+    return (duration.seconds * _NANOS_PER_SECOND + duration.nanos) // NANOS_PER_MILLI
 
 
 def condition_from(message: common_pb2.Condition, field: str = "condition") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
-from sidecar.rpc.convert import duration_from_us
+from sidecar.rpc.answers import fill_decision
 
 if TYPE_CHECKING:
     from sidecar.call import Call
@@ -20,28 +20,21 @@ class RateLimitServicer:
 
     async def check(self, request: pb.CheckRequest, call: Call) -> pb.CheckResponse:
         """Take from an allowance."""
-        cost = request.cost if request.HasField("cost") else 1
-        decision = await self._limiter.check(request.policy, request.key, cost, call)
-        return pb.CheckResponse(
-            allowed=decision.allowed,
-            limit=decision.limit,
-            remaining=decision.remaining,
-            retry_after=duration_from_us(decision.retry_after_us),
-            reset_after=duration_from_us(decision.reset_after_us),
-        )
+        response = pb.CheckResponse()
+        fill_decision(response, await self._limiter.check(request.policy, request.key, cost_of(request), call))
+        return response
 
     async def peek(self, request: pb.PeekRequest, call: Call) -> pb.PeekResponse:
         """Look at an allowance."""
-        cost = request.cost if request.HasField("cost") else 1
-        decision = await self._limiter.peek(request.policy, request.key, cost, call)
-        return pb.PeekResponse(
-            allowed=decision.allowed,
-            limit=decision.limit,
-            remaining=decision.remaining,
-            retry_after=duration_from_us(decision.retry_after_us),
-            reset_after=duration_from_us(decision.reset_after_us),
-        )
+        response = pb.PeekResponse()
+        fill_decision(response, await self._limiter.peek(request.policy, request.key, cost_of(request), call))
+        return response
 
     async def reset(self, request: pb.ResetRequest, call: Call) -> pb.ResetResponse:
         """Give an allowance back."""
         return pb.ResetResponse(existed=await self._limiter.reset(request.policy, request.key, call))
+
+
+def cost_of(request: pb.CheckRequest | pb.PeekRequest) -> int:
+    """Return the cost to ask for."""
+    return request.cost if request.HasField("cost") else 1

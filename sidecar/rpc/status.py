@@ -13,12 +13,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 from sidecar.call import Code, StatusError
 from sidecar.errors import Reason
-from sidecar.gen.sidecar.v1 import common_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from sidecar.errors import SidecarError
+    from sidecar.gen.sidecar.v1 import common_pb2
 
 DOMAIN = "sidecar.v1"
 
@@ -38,6 +38,7 @@ CODES: dict[Reason, Code] = {
     Reason.FIELD_NAME: Code.INVALID_ARGUMENT,
     Reason.FIELD_VALUE: Code.INVALID_ARGUMENT,
     Reason.IDEMPOTENCY_KEY_TOO_LONG: Code.INVALID_ARGUMENT,
+    Reason.OPERATION_EMPTY: Code.INVALID_ARGUMENT,
     Reason.IDEMPOTENCY_KEY_REUSED: Code.FAILED_PRECONDITION,
     Reason.VALUE_NOT_INTEGER: Code.FAILED_PRECONDITION,
     Reason.COUNTER_OUT_OF_RANGE: Code.OUT_OF_RANGE,
@@ -82,13 +83,15 @@ def to_status(error: SidecarError) -> StatusError:
     return StatusError(code, error.message, status.SerializeToString())
 
 
-def to_failure(error: SidecarError) -> common_pb2.Failure:
-    """Return the same for one item of a batch."""
-    return common_pb2.Failure(
-        code=int(CODES[error.reason]),
-        reason=f"ERROR_REASON_{error.reason.name}",
-        message=error.message,
-    )
+def fill_failure(failure: common_pb2.Failure, error: SidecarError) -> None:
+    """Say the same of one item of a batch."""
+    failure.code = int(CODES[error.reason])
+    failure.reason = f"ERROR_REASON_{error.reason.name}"  # type: ignore[assignment]  # a name is taken, too
+    failure.message = error.message
+    failure.field = error.field or ""
+    failure.metadata.update(error.metadata)
+    if error.retry_after_ms is not None:
+        failure.retry_after.FromMilliseconds(error.retry_after_ms)
 
 
 def _packed(detail: Message) -> any_pb2.Any:

@@ -16,11 +16,17 @@ A raw cache has no such frame: its key is the configured prefix and the caller's
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from sidecar.errors import InvalidArgumentError, Reason
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # 128 bits of SHA-256: enough that no two idempotency keys of one entry ever meet, and a key stays short.
 _DIGEST_HEX = 32
+
+ENTRY_TAIL = b"}"
 
 
 class KeySpace:
@@ -36,7 +42,11 @@ class KeySpace:
 
     def entry(self, cache: str, name: bytes) -> bytes:
         """Return the key of an entry of a cache that is not raw."""
-        return b"%b%b:%b}" % (self._entry, cache.encode(), name)
+        return self.entry_head(cache) + name + ENTRY_TAIL
+
+    def entry_head(self, cache: str) -> bytes:
+        """Return what stands in the key of an entry of a cache before its name; `ENTRY_TAIL` stands after it."""
+        return b"%b%b:" % (self._entry, cache.encode())
 
     def idempotency(self, cache: str, name: bytes, idempotency_key: str) -> bytes:
         """Return the key, in the entry's slot, under which a write with an idempotency key is recorded."""
@@ -85,4 +95,14 @@ def check_name(name: str, max_bytes: int, field: str = "key") -> bytes:
             field=field,
             metadata={"max_bytes": str(max_bytes), "actual_bytes": str(len(encoded))},
         )
+    return encoded
+
+
+def check_names(names: Sequence[str], max_bytes: int, field: str) -> list[bytes]:
+    """Return several callers' keys as bytes; raises as `check_name` does, with the path of the first that is wrong."""
+    encoded = [name.encode() for name in names]
+    lengths = list(map(len, encoded))
+    if min(lengths, default=1) == 0 or max(lengths, default=0) > max_bytes:
+        for number, name in enumerate(names):
+            check_name(name, max_bytes, f"{field}[{number}]")
     return encoded

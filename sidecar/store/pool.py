@@ -142,9 +142,9 @@ class Pool:
     ) -> Awaitable[Reply]:
         """Send packed commands and return the reply, or the list of `count` > 1 replies, error replies among them.
 
-        `repeatable` and `writes` are those of the commands together (see `store/base.py`). A batch with a write that may
-        not be repeated, whose connection is lost once it was sent, ends with a `PartialBatchError`; anything else that
-        fails with a `StoreError`.
+        `repeatable` and `writes` are those of the commands together (see `store/base.py`). A batch with a write that
+        may not be repeated, whose connection is lost once it was sent, ends with a `PartialBatchError`; anything else
+        that fails with a `StoreError`.
         """
         self._requests.value += 1
         self._commands.value += count

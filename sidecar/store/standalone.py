@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, cast
 
 import hiredis
 
@@ -56,7 +57,7 @@ class StandaloneStore:
             return []
         scripts = ScriptCall in map(type, commands)
         # Commands alone, and most often it is only reads, take the short way.
-        words = _in_order(commands) if scripts else [command[0] for command in commands]
+        words = _in_order(commands) if scripts else [command.words for command in cast("Sequence[Command]", commands)]
         replies = await self._batch(words, commands, call)
         # The types of all, so that a batch without a failure costs no look at each.
         if _ERROR not in set(map(type, replies)):
@@ -77,8 +78,8 @@ class StandaloneStore:
         call: Call,
     ) -> list[Reply]:
         packed = b"".join(map(pack, batch))
-        repeatable = all([command.repeatable for command in commands])
-        writes = any([command.writes for command in commands])
+        repeatable = all(map(_REPEATABLE, commands))
+        writes = any(map(_WRITES, commands))
         try:
             replies = await self._pool.request(packed, len(batch), call.deadline, repeatable=repeatable, writes=writes)
         except PartialBatchError as partial:
@@ -119,6 +120,8 @@ class StandaloneStore:
 
 
 _ERROR = hiredis.ReplyError
+# In place of generator expressions: these are asked of every command of every batch.
+_REPEATABLE, _WRITES = attrgetter("repeatable"), attrgetter("writes")
 
 
 def _in_order(commands: Sequence[Command | ScriptCall]) -> list[tuple[Arg, ...]]:

@@ -11,8 +11,9 @@ from support.protos import comment_of
 from sidecar.cache.policy import Outcome, WriteOutcome
 from sidecar.call import Code
 from sidecar.errors import Reason, SidecarError
+from sidecar.gen.sidecar.v1.common_pb2 import Failure
 from sidecar.rpc.convert import OUTCOMES, WRITE_OUTCOMES
-from sidecar.rpc.status import CODES, to_failure, to_status
+from sidecar.rpc.status import CODES, fill_failure, to_status
 
 PREFIX = "ERROR_REASON_"
 REASONS = pytest.mark.parametrize("reason", list(Reason), ids=[reason.name for reason in Reason])
@@ -41,7 +42,8 @@ def test_the_documentation_names_that_code(reason: Reason) -> None:
 @REASONS
 def test_an_item_of_a_batch_fails_with_the_same_code(reason: Reason) -> None:
     """A failure in a batch says what the single call would end with."""
-    failure = to_failure(SidecarError(reason, "text"))
+    failure = Failure()
+    fill_failure(failure, SidecarError(reason, "text"))
     expected = (int(to_status(SidecarError(reason, "text")).code), reason.value, "text")
     assert expected == (failure.code, failure.reason, failure.message)
 

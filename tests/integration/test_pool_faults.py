@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -158,14 +158,15 @@ class TestResetAfterWrite:
         increment = ScriptCall(
             scripts.load("increment_raw"), (b"n", b"{n}:record"), (5, 0, 60_000, b"f" * 16, 60_000), True
         )
-        batch = [commands.get(b"k"), Command(("INCR", b"m"), False), increment, commands.get(b"k")]
+        plain_write = Command(("INCR", b"m"), False)
+        batch: list[Command | ScriptCall] = [commands.get(b"k"), plain_write, increment, commands.get(b"k")]
         await proxied.call_many([increment._replace(keys=(b"o", b"{o}:record"))], a_call())
         wire.swallow = True
         asking = asyncio.create_task(proxied.call_many(batch, a_call()))
         await wire.swallowed.wait()
         wire.swallow = False
         wire.cut()
-        first, plain, repeated, last = await asking
+        first, plain, repeated, last = cast("list[Any]", await asking)
         assert (b"v", Reason.OUTCOME_UNKNOWN, b"5", b"v") == (first, plain.reason, repeated[3], last)
         assert (b"1", b"5") == (server.oracle().get("m"), server.oracle().get("n"))
 

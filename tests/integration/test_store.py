@@ -110,7 +110,7 @@ class TestScripts:
     ) -> None:
         """A script that has to be sent anew is not overtaken by what stands behind it in the batch."""
         server.oracle().script_flush()
-        batch = [
+        batch: list[Command | ScriptCall] = [
             commands.get(b"k"),
             set_script(b"k", b"one"),
             set_script(b"other", b"else"),

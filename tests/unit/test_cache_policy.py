@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.cache.entry import Entry, decode_entry
+from sidecar.cache.entry import decode_entry
 from sidecar.cache.fields import Instant, decode_field, encode_field
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, Outcome, choose_ttl, judge
 from sidecar.cache.request import fingerprint
@@ -17,7 +17,7 @@ from sidecar.errors import InvalidArgumentError, Reason, StoreError
 
 WRITTEN = 1_700_000_000_000_000
 TTL_US = 1_000_000
-ENTRY = Entry(7, WRITTEN, WRITTEN + TTL_US, b"v")
+ENTRY = (7, WRITTEN, WRITTEN + TTL_US, b"v")
 
 
 class TestJudge:
@@ -99,7 +99,7 @@ class TestEntry:
             assert error.reason is Reason.ENTRY_MALFORMED  # noqa: PT017 (one of the two wanted ends)
         else:
             assert entry is not None
-            assert struct.pack(">2sQQQ", b"S\x01", *entry[:3]) + entry.value == stored
+            assert struct.pack(">2sQQQ", b"S\x01", *entry[:3]) + entry[3] == stored
 
 
 FIELDS = (

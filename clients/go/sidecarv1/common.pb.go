@@ -11,6 +11,7 @@ package sidecarv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -291,7 +292,8 @@ func (*Condition_IfPresent) isCondition_Kind() {}
 
 func (*Condition_IfVersion) isCondition_Kind() {}
 
-// Failure is what went wrong with one item of a batch. The other items are not touched by it.
+// Failure is what went wrong with one item of a batch: all that the status of the same call alone would have said. The
+// other items are not touched by it.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// code is the google.rpc.Code that the same call alone would have ended with.
@@ -299,7 +301,14 @@ type Failure struct {
 	// reason is the cause, from the catalogue.
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=sidecar.v1.ErrorReason" json:"reason,omitempty"`
 	// message says in English what is wrong and what to do. It holds no key and no value.
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// field is the path of the field at fault in the request of the same call alone (`key`, `ttl`), as `BadRequest` would
+	// name it. Empty if no field is.
+	Field string `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
+	// metadata holds the reason's particulars, as `ErrorInfo` would.
+	Metadata map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// retry_after is how long to wait before trying again, as `RetryInfo` would say. Unset when waiting does not help.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,6,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,23 +364,51 @@ func (x *Failure) GetMessage() string {
 	return ""
 }
 
+func (x *Failure) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Failure) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Failure) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
 var File_sidecar_v1_common_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_common_proto_rawDesc = "" +
 	"\n" +
 	"\x17sidecar/v1/common.proto\x12\n" +
-	"sidecar.v1\x1a\x1dsidecar/v1/error_reason.proto\"t\n" +
+	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dsidecar/v1/error_reason.proto\"t\n" +
 	"\tCondition\x12\x1d\n" +
 	"\tif_absent\x18\x01 \x01(\bH\x00R\bifAbsent\x12\x1f\n" +
 	"\n" +
 	"if_present\x18\x02 \x01(\bH\x00R\tifPresent\x12\x1f\n" +
 	"\n" +
 	"if_version\x18\x03 \x01(\x04H\x00R\tifVersionB\x06\n" +
-	"\x04kind\"h\n" +
+	"\x04kind\"\xb6\x02\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12/\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x17.sidecar.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage*X\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x12=\n" +
+	"\bmetadata\x18\x05 \x03(\v2!.sidecar.v1.Failure.MetadataEntryR\bmetadata\x12:\n" +
+	"\vretry_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*X\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vOUTCOME_HIT\x10\x01\x12\x10\n" +
@@ -399,22 +436,26 @@ func file_sidecar_v1_common_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sidecar_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_sidecar_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_sidecar_v1_common_proto_goTypes = []any{
-	(Outcome)(0),      // 0: sidecar.v1.Outcome
-	(WriteOutcome)(0), // 1: sidecar.v1.WriteOutcome
-	(Source)(0),       // 2: sidecar.v1.Source
-	(*Condition)(nil), // 3: sidecar.v1.Condition
-	(*Failure)(nil),   // 4: sidecar.v1.Failure
-	(ErrorReason)(0),  // 5: sidecar.v1.ErrorReason
+	(Outcome)(0),                // 0: sidecar.v1.Outcome
+	(WriteOutcome)(0),           // 1: sidecar.v1.WriteOutcome
+	(Source)(0),                 // 2: sidecar.v1.Source
+	(*Condition)(nil),           // 3: sidecar.v1.Condition
+	(*Failure)(nil),             // 4: sidecar.v1.Failure
+	nil,                         // 5: sidecar.v1.Failure.MetadataEntry
+	(ErrorReason)(0),            // 6: sidecar.v1.ErrorReason
+	(*durationpb.Duration)(nil), // 7: google.protobuf.Duration
 }
 var file_sidecar_v1_common_proto_depIdxs = []int32{
-	5, // 0: sidecar.v1.Failure.reason:type_name -> sidecar.v1.ErrorReason
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	6, // 0: sidecar.v1.Failure.reason:type_name -> sidecar.v1.ErrorReason
+	5, // 1: sidecar.v1.Failure.metadata:type_name -> sidecar.v1.Failure.MetadataEntry
+	7, // 2: sidecar.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_common_proto_init() }
@@ -434,7 +475,7 @@ func file_sidecar_v1_common_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_common_proto_rawDesc), len(file_sidecar_v1_common_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -67,6 +67,9 @@ const (
 	ErrorReason_ERROR_REASON_FIELD_VALUE ErrorReason = 14
 	// ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG (INVALID_ARGUMENT): the idempotency key is longer than 128 bytes.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG ErrorReason = 15
+	// ERROR_REASON_OPERATION_EMPTY (INVALID_ARGUMENT): an operation of a batch is unset, or of a kind that this sidecar does
+	// not know.
+	ErrorReason_ERROR_REASON_OPERATION_EMPTY ErrorReason = 16
 	// ERROR_REASON_IDEMPOTENCY_KEY_REUSED (FAILED_PRECONDITION): the idempotency key was used before, for another
 	// request.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED ErrorReason = 20
@@ -147,6 +150,7 @@ var (
 		13: "ERROR_REASON_FIELD_NAME",
 		14: "ERROR_REASON_FIELD_VALUE",
 		15: "ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG",
+		16: "ERROR_REASON_OPERATION_EMPTY",
 		20: "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
 		21: "ERROR_REASON_VALUE_NOT_INTEGER",
 		22: "ERROR_REASON_COUNTER_OUT_OF_RANGE",
@@ -186,6 +190,7 @@ var (
 		"ERROR_REASON_FIELD_NAME":                 13,
 		"ERROR_REASON_FIELD_VALUE":                14,
 		"ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG":   15,
+		"ERROR_REASON_OPERATION_EMPTY":            16,
 		"ERROR_REASON_IDEMPOTENCY_KEY_REUSED":     20,
 		"ERROR_REASON_VALUE_NOT_INTEGER":          21,
 		"ERROR_REASON_COUNTER_OUT_OF_RANGE":       22,
@@ -242,7 +247,8 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xec\t\n" +
+	"sidecar.v1*\x8e\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -260,7 +266,8 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x18ERROR_REASON_FIELD_COUNT\x10\f\x12\x1b\n" +
 	"\x17ERROR_REASON_FIELD_NAME\x10\r\x12\x1c\n" +
 	"\x18ERROR_REASON_FIELD_VALUE\x10\x0e\x12)\n" +
-	"%ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG\x10\x0f\x12'\n" +
+	"%ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG\x10\x0f\x12 \n" +
+	"\x1cERROR_REASON_OPERATION_EMPTY\x10\x10\x12'\n" +
 	"#ERROR_REASON_IDEMPOTENCY_KEY_REUSED\x10\x14\x12\"\n" +
 	"\x1eERROR_REASON_VALUE_NOT_INTEGER\x10\x15\x12%\n" +
 	"!ERROR_REASON_COUNTER_OUT_OF_RANGE\x10\x16\x12\x1b\n" +

@@ -1,0 +1,135 @@
+"""Operations that are ready to be sent, so that many of them can go to the store together.
+
+A domain checks a request, names its keys and packs its arguments; what is left is a `Plan`: what to send, and what the
+replies will mean. One plan alone is a call of its own; many, from whatever domain, share one `call_many`. Whoever runs
+them together need not know what they are about.
+
+A plan that is run alone and one that is run with others end alike, whether well or with an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from sidecar.errors import Reason, SidecarError, StoreError
+from sidecar.store.base import Command
+from sidecar.store.replies import again
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from sidecar.call import Call
+    from sidecar.store.base import Reply, ScriptCall, Store
+
+T = TypeVar("T")
+
+# The operations that travel together: enough to make the trip cheap, few enough to stop in time when values are large.
+ROUND = 64
+
+
+class Plan(NamedTuple, Generic[T]):
+    """One operation, checked and named."""
+
+    requests: Sequence[Command | ScriptCall]
+    """What to send, at least one."""
+    read: Callable[[Sequence[Reply]], T]
+    """Say what the replies mean, none of which is an error; raises `SidecarError`."""
+    open: Callable[[T, Call], Awaitable[T]] | None = None
+    """What is left to be done with that, where it is sealed; raises `SidecarError`."""
+
+
+if TYPE_CHECKING:
+    Planned = Plan[T] | Awaitable[Plan[T]]
+    """A plan, or the promise of one where something has to be asked for first, such as a key."""
+
+
+async def run_alone(plan: Plan[T], store: Store, call: Call) -> T:
+    """Carry out one operation; raises `SidecarError`."""
+    request = plan.requests[0]
+    if len(plan.requests) > 1:
+        replies = await store.call_many(plan.requests, call)
+        for reply in replies:
+            if isinstance(reply, SidecarError):
+                raise reply
+        answer = plan.read(replies)
+    elif isinstance(request, Command):
+        answer = plan.read((await store.call(request, call),))
+    else:
+        answer = plan.read((await store.run(request, call),))
+    return answer if plan.open is None else await plan.open(answer, call)
+
+
+async def run_together(
+    plans: Sequence[Plan[Any] | SidecarError], store: Store, call: Call, *, max_answer_bytes: int
+) -> list[Any]:
+    """Carry out operations; return the answer of each, in order, or the `SidecarError` that it ends with.
+
+    An error among the plans is its own result. Operations on the same key take effect in their order. Once the values
+    that were read add up to more than `max_answer_bytes`, further reads end with ANSWER_TOO_LARGE; writes are made.
+    """
+    results: list[Any] = list(plans)
+    size = 0
+    for start in range(0, len(plans), ROUND):
+        places = [place for place in range(start, min(start + ROUND, len(plans))) if type(results[place]) is Plan]
+        if size > max_answer_bytes:
+            for place in places:
+                if _only_reads(results[place]):
+                    results[place] = answer_too_large()
+            places = [place for place in places if type(results[place]) is Plan]
+        requests = [request for place in places for request in results[place].requests]
+        try:
+            replies = await store.call_many(requests, call)
+        except StoreError as error:
+            if start == 0:
+                raise  # nothing has been done
+            replies = [again(error) for _ in requests]
+        before, size = size, size + sum([len(reply) for reply in replies if type(reply) is bytes])
+        if size > max_answer_bytes:
+            _cut(replies, max_answer_bytes - before)
+        await _answer(results, places, replies, call)
+    return results
+
+
+async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[Reply], call: Call) -> None:
+    """Replace the plans at these places by what the replies mean."""
+    # All at once, so that a batch in which nothing is wrong costs no look at each.
+    failed = any(issubclass(kind, SidecarError) for kind in set(map(type, replies)))
+    end = 0
+    for place in places:
+        requests, read, open_ = results[place]
+        begin, end = end, end + len(requests)
+        own = replies[begin:end]
+        try:
+            if failed:
+                _raise_failure(own)
+            answer = read(own)
+            results[place] = answer if open_ is None else await open_(answer, call)
+        except SidecarError as error:
+            results[place] = error
+
+
+def answer_too_large() -> SidecarError:
+    """Return the error for what does not fit into the answer any more."""
+    return SidecarError(
+        Reason.ANSWER_TOO_LARGE, "the answer would be too large for a message (limits.max_message_bytes); ask for less"
+    )
+
+
+def _only_reads(plan: Plan[Any]) -> bool:
+    """Return whether a plan fetches values and changes nothing."""
+    return all(isinstance(request, Command) and not request.writes for request in plan.requests)
+
+
+def _cut(replies: list[Reply], most_bytes: int) -> None:
+    """Put errors in place of the values that do not fit into an answer any more."""
+    for place, reply in enumerate(replies):
+        if type(reply) is bytes:
+            most_bytes -= len(reply)
+            if most_bytes < 0:
+                replies[place] = answer_too_large()
+
+
+def _raise_failure(replies: Sequence[Reply]) -> None:
+    for reply in replies:
+        if isinstance(reply, SidecarError):
+            raise reply
