@@ -27,15 +27,16 @@ from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
 from sidecar.errors import Reason, SidecarError, StartupError
-from sidecar.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
+from sidecar.gen.sidecar.v1 import cache_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
 from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
-from sidecar.interceptors.shedding import SheddingInterceptor
+from sidecar.interceptors.shedding import Admission, SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
 from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.rpc.cache import CacheServicer
 from sidecar.rpc.health import HealthServicer
 from sidecar.rpc.methods import methods_of
+from sidecar.rpc.pipeline import PipelineServicer
 from sidecar.rpc.rate_limit import RateLimitServicer
 from sidecar.rpc.record import RecordServicer
 from sidecar.rpc.reflection import ReflectionServicer, reflection_services
@@ -57,6 +58,7 @@ from sidecar.telemetry.tracing import Tracing
 from sidecar.translate import (
     cache_policy,
     engine_policy,
+    pipeline_policy,
     pool_policy,
     rate_limit_policy,
     request_limits,
@@ -91,6 +93,7 @@ class App:
         self._stack = AsyncExitStack()
         self._metrics = Metrics()
         self._clock = StoreClock()
+        self._admission = Admission(settings.limits.max_concurrent_calls)
         self._health: HealthServicer | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
@@ -246,10 +249,18 @@ class App:
             policies=[rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()],
             max_key_bytes=settings.limits.max_key_bytes,
         )
+        pipeline = PipelineServicer(
+            caches=caches,
+            limiter=limiter,
+            store=store,
+            admission=self._admission,
+            policy=pipeline_policy(settings.limits),
+        )
         served: list[tuple[ServiceDescriptor, object]] = [
             (_CACHE, CacheServicer(caches)),
             (_RECORD, RecordServicer(caches)),
             (_RATE_LIMIT, RateLimitServicer(limiter)),
+            (_PIPELINE, pipeline),
             (_HEALTH, health),
         ]
         if settings.reflection:
@@ -265,10 +276,7 @@ class App:
             TelemetryInterceptor(metrics=self._metrics, tracing=tracing),
             ErrorInterceptor(to_status),
             SheddingInterceptor(
-                max_concurrent_calls=limits.max_concurrent_calls,
-                exempt={
-                    method.path for method in methods if method.path.startswith(("/grpc.health.", "/grpc.reflection."))
-                },
+                admission=self._admission, exempt={method.path for method in methods if method.path.startswith(_EXEMPT)}
             ),
         ]
         return MethodTable(
@@ -324,5 +332,8 @@ _ENGINES: Mapping[str, Callable[[MethodTable, Sequence[Listener], EnginePolicy],
 _CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
 _RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
 _RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
+_PIPELINE = pipeline_pb2.DESCRIPTOR.services_by_name["PipelineService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT)
+_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT, _PIPELINE)
+# Not shed: operators need them under overload most of all, and a pipeline's stream lets in each of its batches itself.
+_EXEMPT = ("/grpc.health.", "/grpc.reflection.", "/sidecar.v1.PipelineService/Stream")

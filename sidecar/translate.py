@@ -15,6 +15,7 @@ from sidecar.config.addresses import parse_url
 from sidecar.config.policies import TokenBucketSettings
 from sidecar.errors import StartupError
 from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.rpc.pipeline import PipelinePolicy
 from sidecar.server.engine import EnginePolicy
 from sidecar.store.address import StoreAddress
 from sidecar.store.pool import PoolPolicy
@@ -120,6 +121,17 @@ def request_limits(settings: LimitSettings) -> Limits:
         # A sixteenth is for names, versions and framing.
         max_answer_bytes=settings.max_message_bytes - settings.max_message_bytes // 16,
         idempotency_window_ms=settings.idempotency_window.ms,
+    )
+
+
+def pipeline_policy(settings: LimitSettings) -> PipelinePolicy:
+    """Return the bounds of batches."""
+    limits = request_limits(settings)
+    return PipelinePolicy(
+        max_operations=limits.max_batch_keys,
+        max_answer_bytes=limits.max_answer_bytes,
+        default_timeout=settings.default_deadline.seconds,
+        max_timeout=settings.max_deadline.seconds,
     )
 
 

@@ -13,7 +13,7 @@ from sidecar.clock import NEVER, after
 from sidecar.errors import InvalidArgumentError, Reason
 from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
-from sidecar.interceptors.shedding import SheddingInterceptor
+from sidecar.interceptors.shedding import Admission, SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
 from sidecar.rpc.status import to_status
 from sidecar.telemetry.metrics import Counter, Gauge, Histogram, Metrics
@@ -37,7 +37,7 @@ class Sidecar:
         self._interceptors: list[Interceptor] = [
             TelemetryInterceptor(metrics=self.metrics, tracing=tracing),
             ErrorInterceptor(to_status),
-            SheddingInterceptor(max_concurrent_calls=most, exempt={PATH} if exempt else ()),
+            SheddingInterceptor(admission=Admission(most), exempt={PATH} if exempt else ()),
         ]
 
     def unary(self, handle: Callable[[str, Call], Awaitable[str]]) -> Endpoint:
