@@ -200,7 +200,7 @@ class TestBounds:
             assert [expected, expected] == [one.results[0].failure.reason for one in (answer, again)]
 
     def test_a_batch_is_a_call_in_flight(self, tmp_path: Path, engine: str) -> None:
-        """Beyond `limits.max_concurrent_calls` batches are refused, by id, with a wait; an idle stream takes no room."""
+        """Beyond `limits.max_concurrent_calls` a batch is refused, by id, with a wait; an idle stream takes no room."""
         limits = {"store.reply_timeout": "1m", "limits.max_concurrent_calls": 2}
         with own_sidecar(tmp_path, engine, limits) as own, Talk(own) as talk, Talk(own) as idle:
             idle.send(batch(9, get("k")))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from sidecar_client.conditions import to_condition
-from sidecar_client.durations import optional_timedelta, to_duration
+from sidecar_client.durations import from_duration, optional_timedelta, to_duration
 from sidecar_client.errors import BatchError, SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.results import Counted, Deleted, Lookup, Outcome, WriteOutcome, Written
@@ -194,16 +194,20 @@ def _entry(key: str, value: bytes | str | Item) -> pb.SetManyEntry:
 
 
 def _lookup(answer: pb.GetResponse) -> Lookup:
-    outcome = Outcome(answer.outcome)
+    outcome = _OUTCOMES.get(answer.outcome) or Outcome(answer.outcome)
     if outcome is Outcome.MISS:
         return Lookup(outcome=outcome)
     return Lookup(
         outcome=outcome,
         value=answer.value,
         version=answer.version,
-        ttl=optional_timedelta(answer, "ttl"),
-        age=optional_timedelta(answer, "age"),
+        ttl=from_duration(answer.ttl) if answer.HasField("ttl") else None,
+        age=from_duration(answer.age) if answer.HasField("age") else None,
     )
+
+
+# An Enum's call is slow, and this is the most frequent answer.
+_OUTCOMES: dict[int, Outcome] = {outcome.value: outcome for outcome in Outcome}
 
 
 def _written(answer: pb.SetResponse | pb.TouchResponse) -> Written:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from sidecar_client.batching import Batcher
 from sidecar_client.cache import Cache
 from sidecar_client.caller import Caller
 from sidecar_client.channel import open_channel, target
 from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceStub
+from sidecar_client.gen.sidecar.v1.pipeline_pb2_grpc import PipelineServiceStub
 from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 from sidecar_client.gen.sidecar.v1.record_pb2_grpc import RecordServiceStub
 from sidecar_client.limit import Limit
@@ -34,7 +36,9 @@ class SidecarClient:
     """A connection to the sidecar, for any number of tasks of one event loop.
 
     `address` is `"host:port"` or `"unix:/path"`. `timeout` bounds every call that names none, all its attempts
-    included. `interceptors` and `credentials` go to the gRPC channel as they are; tracing hooks in there.
+    included. `interceptors` and `credentials` go to the gRPC channel as they are; tracing hooks in there. `auto_batch`
+    sends the calls that tasks make in the same turn of the event loop as one message, where a cache of values or a rate
+    limit is asked about one key; answers and errors stay as they are.
 
         async with SidecarClient("127.0.0.1:50051") as sidecar:
             found = await sidecar.cache("balances").get("account:7")
@@ -48,18 +52,22 @@ class SidecarClient:
         retries: RetryPolicy = _DEFAULT_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        auto_batch: bool = False,
     ) -> None:
         target(address)  # a wrong one is the constructor's error, not the first call's
         self.address = address
         self._caller = Caller(timeout=timeout, retries=retries)
         self._credentials = credentials
         self._interceptors = tuple(interceptors)
+        self._auto_batch = auto_batch
         self._open: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
         if self._open is not None:
             raise RuntimeError("the client is open already")
         self._open = open_channel(self.address, credentials=self._credentials, interceptors=self._interceptors)
+        if self._auto_batch:
+            self._caller.batcher = Batcher(PipelineServiceStub(self._open))
         return self
 
     async def __aexit__(
@@ -68,9 +76,14 @@ class SidecarClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; calls that are under way end with CANCELLED."""
+        """Close the channel; calls that are under way end with CANCELLED, those that are gathered are let end first."""
         channel, self._open = self._open, None
-        if channel is not None:
+        if channel is None:
+            return
+        try:
+            if self._caller.batcher is not None:
+                await self._caller.batcher.drain()
+        finally:
             await channel.close()
 
     @property

@@ -192,7 +192,14 @@ def from_failure(failure: common_pb2.Failure) -> SidecarError:
     code = _CODE_BY_NUMBER.get(failure.code, grpc.StatusCode.UNKNOWN)
     named = error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(failure.reason)
     reason = named.name.removeprefix("ERROR_REASON_") if named is not None else ""
-    return error_class(code, reason)(failure.message, code=code, reason=reason)
+    return error_class(code, reason)(
+        failure.message or "no message",
+        code=code,
+        reason=reason,
+        field=failure.field or None,
+        retry_after=from_duration(failure.retry_after) if failure.HasField("retry_after") else None,
+        metadata=dict(failure.metadata),
+    )
 
 
 def _details(error: grpc.aio.AioRpcError) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
-from sidecar_client.gen.sidecar.v1 import cache_pb2_grpc, rate_limit_pb2_grpc, record_pb2_grpc
+from sidecar_client.gen.sidecar.v1 import cache_pb2_grpc, pipeline_pb2_grpc, rate_limit_pb2_grpc, record_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +98,7 @@ def serve_play(play: Play, server: grpc.aio.Server) -> None:
         (cache_pb2_grpc.CacheServiceServicer, cache_pb2_grpc.add_CacheServiceServicer_to_server),
         (record_pb2_grpc.RecordServiceServicer, record_pb2_grpc.add_RecordServiceServicer_to_server),
         (rate_limit_pb2_grpc.RateLimitServiceServicer, rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server),
+        (pipeline_pb2_grpc.PipelineServiceServicer, pipeline_pb2_grpc.add_PipelineServiceServicer_to_server),
     ):
         methods = [name for name in vars(servicer) if name[0].isupper()]
         playing: Any = type(servicer.__name__, (servicer,), dict.fromkeys(methods, staticmethod(play.play)))

@@ -51,8 +51,9 @@ class PipelineServiceStub:
     A batch that is refused as a whole (BATCH_SIZE, OVERLOADED, a timeout that has passed) is answered with a failure; the
     stream goes on. Bytes that are no StreamRequest end the stream with INVALID_ARGUMENT (MESSAGE_MALFORMED). At most 16
     batches of a stream are under way, counting those whose answers the caller has not taken yet; until one of them is
-    through, no further one is read. When the caller half-closes, what is under way is still answered, and the stream ends
-    with OK. A call's deadline on the stream bounds the stream as a whole; it needs none.
+    through, no further one is read. Each counts as a call in flight (`limits.max_concurrent_calls`) while it is carried
+    out; the stream itself does not. When the caller half-closes, what is under way is still answered, and the stream
+    ends with OK. A call's deadline on the stream bounds the stream as a whole; it needs none.
     """
 
 @_typing.type_check_only
@@ -78,8 +79,9 @@ class PipelineServiceAsyncStub(PipelineServiceStub):
     A batch that is refused as a whole (BATCH_SIZE, OVERLOADED, a timeout that has passed) is answered with a failure; the
     stream goes on. Bytes that are no StreamRequest end the stream with INVALID_ARGUMENT (MESSAGE_MALFORMED). At most 16
     batches of a stream are under way, counting those whose answers the caller has not taken yet; until one of them is
-    through, no further one is read. When the caller half-closes, what is under way is still answered, and the stream ends
-    with OK. A call's deadline on the stream bounds the stream as a whole; it needs none.
+    through, no further one is read. Each counts as a call in flight (`limits.max_concurrent_calls`) while it is carried
+    out; the stream itself does not. When the caller half-closes, what is under way is still answered, and the stream
+    ends with OK. A call's deadline on the stream bounds the stream as a whole; it needs none.
     """
 
 class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -114,8 +116,9 @@ class PipelineServiceServicer(metaclass=_abc_1.ABCMeta):
         A batch that is refused as a whole (BATCH_SIZE, OVERLOADED, a timeout that has passed) is answered with a failure; the
         stream goes on. Bytes that are no StreamRequest end the stream with INVALID_ARGUMENT (MESSAGE_MALFORMED). At most 16
         batches of a stream are under way, counting those whose answers the caller has not taken yet; until one of them is
-        through, no further one is read. When the caller half-closes, what is under way is still answered, and the stream ends
-        with OK. A call's deadline on the stream bounds the stream as a whole; it needs none.
+        through, no further one is read. Each counts as a call in flight (`limits.max_concurrent_calls`) while it is carried
+        out; the stream itself does not. When the caller half-closes, what is under way is still answered, and the stream
+        ends with OK. A call's deadline on the stream bounds the stream as a whole; it needs none.
         """
 
 def add_PipelineServiceServicer_to_server(servicer: PipelineServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
