@@ -54,7 +54,8 @@ class StreamCall:
         self._held = 0
         self._owed = 0
         """The part of the window that is kept back until the endpoint reads on."""
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        """An endpoint may read in one task and answer in another: then both wait."""
         self._begun = False
         self._answered = False
         self._task: asyncio.Task[None] | None = None
@@ -205,12 +206,16 @@ class StreamCall:
         self._held = 0
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _wait(self) -> None:
-        self._waiter = self._link.loop.create_future()
-        await self._waiter
+        """Wait until something has changed; what, the caller has to look."""
+        waiter = self._link.loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def _open(self) -> None:
         """Send the response's headers, if that has not been done."""
