@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.server.fast.clients import Clients
 from sidecar.server.fast.routes import Routes
-from sidecar.server.sockets import UNIX, address_of, listen_on
+from sidecar.server.sockets import UNIX, address_of, listen_on, remove_socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +63,7 @@ class FastEngine:
             server.close()
         self._servers.clear()
         for path, inode in self._paths:
-            _remove_socket(path, inode)
+            remove_socket(path, inode)
         self._paths.clear()
         if self._clients is not None:
             await self._clients.drain(grace)
@@ -76,12 +75,3 @@ def _open(listener: Listener) -> socket.socket:
     inherited = socket.socket(fileno=listener.descriptor)
     inherited.setblocking(False)
     return inherited
-
-
-def _remove_socket(path: str, inode: int) -> None:
-    """Remove a Unix socket of ours; another server's that stands there by now is left alone."""
-    try:
-        if Path(path).stat().st_ino == inode:
-            os.unlink(path)  # noqa: PTH108 (as in sockets.py)
-    except OSError:
-        return

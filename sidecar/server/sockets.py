@@ -27,7 +27,7 @@ def listen_on(address: str, *, shared: bool = False) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise _cannot_listen(address, error) from None
+        raise cannot_listen(address, error) from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
@@ -38,7 +38,7 @@ def listen_on(address: str, *, shared: bool = False) -> socket.socket:
         made.listen(_BACKLOG)
     except OSError as error:
         made.close()
-        raise _cannot_listen(address, error) from None
+        raise cannot_listen(address, error) from None
     made.setblocking(False)
     return made
 
@@ -84,7 +84,17 @@ def _listen_on_path(address: str) -> socket.socket:
     return made
 
 
-def _cannot_listen(address: str, error: OSError) -> StartupError:
+def remove_socket(path: str, inode: int) -> None:
+    """Remove a Unix socket of ours; another server's that stands there by now is left alone."""
+    try:
+        if Path(path).stat().st_ino == inode:
+            os.unlink(path)  # noqa: PTH108 (as above)
+    except OSError:
+        return
+
+
+def cannot_listen(address: str, error: OSError) -> StartupError:
+    """Return the error for a port that cannot be had."""
     problems = {
         errno.EADDRINUSE: "the port is in use; stop the other program",
         errno.EADDRNOTAVAIL: "the address is not this machine's; correct it",
