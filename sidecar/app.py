@@ -13,6 +13,7 @@ import asyncio
 import gc
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ from sidecar.rpc.status import to_status
 from sidecar.server.engine import Listener
 from sidecar.server.fast_engine import FastEngine
 from sidecar.server.grpcio_engine import GrpcioEngine
-from sidecar.store.embedded import EmbeddedPolicy, EmbeddedValkey
+from sidecar.store.embedded import EmbeddedValkey
 from sidecar.store.keys import KeySpace
 from sidecar.store.pool import Pool, PoolCounters
 from sidecar.store.probe import StoreProbe
@@ -53,15 +54,20 @@ from sidecar.store.traced import TracedStore
 from sidecar.telemetry.log import log_loop_error
 from sidecar.telemetry.loop_lag import LoopLag
 from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.prometheus import MetricsServer
+from sidecar.telemetry.page import Page
+from sidecar.telemetry.prometheus import one_process
+from sidecar.telemetry.snapshot import take
 from sidecar.telemetry.tracing import Tracing
 from sidecar.translate import (
     cache_policy,
+    development_key,
+    embedded_policy,
     engine_policy,
     pipeline_policy,
     pool_policy,
     rate_limit_policy,
     request_limits,
+    seals,
     store_address,
 )
 
@@ -76,6 +82,8 @@ if TYPE_CHECKING:
     from sidecar.server.engine import Engine, EnginePolicy
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
+    from sidecar.store.embedded import RunningValkey
+    from sidecar.telemetry.snapshot import FamilySnapshot
 
 _log = logging.getLogger("sidecar")
 
@@ -84,12 +92,22 @@ _log = logging.getLogger("sidecar")
 _GC_YOUNG = 10_000
 
 
-class App:
-    """A sidecar: made of settings, started once, stopped once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Berth:
+    """What a worker finds in place, and leaves to its supervisor: it makes none of this itself, and no metrics page."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    listeners: Sequence[Listener]
+    embedded: RunningValkey | None
+    """The embedded store; None where the settings name another."""
+
+
+class App:
+    """A sidecar, or one of its workers: made of settings, started once, stopped once."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], berth: Berth | None = None) -> None:
         self._settings = settings
         self._environ = environ
+        self._berth = berth
         self._stack = AsyncExitStack()
         self._metrics = Metrics()
         self._clock = StoreClock()
@@ -120,6 +138,20 @@ class App:
         grace = self._settings.shutdown_grace.seconds
         await asyncio.gather(*(engine.stop(grace) for engine in self._engines))
         await self._stack.aclose()
+
+    @property
+    def serving(self) -> bool:
+        """Whether calls can be served now."""
+        return self._health is not None and self._health.serving
+
+    def on_serving(self, listener: Callable[[bool], None]) -> None:
+        """Have `listener` called whenever `serving` may have changed, once started."""
+        if self._health is not None:
+            self._health.on_change(listener)
+
+    def snapshot(self) -> tuple[FamilySnapshot, ...]:
+        """Return all metrics as they are now."""
+        return take(self._metrics)
 
     async def _start(self) -> None:
         settings = self._settings
@@ -155,17 +187,25 @@ class App:
     async def _start_engines(self, table: MethodTable) -> None:
         """Serve each listener on its engine; one engine has all of its listeners."""
         policy = engine_policy(self._settings.limits)
-        served: dict[str, str] = {}
+        listeners = self._listeners()
+        chosen = [item.chosen_engine for item in self._settings.listen]
+        served: dict[int, str] = {}
         for name, make in _ENGINES.items():
-            addresses = [item.address for item in self._settings.listen if item.chosen_engine == name]
-            if not addresses:
+            places = [place for place, engine_name in enumerate(chosen) if engine_name == name]
+            if not places:
                 continue
-            engine = make(table, [Listener(address=address) for address in addresses], policy)
+            engine = make(table, [listeners[place] for place in places], policy)
             await engine.start()
             self._engines.append(engine)
             self._stack.push_async_callback(engine.stop, 0.0)
-            served |= zip(addresses, engine.addresses, strict=True)
-        self.addresses = tuple(served[item.address] for item in self._settings.listen)
+            served |= zip(places, engine.addresses, strict=True)
+        self.addresses = tuple(served[place] for place in range(len(listeners)))
+
+    def _listeners(self) -> Sequence[Listener]:
+        """Return one listener for each address of the settings, in their order."""
+        if self._berth is not None:
+            return self._berth.listeners
+        return [Listener(address=listener.address) for listener in self._settings.listen]
 
     # --- the store ---
 
@@ -179,19 +219,15 @@ class App:
             if not address.password:
                 self.warnings.append("the store is used without a password")
             return address
-        directory = self._state_directory() / "embedded"
-        embedded = EmbeddedValkey(
-            EmbeddedPolicy(
-                directory=directory,
-                max_memory_bytes=settings.embedded.max_memory,
-                eviction=settings.embedded.eviction,
-            )
-        )
-        await embedded.start()
-        self._stack.push_async_callback(embedded.stop)
-        self.store_name = f"embedded Valkey (process {embedded.process_id}) in {directory}"
+        policy = embedded_policy(self._settings, self._environ)
+        running = self._berth.embedded if self._berth is not None else None
+        if running is None:
+            embedded = EmbeddedValkey(policy)
+            running = await embedded.start()
+            self._stack.push_async_callback(embedded.stop)
+        self.store_name = f"embedded Valkey (process {running.process_id}) in {policy.directory}"
         self.warnings.append("the store is embedded: one server, on this machine alone; set store.url")
-        return embedded.address
+        return running.address
 
     def _connect(self, address: StoreAddress, tracing: Tracing) -> Store:
         pool = Pool(address, pool_policy(self._settings.store), PoolCounters(self._metrics))
@@ -206,9 +242,6 @@ class App:
             "sidecar_store_in_flight", "Requests that wait for the store.", lambda: {(): pool.in_flight}
         )
         return TracedStore(StandaloneStore(pool), tracing, address)
-
-    def _state_directory(self) -> Path:
-        return self._settings.store.embedded.folder(self._environ)
 
     # --- services ---
 
@@ -296,22 +329,21 @@ class App:
 
     def _serve_metrics(self) -> None:
         address = self._settings.telemetry.metrics.address
-        if address is not None:
-            server = MetricsServer(self._metrics, address)
-            server.start()
-            self.metrics_address = f"{address.rpartition(':')[0]}:{server.port}"
-            self._stack.callback(server.close)
+        if address is not None and self._berth is None:
+            page = Page(address, one_process(self._metrics), is_serving=lambda: self.serving)
+            page.start()
+            self.metrics_address = page.address
+            self._stack.callback(page.close)
 
     # --- keys ---
 
     def _load_keks(self) -> KeyEncryptionKeys | None:
         """Return the key-encryption keys, a development key if none is configured, None where nothing is sealed."""
         settings = self._settings
-        if all(cache.data_class != "phi" for cache in settings.caches.values()):
+        if not seals(settings):
             return None
-        sources = settings.encryption.keys
-        if not sources:
-            path = self._state_directory() / "development.kek"
+        path = development_key(settings, self._environ)
+        if path is not None:
             create_development_file(path)
             self.warnings.append(f"PHI is sealed with a development key in {path}; set encryption.keys")
             return KeyEncryptionKeys([load_file(path).kek])
@@ -319,7 +351,7 @@ class App:
             load_environment(source.env, self._environ)
             if source.env is not None
             else load_file(Path(source.file or ""))
-            for source in sources
+            for source in settings.encryption.keys
         ]
         self.warnings.extend(problem for key in loaded for problem in key.problems)
         return KeyEncryptionKeys([key.kek for key in loaded])

@@ -18,6 +18,7 @@ from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
 from sidecar.rpc.pipeline import PipelinePolicy
 from sidecar.server.engine import EnginePolicy
 from sidecar.store.address import StoreAddress
+from sidecar.store.embedded import EmbeddedPolicy
 from sidecar.store.pool import PoolPolicy
 from sidecar.store.retry import Backoff
 
@@ -96,6 +97,28 @@ def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise StartupError(f"store.tls: a certificate or key cannot be used: {error.strerror or error}") from None
     return context
+
+
+def embedded_policy(settings: Settings, environ: Mapping[str, str]) -> EmbeddedPolicy:
+    """Return how the embedded store is run."""
+    embedded = settings.store.embedded
+    return EmbeddedPolicy(
+        directory=embedded.folder(environ) / "embedded",
+        max_memory_bytes=embedded.max_memory,
+        eviction=embedded.eviction,
+    )
+
+
+def development_key(settings: Settings, environ: Mapping[str, str]) -> Path | None:
+    """Return the file of the key that is generated when something is to be sealed and no key is configured."""
+    if settings.encryption.keys or not seals(settings):
+        return None
+    return settings.store.embedded.folder(environ) / "development.kek"
+
+
+def seals(settings: Settings) -> bool:
+    """Say whether any cache holds what must be sealed."""
+    return any(cache.data_class == "phi" for cache in settings.caches.values())
 
 
 def pool_policy(settings: StoreSettings) -> PoolPolicy:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2 as pb
 from sidecar.errors import InvalidArgumentError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
     from sidecar.call import Call
 
@@ -33,6 +33,16 @@ class HealthServicer:
         self._serving = False
         self._stopping = False
         self._changed = asyncio.Event()
+        self._listeners: list[Callable[[bool], None]] = []
+
+    @property
+    def serving(self) -> bool:
+        """Whether the sidecar as a whole is SERVING."""
+        return self._serving
+
+    def on_change(self, listener: Callable[[bool], None]) -> None:
+        """Have `listener` called with the state of the whole whenever it may have changed."""
+        self._listeners.append(listener)
 
     def set_serving(self, serving: bool) -> None:  # noqa: FBT001 (a state, told by the probe)
         """Tell all watchers of a new state."""
@@ -82,3 +92,5 @@ class HealthServicer:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+        for listener in self._listeners:
+            listener(self._serving)

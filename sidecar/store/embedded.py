@@ -57,6 +57,20 @@ class EmbeddedPolicy:
     eviction: str = "volatile-lru"
 
 
+@dataclass(frozen=True, slots=True)
+class RunningValkey:
+    """An embedded store that runs already, in the care of this process or of its supervisor."""
+
+    socket: str
+    """The path of its Unix socket."""
+    process_id: int
+
+    @property
+    def address(self) -> StoreAddress:
+        """Where the server listens."""
+        return StoreAddress(path=self.socket)
+
+
 class EmbeddedValkey:
     """A Valkey server that belongs to this process."""
 
@@ -70,15 +84,10 @@ class EmbeddedValkey:
 
     @property
     def address(self) -> StoreAddress:
-        """Where the server listens."""
+        """Where the server listens, or will."""
         return StoreAddress(path=str(self._socket))
 
-    @property
-    def process_id(self) -> int | None:
-        """The server's process id while it runs."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
-
-    async def start(self) -> None:
+    async def start(self) -> RunningValkey:
         """Start the server and wait until it takes connections; raises `StartupError`."""
         directory = self._policy.directory
         try:
@@ -92,11 +101,12 @@ class EmbeddedValkey:
                 "make it writable, set SIDECAR_STATE_DIR, or give a store with --redis URL"
             ) from None
         try:
-            await self._spawn()
+            process = await self._spawn()
         except BaseException:
             await self.stop()
             raise
         self._keeper = asyncio.create_task(self._keep(), name="embedded-valkey")
+        return RunningValkey(str(self._socket), process.pid)
 
     async def stop(self) -> None:
         """Stop the server, with its data written, and release the directory."""
@@ -120,9 +130,9 @@ class EmbeddedValkey:
             process.kill()
             await process.wait()
 
-    async def _spawn(self) -> None:
+    async def _spawn(self) -> asyncio.subprocess.Process:
         self._socket.unlink(missing_ok=True)
-        self._process = await asyncio.create_subprocess_exec(
+        process = self._process = await asyncio.create_subprocess_exec(
             *_command(self._policy, self._socket),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -132,7 +142,8 @@ class EmbeddedValkey:
             start_new_session=True,  # Ctrl-C reaches the sidecar alone, which then stops the store in order
             preexec_fn=_die_with_parent(os.getpid()),
         )
-        await self._answering(self._process)
+        await self._answering(process)
+        return process
 
     async def _answering(self, process: asyncio.subprocess.Process) -> None:
         deadline = time.monotonic() + _START_SECONDS

@@ -20,11 +20,15 @@ _log = logging.getLogger("sidecar")
 
 
 class TextFormatter(logging.Formatter):
-    """Time in UTC, level, logger, message, and an exception's type and the trace's id where there are any."""
+    """Time in UTC, level, logger, worker, message, and an exception's type and the trace's id where there are any."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._source = "" if worker is None else f"worker {worker}: "
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        line = f"{_time_of(record)} {record.levelname:<7} {record.name}: {record.getMessage()}"
+        line = f"{_time_of(record)} {record.levelname:<7} {record.name}: {self._source}{record.getMessage()}"
         if exception := _exception_of(record):
             line = f"{line} ({exception})"
         if trace_id := getattr(record, "trace_id", None):
@@ -33,16 +37,22 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object a line: time, level, logger, message, and the trace's id where there is one."""
+    """An object a line: time, level, logger, message, and the worker and the trace's id where there are any."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        line = {
+        line: dict[str, str | int] = {
             "time": _time_of(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._worker is not None:
+            line["worker"] = self._worker
         trace_id = getattr(record, "trace_id", None)
         if trace_id is not None:
             line["trace_id"] = trace_id
@@ -72,10 +82,12 @@ def log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     _log.error("in the event loop: %s%s", context.get("message", "an error"), kind)
 
 
-def set_up_logging(level: Literal["debug", "info", "warning", "error"], style: Literal["text", "json"]) -> None:
-    """Send the sidecar's log, and the warnings of libraries, to standard error."""
+def set_up_logging(
+    level: Literal["debug", "info", "warning", "error"], style: Literal["text", "json"], worker: int | None = None
+) -> None:
+    """Send the sidecar's log, and the warnings of libraries, to standard error; a worker's with its number."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter(worker) if style == "json" else TextFormatter(worker))
     # Else a line that cannot be formatted is printed raw, with its arguments.
     logging.raiseExceptions = False
     root = logging.getLogger()

@@ -3,7 +3,8 @@
 A metric library's `labels(...)` hashes strings, takes a lock and allocates; at ten thousand calls a second that is more
 than the store's work. Here a component asks for its cells once, when it is wired, and then adds to a plain attribute.
 The event loop's thread writes, the metrics page's thread reads: with integers under the GIL a reader sees each cell at
-some recent value, which is all that a scrape promises. `telemetry/prometheus.py` renders the page.
+some recent value, which is all that a scrape promises. `telemetry/snapshot.py` makes plain data of
+them, `telemetry/prometheus.py` and `telemetry/page.py` a page.
 """
 
 from __future__ import annotations

@@ -1,101 +1,94 @@
-"""The metrics page, in Prometheus' text format, from a thread of its own."""
+"""Metrics in the words of prometheus_client, which writes the page: the sidecar's own, and those of its processes."""
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidecar.errors import StartupError
-from sidecar.telemetry.metrics import Counter, Histogram
+from sidecar.telemetry.snapshot import WORKER_LABEL, FamilySnapshot, take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client import Metric
-
-    from sidecar.telemetry.metrics import Gauge, Metrics
+    from sidecar.telemetry.metrics import Metrics
 
 
-class MetricsCollector(Collector):
-    """Renders `Metrics` when it is asked. Runs in another thread than the one that counts."""
+def one_process(metrics: Metrics) -> CollectorRegistry:
+    """Return the page of a sidecar that is one process."""
+    registry = CollectorRegistry()
+    registry.register(_Families(lambda: take(metrics)))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+
+def several_processes(
+    families: Callable[[], Iterable[FamilySnapshot]], process_ids: Callable[[], Mapping[str, int]]
+) -> CollectorRegistry:
+    """Return the page of a sidecar of several processes: what all together count, and each one by its name."""
+    registry = CollectorRegistry()
+    registry.register(_Families(families))
+    registry.register(_Processes(process_ids))
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def garbage_collection() -> tuple[FamilySnapshot, ...]:
+    """Return what prometheus_client tells of this process's garbage collector."""
+    return tuple(
+        FamilySnapshot(
+            kind="counter",
+            name=family.name,
+            help=family.documentation,
+            label_names=("generation",),
+            rows=tuple((tuple(sample.labels.values()), (sample.value,)) for sample in family.samples),
+        )
+        for family in GCCollector(registry=CollectorRegistry()).collect()
+    )
+
+
+class _Families(Collector):
+    """Renders plain families when it is asked, in the page's thread."""
+
+    def __init__(self, families: Callable[[], Iterable[FamilySnapshot]]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family as it is now. A dict's copy is atomic: the counting thread may add cells meanwhile."""
-        for family in self._metrics.families.copy().values():
-            if isinstance(family, Counter):
-                yield _counter(family)
-            elif isinstance(family, Histogram):
-                yield _histogram(family)
-            else:
-                yield _gauge(family)
+        for family in self._families():
+            yield _render(family)
 
 
-def _counter(family: Counter) -> Metric:
-    rendered = CounterMetricFamily(family.name, family.help, labels=family.label_names)
-    for labels, cell in family.cells.copy().items():
-        rendered.add_metric(labels, cell.value)
-    return rendered
-
-
-def _histogram(family: Histogram) -> Metric:
-    rendered = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
-    bounds = [*(str(bound) for bound in family.bounds), "+Inf"]
-    for labels, cell in family.cells.copy().items():
-        totals = list(accumulate(cell.buckets))
-        rendered.add_metric(labels, list(zip(bounds, totals, strict=True)), cell.sum_seconds)
-    return rendered
-
-
-def _gauge(family: Gauge) -> Metric:
-    rendered = GaugeMetricFamily(family.name, family.help, labels=family.label_names)
-    for labels, value in family.read().items():
+def _render(family: FamilySnapshot) -> Metric:
+    if family.kind == "histogram":
+        histogram = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
+        bounds = [*(str(bound) for bound in family.bounds), "+Inf"]
+        for labels, (*buckets, total) in family.rows:
+            histogram.add_metric(labels, list(zip(bounds, accumulate(buckets), strict=True)), total)
+        return histogram
+    make = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    rendered = make(family.name, family.help, labels=family.label_names)
+    for labels, (value,) in family.rows:
         rendered.add_metric(labels, value)
     return rendered
 
 
-class MetricsServer:
-    """Serves `/metrics` at `host:port`."""
+class _Processes(Collector):
+    """Memory, CPU and descriptors of several processes, by the usual names, labelled with each one's own."""
 
-    def __init__(self, metrics: Metrics, address: str) -> None:
-        self._metrics = metrics
-        self._address = address
-        self._running: tuple[WSGIServer, Thread] | None = None
+    def __init__(self, process_ids: Callable[[], Mapping[str, int]]) -> None:
+        self._process_ids = process_ids
 
-    @property
-    def port(self) -> int:
-        """The port that is listened on, once started; it differs from the address's where that is 0."""
-        return 0 if self._running is None else self._running[0].server_port
-
-    def start(self) -> None:
-        """Listen and serve; raises `StartupError` if the address cannot be bound."""
-        registry = CollectorRegistry()
-        registry.register(MetricsCollector(self._metrics))
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
-        host, _, port = self._address.rpartition(":")
-        try:
-            self._running = start_http_server(int(port), addr=host.strip("[]"), registry=registry)
-        except OSError as error:
-            raise StartupError(
-                f"cannot serve metrics on {self._address}: {error.strerror}; set telemetry.metrics.address "
-                "(SIDECAR_TELEMETRY__METRICS__ADDRESS) to another, or to null to turn them off"
-            ) from None
-
-    def close(self) -> None:
-        """Stop, and free the port."""
-        if self._running is not None:
-            server, thread = self._running
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            self._running = None
+    def collect(self) -> Iterator[Metric]:
+        labelled: dict[str, Metric] = {}
+        for name, process_id in self._process_ids().items():
+            for family in ProcessCollector(pid=partial(int, process_id), registry=None).collect():
+                same = labelled.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                for sample in family.samples:
+                    same.add_sample(sample.name, {**sample.labels, WORKER_LABEL: name}, sample.value)
+        yield from labelled.values()

@@ -9,15 +9,17 @@ import socket
 import time
 import urllib.request
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.errors import StartupError
-from sidecar.telemetry.log import JsonFormatter, set_up_logging
+from sidecar.telemetry.log import JsonFormatter, TextFormatter, set_up_logging
 from sidecar.telemetry.loop_lag import LoopLag
 from sidecar.telemetry.metrics import Histogram, Metrics
-from sidecar.telemetry.prometheus import MetricsServer
+from sidecar.telemetry.page import Page
+from sidecar.telemetry.prometheus import one_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,17 +32,21 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def page(metrics: Metrics) -> Iterator[MetricsServer]:
+def page(metrics: Metrics) -> Iterator[Page]:
     """Return a running page of them."""
-    server = MetricsServer(metrics, "127.0.0.1:0")
+    server = _page(metrics)
     server.start()
     yield server
     server.close()
 
 
-def samples(page: MetricsServer) -> dict[tuple[str, tuple[str, ...]], float]:
+def _page(metrics: Metrics, address: str = "127.0.0.1:0") -> Page:
+    return Page(address, one_process(metrics), is_serving=lambda: True)
+
+
+def samples(page: Page) -> dict[tuple[str, tuple[str, ...]], float]:
     """Ask for the page and parse it; values by name and label values."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{page.port}/metrics") as answer:
+    with urllib.request.urlopen(f"http://{page.address}/metrics") as answer:
         text = answer.read().decode()
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
@@ -81,7 +87,7 @@ class TestCells:
 class TestPage:
     """What a scrape sees."""
 
-    def test_counters_histograms_and_gauges_are_shown(self, metrics: Metrics, page: MetricsServer) -> None:
+    def test_counters_histograms_and_gauges_are_shown(self, metrics: Metrics, page: Page) -> None:
         """With Prometheus' suffixes, and buckets that add up."""
         metrics.counter("reads", "Reads.", "cache").cell("a").value += 3
         distribution = metrics.histogram("seconds", "Seconds.").cell()
@@ -96,14 +102,14 @@ class TestPage:
             seen["seconds_count", ()],
         )
 
-    def test_the_process_is_shown_too(self, page: MetricsServer) -> None:
+    def test_the_process_is_shown_too(self, page: Page) -> None:
         """Memory and CPU, by the usual names."""
         assert samples(page)["process_resident_memory_bytes", ()] > 0
 
     def test_a_port_in_use_is_one_clear_line(self, metrics: Metrics) -> None:
         """It names the address and the setting."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            server = MetricsServer(metrics, f"127.0.0.1:{taken.getsockname()[1]}")
+            server = _page(metrics, f"127.0.0.1:{taken.getsockname()[1]}")
             with pytest.raises(
                 StartupError, match=r"cannot serve metrics on 127\.0\.0\.1:.*telemetry\.metrics\.address"
             ):
@@ -111,14 +117,36 @@ class TestPage:
 
     def test_closing_frees_the_port(self, metrics: Metrics) -> None:
         """The same port can be taken again at once."""
-        first = MetricsServer(metrics, "127.0.0.1:0")
+        first = _page(metrics)
         first.start()
-        port = first.port
+        address = first.address
         first.close()
-        second = MetricsServer(metrics, f"127.0.0.1:{port}")
+        second = _page(metrics, address)
         second.start()
         second.close()
-        assert second.port == 0
+        assert "127.0.0.1:0" == first.address
+
+    def test_health_follows_the_state(self, metrics: Metrics) -> None:
+        """200 while calls are served, 503 while they are not, with a word for people."""
+        serving = True
+        page = Page("127.0.0.1:0", one_process(metrics), is_serving=lambda: serving)
+        page.start()
+        url = f"http://{page.address}/healthz"
+        with urllib.request.urlopen(url) as answer:
+            assert (200, b"SERVING\n") == (answer.status, answer.read())
+        serving = False
+        with pytest.raises(HTTPError) as caught:
+            urllib.request.urlopen(url)
+        with caught.value as refused:
+            assert (503, b"NOT_SERVING\n") == (refused.code, refused.read())
+        page.close()
+
+    def test_an_ipv6_address(self, metrics: Metrics) -> None:
+        """The brackets are part of the address, not of the host."""
+        page = _page(metrics, "[::1]:0")
+        page.start()
+        assert samples(page)["process_resident_memory_bytes", ()] > 0
+        page.close()
 
 
 async def test_a_blocked_loop_shows_as_lag(metrics: Metrics) -> None:
@@ -157,6 +185,12 @@ class TestLog:
             "exception": "ValueError",
         }
         assert expected == line
+
+    def test_a_workers_lines_carry_its_number(self) -> None:
+        """Several processes write to one standard error."""
+        record = logging.LogRecord("sidecar.x", logging.ERROR, "f", 1, "lost", (), None)
+        assert 2 == json.loads(JsonFormatter(2).format(record))["worker"]
+        assert TextFormatter(2).format(record).endswith("ERROR   sidecar.x: worker 2: lost")
 
     @pytest.mark.parametrize("style", ["text", "json"])
     def test_the_level_holds_for_the_sidecar_alone(self, style: str, capsys: pytest.CaptureFixture[str]) -> None:
