@@ -121,6 +121,8 @@ class App:
         """Where calls are taken, once started, with the port that was found for a port 0."""
         self.metrics_address: str | None = None
         """Where the metrics page is, once started."""
+        self.worker_ids: list[int] = []
+        """The processes that take calls in its stead; there are none."""
 
     async def start(self) -> None:
         """Bring everything up; raises `StartupError`, with all that was started stopped again."""

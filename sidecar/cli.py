@@ -9,19 +9,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from sidecar import __version__
 from sidecar.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from sidecar.app import App
     from sidecar.config.model import Settings
 
 _EXIT_NOT_SERVING = 1
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--listen", action="append", metavar="ADDR", help="host:port or unix:/path; again for more than one"
     )
     serve.add_argument("--redis", metavar="URL", help="redis://, rediss:// or unix:// (default: an embedded Valkey)")
+    serve.add_argument("--workers", metavar="N", help="processes that take calls: 1 to 64, or auto (default: 1)")
     serve.set_defaults(run=_serve)
 
     check = commands.add_parser("check-config", help="report every problem of a configuration")
@@ -114,36 +115,70 @@ def _serve(options: argparse.Namespace) -> int:
         overrides["listen"] = options.listen
     if options.redis is not None:  # an empty one is an unset variable of a script, not a wish for an embedded store
         overrides["store.url"] = options.redis
+    if options.workers is not None:
+        overrides["workers"] = int(options.workers) if re.fullmatch("[0-9]{1,9}", options.workers) else options.workers
     settings = load(options.config or _named_config(), os.environ, overrides)
 
     import uvloop  # noqa: PLC0415
 
-    from sidecar.app import App  # noqa: PLC0415
     from sidecar.telemetry.log import set_up_logging  # noqa: PLC0415
 
     set_up_logging(settings.telemetry.log.level, settings.telemetry.log.format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(App(settings, os.environ), settings, begun))
+        runner.run(_run(_maker(settings), settings, begun))
     return 0
 
 
-async def _run(app: App, settings: Settings, begun: float) -> None:
+class _Sidecar(Protocol):
+    """What is served: an `App` in this process, or a `Supervisor` of several that hold one each."""
+
+    addresses: tuple[str, ...]
+    metrics_address: str | None
+
+    @property
+    def store_name(self) -> str: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def worker_ids(self) -> list[int]: ...
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def _maker(settings: Settings) -> Callable[[asyncio.Event], _Sidecar]:
+    """Return what makes the sidecar, given the event that ends it. Each kind is loaded only where it is needed."""
+    from sidecar.supervisor.cores import count_workers  # noqa: PLC0415
+
+    count = count_workers(settings.workers)
+    if count > 1:
+        from sidecar.supervisor.supervisor import Supervisor  # noqa: PLC0415
+
+        return lambda stop: Supervisor(settings, os.environ, count, stop)
+    from sidecar.app import App  # noqa: PLC0415
+
+    return lambda _stop: App(settings, os.environ)
+
+
+async def _run(make: Callable[[asyncio.Event], _Sidecar], settings: Settings, begun: float) -> None:
     """Serve until a signal; a signal during start-up waits until there is something to stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await app.start()
+    sidecar = make(stop)
+    await sidecar.start()
     try:
-        for line in _summary(app, settings, time.monotonic() - begun):
-            print(line, flush=True)
+        if not stop.is_set():
+            for line in _summary(sidecar, settings, time.monotonic() - begun):
+                print(line, flush=True)
         await stop.wait()
         print("sidecar: stopping", flush=True)
     finally:
-        await app.stop()
+        await sidecar.stop()
 
 
-def _summary(app: App, settings: Settings, seconds: float) -> list[str]:
+def _summary(app: _Sidecar, settings: Settings, seconds: float) -> list[str]:
     """Say what is served, where, and what is not safe for production."""
     caches = ", ".join(
         f"{name} ({'phi, ' if cache.data_class == 'phi' else ''}{'raw, ' if cache.format == 'raw' else ''}{cache.ttl})"
@@ -157,6 +192,9 @@ def _summary(app: App, settings: Settings, seconds: float) -> list[str]:
         f"  caches   {caches or 'none'}",
         f"  limits   {', '.join(settings.rate_limits) or 'none'}",
     ]
+    if app.worker_ids:
+        listed = ", ".join(str(process_id) for process_id in app.worker_ids)
+        lines.append(f"  workers  {len(app.worker_ids)} (processes {listed})")
     metrics = app.metrics_address
     lines.append(f"  metrics  {f'http://{metrics}/metrics' if metrics else 'off'}")
     warnings = [*app.warnings, *_exposed(settings)]

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from sidecar.config.addresses import check_store_url, is_local
 from sidecar.config.policies import CacheSettings, RateLimitSettings, TokenBucketSettings
-from sidecar.config.quantities import Duration, Lasting, Rate, Sized
+from sidecar.config.quantities import Duration, Lasting, Rate, Sized, WorkerCount
 from sidecar.config.rules import broken_rules
 from sidecar.config.section import Address, Count, Name, NonEmpty, Section, Share, Switch, VariableName
 
@@ -282,6 +282,11 @@ class Settings(Section):
         min_length=1,
         max_length=16,
         description="Addresses to serve on, each an address or a mapping with `address` and `engine`.",
+    )
+    workers: WorkerCount = Field(
+        WorkerCount(1),
+        description="Processes that take calls, sharing the addresses. 1 to 64, or `auto`: one for each core that the "
+        "sidecar may use.",
     )
     store: StoreSettings = Field(
         default_factory=StoreSettings, description="The Redis or Valkey behind the sidecar, and how to treat it."

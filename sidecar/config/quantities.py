@@ -24,6 +24,8 @@ _BYTES_PER_UNIT = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _DURATION_PATTERN = r"^[0-9]{1,15}(ms|s|m|h|d)$"
 _SIZE_PATTERN = r"^[0-9]{1,15}(B|KiB|MiB|GiB)$"
 _RATE_PATTERN = r"^[0-9]{1,12}/(s|m|h|d)$"
+# More than the cores of the machines that run a sidecar beside something else.
+MOST_WORKERS = 64
 _DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _RATE = re.compile(r"([0-9]{1,12})/(s|m|h|d)")
@@ -119,6 +121,44 @@ class Rate:
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return {"type": "string", "pattern": _RATE_PATTERN}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCount:
+    """How many processes serve: a number, or as many as make use of the machine."""
+
+    number: int | None
+    """None for `auto`."""
+
+    @property
+    def written(self) -> int | str:
+        """The setting as it stands in the file."""
+        return "auto" if self.number is None else self.number
+
+    @classmethod
+    def _validate(cls, value: object) -> WorkerCount:
+        if isinstance(value, cls):
+            return value
+        if value == "auto":
+            return cls(None)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"must be a whole number from 1 to {MOST_WORKERS}, or auto")  # noqa: TRY004 (pydantic wants it)
+        if not 1 <= value <= MOST_WORKERS:
+            raise ValueError(f"{_short(value)} is not from 1 to {MOST_WORKERS}")
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.written),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]}
 
 
 def parse_size(text: str) -> int:

@@ -45,6 +45,7 @@ class Finding:
 def broken_rules(settings: Settings) -> Iterator[Finding]:
     """Return every rule that the settings break."""
     yield from _addresses(settings)
+    yield from _workers(settings)
     yield from _store(settings.store)
     yield from _limits(settings.limits)
     for name, cache in settings.caches.items():
@@ -77,6 +78,19 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
             f"{settings.telemetry.metrics.address} is already in `listen`",
             (("listen",),),
         )
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
+    if settings.workers.number == 1:
+        return
+    for index, listener in enumerate(settings.listen):
+        if listener.chosen_engine == "grpcio" and listener.address.startswith("unix:"):
+            yield Finding(
+                ("listen", index, "engine"),
+                f"the grpcio engine cannot share a Unix socket among workers ({settings.workers.written}); "
+                "leave it out, or set `workers` to 1",
+                (("workers",), ("listen", index, "address")),
+            )
 
 
 def _store(store: StoreSettings) -> Iterator[Finding]:

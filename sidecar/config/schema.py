@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from sidecar.config.model import Settings
-from sidecar.config.quantities import Duration, Rate
+from sidecar.config.quantities import Duration, Rate, WorkerCount
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ACRONYMS = {"ca", "otlp", "phi", "tls", "ttl", "url"}
@@ -33,6 +33,8 @@ def _written(value: Any) -> Any:
     """Return a default as it would stand in the file."""
     if isinstance(value, Duration | Rate):
         return str(value)
+    if isinstance(value, WorkerCount):
+        return value.written
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_defaults=True)
     if isinstance(value, dict):

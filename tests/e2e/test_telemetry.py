@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import urllib.request
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,9 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1 import trace_pb2
-from prometheus_client.parser import text_string_to_metric_families
 from sidecar_client.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
 from support.api import refusal_of
+from support.metrics_page import MetricsPage
 from support.programs import HOSPITAL, SidecarProgram, wait_until
 from support.servers import free_port
 
@@ -28,32 +27,18 @@ _KEY = "telemetry-key-canary"
 _HITS, _CHECKS = 7, 12
 
 
-class _Page:
-    """The metrics page, read once."""
-
-    def __init__(self, program: SidecarProgram) -> None:
-        with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=5) as page:
-            self.text = page.read().decode()
-        self._samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(self.text)
-            for sample in family.samples
-        }
-
-    def __call__(self, name: str, **labels: str) -> float:
-        """Return a sample's value."""
-        return self._samples[name, frozenset(labels.items())]
-
-
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Page]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsPage]:
     """Return the page of a sidecar after traffic that is known."""
     with SidecarProgram(tmp_path_factory.mktemp("metrics"), config=HOSPITAL) as program:
         with program.api() as api:
             _traffic(api)
         # It is measured ten times a second, and all this may have taken less.
-        wait_until(lambda: _Page(program)("sidecar_event_loop_lag_seconds_count") > 0, "the lag has been measured")
-        yield _Page(program)
+        wait_until(
+            lambda: MetricsPage(program.metrics_address)("sidecar_event_loop_lag_seconds_count") > 0,
+            "the lag has been measured",
+        )
+        yield MetricsPage(program.metrics_address)
 
 
 def _traffic(api: Api) -> None:
@@ -69,7 +54,7 @@ def _traffic(api: Api) -> None:
     api.records.GetRecord(record_pb2.GetRecordRequest(cache="patients", key=_KEY), timeout=5)
 
 
-def test_calls_by_method_and_code(page: _Page) -> None:
+def test_calls_by_method_and_code(page: MetricsPage) -> None:
     """Calls are counted by method and status code."""
     counted = [
         page("sidecar_calls_total", method="sidecar.v1.CacheService/Get", code=code)
@@ -78,7 +63,7 @@ def test_calls_by_method_and_code(page: _Page) -> None:
     assert [_HITS + 1, 1] == counted
 
 
-def test_latency_by_method(page: _Page) -> None:
+def test_latency_by_method(page: MetricsPage) -> None:
     """Every call is in the histogram of its method, within a sensible bucket, with its time in the sum."""
     labels = {"method": "sidecar.v1.CacheService/Get"}
     assert _HITS + 2 == page("sidecar_call_duration_seconds_count", **labels)
@@ -86,19 +71,19 @@ def test_latency_by_method(page: _Page) -> None:
     assert 0 < page("sidecar_call_duration_seconds_sum", **labels) < _HITS + 2
 
 
-def test_nothing_is_in_flight_afterwards(page: _Page) -> None:
+def test_nothing_is_in_flight_afterwards(page: MetricsPage) -> None:
     """Neither calls nor requests to the store seem to be under way when none are."""
     assert 0 == page("sidecar_calls_in_flight")
     assert 1 >= page("sidecar_store_in_flight")  # the health probe's own
 
 
-def test_hits_and_misses_by_cache(page: _Page) -> None:
+def test_hits_and_misses_by_cache(page: MetricsPage) -> None:
     """Reads are counted by cache and by what they found."""
     reads = [page("sidecar_cache_reads_total", cache="balances", outcome=outcome) for outcome in ("hit", "miss")]
     assert [_HITS, 1] == reads
 
 
-def test_decisions_by_policy(page: _Page) -> None:
+def test_decisions_by_policy(page: MetricsPage) -> None:
     """Checks are counted by policy and by what was decided."""
     decisions = [
         page("sidecar_ratelimit_decisions_total", policy="auth", outcome=outcome) for outcome in ("allowed", "denied")
@@ -106,7 +91,7 @@ def test_decisions_by_policy(page: _Page) -> None:
     assert [10, _CHECKS - 10] == decisions
 
 
-def test_sealed_and_opened_fields(page: _Page) -> None:
+def test_sealed_and_opened_fields(page: MetricsPage) -> None:
     """Fields that are sealed, opened and rejected are counted by cache; clear ones are none of these."""
     fields = [
         page("sidecar_crypto_fields_total", cache="patients", operation=operation)
@@ -115,7 +100,7 @@ def test_sealed_and_opened_fields(page: _Page) -> None:
     assert [2, 2, 0] == fields
 
 
-def test_state_of_the_pool(page: _Page) -> None:
+def test_state_of_the_pool(page: MetricsPage) -> None:
     """The page tells how many connections are ready, were opened and lost, and how many commands went over them."""
     assert 4 == page("sidecar_store_connections")
     assert 4 == page("sidecar_store_connections_opened_total")
@@ -123,12 +108,12 @@ def test_state_of_the_pool(page: _Page) -> None:
     assert page("sidecar_store_commands_total") >= _HITS + _CHECKS
 
 
-def test_lag_of_the_event_loop(page: _Page) -> None:
+def test_lag_of_the_event_loop(page: MetricsPage) -> None:
     """The event loop's lag is measured."""
     assert page("sidecar_event_loop_lag_seconds_count") > 0
 
 
-def test_no_key_and_no_value_on_the_page(page: _Page) -> None:
+def test_no_key_and_no_value_on_the_page(page: MetricsPage) -> None:
     """The page has no text of keys and values."""
     assert "canary" not in page.text
 

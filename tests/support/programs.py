@@ -66,10 +66,25 @@ def is_alive(process_id: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+def children_of(process_id: int) -> dict[int, str]:
+    """Return a process's children that run, and their command lines."""
+    found: dict[int, str] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == process_id and state != "Z":
+            found[int(folder.name)] = command
+    return found
+
+
 class SidecarProgram:
     """`sidecar serve` on a free port of 127.0.0.1, with its state and its output in a folder of its own.
 
-    `environ` goes over the test's own environment, `arguments` after `serve`. It may be started again after it ended.
+    `environ` goes over the test's own environment, `arguments` after `serve`. A configuration given as text may say
+    where to listen itself, with `{address}` for the free port. It may be started again after it ended.
     """
 
     def __init__(
@@ -87,10 +102,11 @@ class SidecarProgram:
         self.state = folder / "state" if state is None else state
         self.address = listen or f"127.0.0.1:{free_port()}"
         self.metrics_address = f"127.0.0.1:{free_port()}"
-        self._command = [str(PROGRAM), "serve", "--listen", self.address, *arguments]
+        listens = isinstance(config, str) and "{address}" in config
+        self._command = [str(PROGRAM), "serve", *([] if listens else ["--listen", self.address]), *arguments]
         if isinstance(config, str):
             path = folder / "sidecar.yaml"
-            path.write_text(config)
+            path.write_text(config.replace("{address}", self.address))
             config = path
         if config is not None:
             self._command += ["--config", str(config)]
@@ -144,6 +160,11 @@ class SidecarProgram:
     def process_id(self) -> int:
         """The process's id."""
         return self._running.pid
+
+    @property
+    def worker_ids(self) -> list[int]:
+        """The ids of its workers' processes, as the system tells them."""
+        return sorted(child for child, command in children_of(self.process_id).items() if "sidecar.worker" in command)
 
     @property
     def output(self) -> str:

@@ -276,3 +276,32 @@ def test_the_store_url_is_not_repeated(file: Path) -> None:
 def test_the_store_url_is_not_in_the_repr() -> None:
     """Logging the settings does not log the password."""
     assert "secret" not in repr(load(None, {"SIDECAR_REDIS_URL": "redis://:secret@host"}))
+
+
+@pytest.mark.parametrize(("written", "expected"), [("1", 1), ("64", 64), ("auto", "auto"), ("'auto'", "auto")])
+def test_workers(file: Path, written: str, expected: int | str) -> None:
+    """A number of workers, or the word for as many as make use of the machine."""
+    assert load_text(file, f"workers: {written}").workers.written == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("0", "0 is not from 1 to 64"),
+        ("65", "65 is not from 1 to 64"),
+        ("true", "must be a whole number from 1 to 64, or auto"),
+        ("2.0", "must be a whole number from 1 to 64, or auto"),
+        ("'2'", "must be a whole number from 1 to 64, or auto"),
+    ],
+)
+def test_workers_refused(file: Path, written: str, problem: str) -> None:
+    """Neither none nor hundreds, and nothing that only looks like a number."""
+    assert problems(file, f"workers: {written}") == [f"sidecar.yaml:1: workers: {problem}"]
+
+
+def test_workers_from_elsewhere() -> None:
+    """The variable is read as YAML; the flag wins, and is named when it is wrong."""
+    assert load(None, {"SIDECAR_WORKERS": "3"}).workers.written == 3
+    assert load(None, {"SIDECAR_WORKERS": "auto"}, {"workers": 2}).workers.written == 2
+    with pytest.raises(ConfigError, match=r"^--workers: workers: 0 is not from 1 to 64$"):
+        load(None, {}, {"workers": 0})

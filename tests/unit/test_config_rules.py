@@ -44,6 +44,9 @@ REDIS = "url: 'redis://host'"
         # Addresses.
         ("listen: ['a:1', 'a:1']", "listen[1]: a:1 is listed twice"),
         ("listen: ['127.0.0.1:9464']", "telemetry.metrics.address: 127.0.0.1:9464 is already in `listen`"),
+        # Workers.
+        ("{workers: 2, listen: ['a:1', {address: 'unix:/s', engine: grpcio}]}", "listen[1].engine: the grpcio engine cannot share a Unix socket among workers (2); leave it out, or set `workers` to 1"),
+        ("{workers: auto, listen: [{address: 'unix:/s', engine: grpcio}]}", "listen[0].engine: the grpcio engine cannot share a Unix socket among workers (auto); leave it out, or set `workers` to 1"),
         # The store.
         ("store: {username: bob}", "store.username: has no use without `url`"),
         ("store: {password_env: A}", "store.password_env: has no use without `url`"),
@@ -80,6 +83,9 @@ def test_broken_rule(tmp_path: Path, text: str, problem: str) -> None:
         "caches: {a: {data_class: phi, ttl: 23h, max_ttl: 23h, stale_for: 1h}}",
         "caches: {a: {format: raw, key_prefix: p}, b: {format: raw, key_prefix: pq}}",
         "listen: ['127.0.0.1:0', '127.0.0.1:0']",
+        "{workers: 1, listen: [{address: 'unix:/s', engine: grpcio}]}",
+        "{workers: 2, listen: ['unix:/s', {address: 'a:1', engine: grpcio}]}",
+        "{workers: 64, listen: ['127.0.0.1:0', '127.0.0.1:0']}",
         "telemetry: {metrics: {address: null}}",
         "rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3650}}",
         "rate_limits: {a: {algorithm: token_bucket, rate: 60000000/m, burst: 1000000000}}",

@@ -1,0 +1,137 @@
+"""A worker: one of several processes that take a sidecar's calls. `python -m sidecar.worker FD`, by its supervisor.
+
+It is an `App` whose settings, listeners and embedded store come over the socket pair that it inherits, and whose
+metrics go back there. It ends in order when it gets SIGTERM, and when the stream ends: then the supervisor is gone,
+even if it was killed and could say nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from sidecar.app import App, Berth
+from sidecar.errors import StartupError
+from sidecar.supervisor.messages import (
+    MAX_LINE_BYTES,
+    AskMetrics,
+    Assignment,
+    Failed,
+    MetricsAnswer,
+    Ready,
+    Serving,
+    decode_to_worker,
+    encode,
+)
+from sidecar.telemetry.log import set_up_logging
+from sidecar.telemetry.prometheus import garbage_collection
+
+if TYPE_CHECKING:
+    from sidecar.supervisor.messages import FromWorker
+
+_log = logging.getLogger("sidecar.worker")
+
+# As the command line's: 2 for what a person has to mend.
+_EXIT_MEND = 2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to end; return the exit code."""
+    try:
+        (descriptor,) = arguments
+        link = socket.socket(fileno=int(descriptor))
+    except (OSError, ValueError):
+        sys.stderr.write("sidecar.worker is started by `sidecar serve --workers N` alone\n")
+        return _EXIT_MEND
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(link))
+
+
+async def _serve(link: socket.socket) -> int:
+    stop = asyncio.Event()
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    reader, writer = await asyncio.open_unix_connection(sock=link, limit=MAX_LINE_BYTES)
+    line = await reader.readline()
+    if not line:  # the supervisor died before it had said anything
+        return 0
+    assignment = decode_to_worker(line)
+    if not isinstance(assignment, Assignment):
+        raise TypeError("the first message is no assignment")
+    settings = assignment.settings
+    set_up_logging(settings.telemetry.log.level, settings.telemetry.log.format, assignment.worker)
+    app = App(settings, os.environ, Berth(listeners=assignment.listeners, embedded=assignment.embedded))
+    supervisor = _Supervisor(reader, writer)
+    listening = asyncio.create_task(supervisor.listen(app, stop), name="supervisor")
+    try:
+        return await _run(app, supervisor, stop)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await supervisor.close()
+        # Service managers signal all processes of a service, and the supervisor its workers: the second of two signals
+        # must not find a worker that has all but ended without a handler.
+        for number in _SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
+
+async def _run(app: App, supervisor: _Supervisor, stop: asyncio.Event) -> int:
+    try:
+        await app.start()
+    except StartupError as error:
+        supervisor.tell(Failed(problem=str(error)))
+        return _EXIT_MEND
+    app.on_serving(lambda serving: supervisor.tell(Serving(serving=serving)))
+    supervisor.tell(Serving(serving=app.serving))
+    supervisor.tell(Ready(store_name=app.store_name, warnings=tuple(app.warnings)))
+    await stop.wait()
+    await app.stop()
+    supervisor.tell(_metrics_of(app))
+    return 0
+
+
+class _Supervisor:
+    """The supervisor as a worker sees it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def listen(self, app: App, stop: asyncio.Event) -> None:
+        """Answer what it asks; set `stop` when it is gone."""
+        with contextlib.suppress(ConnectionError):
+            while line := await self._reader.readline():
+                if isinstance(decode_to_worker(line), AskMetrics):
+                    self.tell(_metrics_of(app))
+        _log.error("the supervisor is gone; stopping")
+        stop.set()
+
+    def tell(self, message: FromWorker) -> None:
+        """Say something; if it is gone, nobody hears it."""
+        if not self._writer.is_closing():
+            self._writer.write(encode(message))
+
+    async def close(self) -> None:
+        """Wait until all that was said is on its way, and hang up."""
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
+            self._writer.close()
+            await self._writer.wait_closed()
+
+
+def _metrics_of(app: App) -> MetricsAnswer:
+    return MetricsAnswer(families=(*app.snapshot(), *garbage_collection()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
