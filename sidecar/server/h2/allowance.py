@@ -14,6 +14,10 @@ class Allowance:
         self._left = burst
         self._at = 0.0
 
+    def earn(self, count: float) -> None:
+        """Give some back, up to as many as there are at once."""
+        self._left = min(self._burst, self._left + count)
+
     def spend(self, now: float) -> bool:
         """Take one, `now` in seconds; False if none is left."""
         self._left = min(self._burst, self._left + (now - self._at) * self._per_second)

@@ -274,7 +274,7 @@ class Connection:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "DATA on a stream that was not opened")
         if not self._streams.is_ignored(stream_id):
             raise ConnectionFault(frames.STREAM_CLOSED, "DATA on a closed stream")
-        self._guard.idle_frame()
+        self._guard.late_frame()
 
     def _read_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != frames.RST_STREAM_BYTES:
@@ -283,7 +283,7 @@ class Connection:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "RST_STREAM on a stream that was not opened")
         stream = self.streams.get(stream_id)
         if stream is None:
-            self._guard.idle_frame()
+            self._guard.late_frame()
             return
         self._guard.reset(stream.opened_at)
         self.sender.forget(stream)
@@ -311,12 +311,12 @@ class Connection:
             if self._streams.is_idle(stream_id):
                 raise ConnectionFault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that was not opened")
             # Ours may have ended a moment ago (section 5.1, "closed").
-            self._guard.idle_frame()
+            self._guard.late_frame()
             return
         if not increment:
             raise StreamFault(stream_id, frames.PROTOCOL_ERROR)
         if stream.send_window >= stream.widened_to:
-            self._guard.idle_frame()
+            self._guard.late_frame()
         stream.send_window += increment
         if stream.send_window > MAX_WINDOW:
             raise StreamFault(stream_id, frames.FLOW_CONTROL_ERROR)
@@ -328,7 +328,7 @@ class Connection:
         if not increment:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
         if self.sender.window >= self._widened_to:
-            self._guard.idle_frame()
+            self._guard.late_frame()
         self.sender.window += increment
         if self.sender.window > MAX_WINDOW:
             raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
@@ -393,7 +393,7 @@ class Connection:
     def _break(self, stream_id: int, code: int) -> None:
         """Reset a stream because of a rule that its client broke."""
         if code == frames.REFUSED_STREAM:
-            self._guard.idle_frame()
+            self._guard.late_frame()
         else:
             self._guard.broken_stream()
         stream = self.streams.get(stream_id)

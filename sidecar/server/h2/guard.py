@@ -16,6 +16,9 @@ from sidecar.server.h2.frames import ENHANCE_YOUR_CALM
 # A reset this soon (seconds) cannot be the answer to anything that happened.
 _RAPID_SECONDS: Final = 0.001
 _PING_STRIKES: Final = 2
+# What honest clients send too late or too often goes with what they get: grpc-core widens its window several times for
+# an answer, and whoever gives calls up whose answers are on the way sends as many RST_STREAMs.
+_LATE_FOR_EACH_SENT: Final = 8
 _LONG_AGO: Final = -1e9
 
 
@@ -23,8 +26,8 @@ class Guard:
     """One client's account."""
 
     __slots__ = (
-        "_broken_streams", "_idle_frames", "_min_ping_interval", "_ping_strikes", "_pinged_at", "_rapid_resets",
-        "_settings_frames", "_small_pieces", "now",
+        "_broken_streams", "_idle_frames", "_late_frames", "_min_ping_interval", "_ping_strikes", "_pinged_at",
+        "_rapid_resets", "_sent", "_settings_frames", "_small_pieces", "now",
     )  # fmt: skip
 
     def __init__(self, min_ping_interval: float) -> None:
@@ -37,15 +40,27 @@ class Guard:
         self._broken_streams = Allowance(100, 10)
         self._settings_frames = Allowance(50, 5)
         self._idle_frames = Allowance(1000, 200)
+        self._late_frames = Allowance(5000, 1000)
+        self._sent = 0
         self._small_pieces = Allowance(500, 100)
 
     def idle_frame(self) -> None:
         """Count a frame that does nothing.
 
-        Empty data, PRIORITY, an unknown type, one for a stream that is over, a window that is widened again although
-        nothing has been sent since it was widened last.
+        Empty data, PRIORITY, an acknowledgement, GOAWAY, an unknown type.
         """
         if not self._idle_frames.spend(self.now):
+            raise _calm_down("frames that do nothing")
+
+    def late_frame(self) -> None:
+        """Count a frame that does nothing any more, or not yet.
+
+        One for a stream that is over, a stream beyond those allowed, a window that is widened again although nothing
+        has been sent since it was widened last.
+        """
+        self._late_frames.earn(self._sent * _LATE_FOR_EACH_SENT)
+        self._sent = 0
+        if not self._late_frames.spend(self.now):
             raise _calm_down("frames that do nothing")
 
     def settings(self) -> None:
@@ -81,9 +96,10 @@ class Guard:
             # The words that gRPC's clients know, and answer by pinging less often.
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too_many_pings")
 
-    def forgive_pings(self) -> None:
-        """Note that the server has sent something."""
+    def has_sent(self) -> None:
+        """Note that the server has sent something of a response."""
         self._ping_strikes = 0
+        self._sent += 1
 
 
 def _calm_down(what: str) -> ConnectionFault:

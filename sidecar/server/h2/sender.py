@@ -92,7 +92,7 @@ class Sender:
                     )
                 )
             )  # fmt: skip
-            self._guard.forgive_pings()
+            self._guard.has_sent()
             self._end(stream)
             return
         self.send_headers(stream, head)
@@ -101,7 +101,7 @@ class Sender:
 
     def send_headers(self, stream: Stream, head: HeaderBlock) -> None:
         """Send the response's headers."""
-        self._guard.forgive_pings()
+        self._guard.has_sent()
         self._put_block(stream.id, head.block, 0)
 
     def send_data(self, stream: Stream, data: bytes) -> None:
@@ -111,7 +111,7 @@ class Sender:
         """
         if stream.state == states.CLOSED:
             return
-        self._guard.forgive_pings()
+        self._guard.has_sent()
         size = len(data)
         if stream.outbox is None:
             if size <= stream.send_window and size <= self.window and size <= MAX_FRAME_BYTES:
@@ -132,7 +132,7 @@ class Sender:
         """End the stream with trailers, once the data before them has been sent."""
         if stream.state == states.CLOSED:
             return
-        self._guard.forgive_pings()
+        self._guard.has_sent()
         if stream.outbox is not None:
             stream.trailers = trailers.block
             return
@@ -207,7 +207,7 @@ class Sender:
             self.window -= size
             stream.outbox_bytes -= size
             self.unsent_bytes -= size
-            self._guard.forgive_pings()
+            self._guard.has_sent()
             self._out.append(frames.frame(frames.DATA, 0, stream.id, data))
         if outbox:
             if stream.send_window > 0:

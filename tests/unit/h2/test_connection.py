@@ -502,7 +502,7 @@ class TestDraining:
 class TestGuard:
     """What may be done only so often; then ENHANCE_YOUR_CALM."""
 
-    def flood(self, client: Client, sent: bytes, times: int = 5000) -> int | None:
+    def flood(self, client: Client, sent: bytes, times: int = 7000) -> int | None:
         """Send something many times; return the code with which it ended."""
         for _ in range(times):
             client.send(sent)
@@ -574,6 +574,19 @@ class TestGuard:
         for _ in range(5000):
             client.connection.sender.send_data(stream, b"message")
             client.send(frames.window_update(0, 7) + frames.window_update(1, 7))
+        assert client.goaway_code() is None
+
+    def test_windows_that_are_widened_again_and_again(self) -> None:
+        """They flood, where nothing is sent that would need them."""
+        assert frames.ENHANCE_YOUR_CALM == self.flood(Client(), frames.window_update(0, 1))
+
+    def test_windows_that_are_widened_several_times_for_each_answer(self) -> None:
+        """As grpc-core does; ten thousand calls a second come to nothing here."""
+        client = Client()
+        for number in range(1, 20_001, 2):
+            client.connection.sender.send_all(client.open(number, flags=frames.END_STREAM), HEAD, b"x" * 50, TRAILERS)
+            client.send(frames.window_update(0, 20) * 3 + frames.window_update(number, 10))
+            client.now += 0.0001
         assert client.goaway_code() is None
 
     def test_pings_are_forgiven_when_the_server_sends(self) -> None:
