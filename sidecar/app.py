@@ -44,7 +44,6 @@ from sidecar.rpc.reflection import ReflectionServicer, reflection_services
 from sidecar.rpc.status import to_status
 from sidecar.server.engine import Listener
 from sidecar.server.fast_engine import FastEngine
-from sidecar.server.grpcio_engine import GrpcioEngine
 from sidecar.store.embedded import EmbeddedValkey
 from sidecar.store.keys import KeySpace
 from sidecar.store.pool import Pool, PoolCounters
@@ -192,11 +191,9 @@ class App:
         listeners = self._listeners()
         chosen = [item.chosen_engine for item in self._settings.listen]
         served: dict[int, str] = {}
-        for name, make in _ENGINES.items():
+        for name in dict.fromkeys(chosen):
             places = [place for place, engine_name in enumerate(chosen) if engine_name == name]
-            if not places:
-                continue
-            engine = make(table, [listeners[place] for place in places], policy)
+            engine = _engine_named(name)(table, [listeners[place] for place in places], policy)
             await engine.start()
             self._engines.append(engine)
             self._stack.push_async_callback(engine.stop, 0.0)
@@ -359,10 +356,15 @@ class App:
         return KeyEncryptionKeys([key.kek for key in loaded])
 
 
-_ENGINES: Mapping[str, Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]] = {
-    "fast": FastEngine,
-    "grpcio": GrpcioEngine,
-}
+def _engine_named(name: str) -> Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]:
+    if name == "fast":
+        return FastEngine
+    # grpcio takes 20 MB of memory, which a sidecar on the fast engine has no use for.
+    from sidecar.server.grpcio_engine import GrpcioEngine  # noqa: PLC0415
+
+    return GrpcioEngine
+
+
 _CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
 _RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
 _RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
