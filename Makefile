@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test test-fast conformance lint format proto proto-go lock bench \
-	bench-compare bench-calls bench-store bench-footprint clean
+	bench-compare bench-client bench-calls bench-store bench-footprint clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -66,12 +66,16 @@ lock: install-dev ## pin the dependencies anew
 
 bench: install-dev ## measure everything, in about 15 minutes (bench/README.md)
 	$(MAKE) -j1 bench-compare
+	$(MAKE) -j1 bench-client
 	$(MAKE) -j1 bench-calls
 	$(MAKE) -j1 bench-store
 	$(MAKE) -j1 bench-footprint
 
 bench-compare: install-dev ## measure against the targets and the peers; ARGS="--parts get" for a part
 	$(BIN)/python -m bench.compare $(ARGS)
+
+bench-client: install-dev ## measure the Python client with and without auto_batch
+	$(BIN)/python -m bench.client_batch $(ARGS)
 
 bench-calls: install-dev ## measure every call beside an echo
 	$(BIN)/python -m bench.run $(ARGS)

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 
 from bench.echo import ENGINES
 from bench.processes import Failure
-from bench.profiles import PROFILES, profile
+from bench.profiles import PIPELINE_STREAM, PROFILES
 from bench.progress import progress
 from bench.report import table
 from bench.rig import RigOptions, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_CHOICES = {each.name: each for each in (*PROFILES, PIPELINE_STREAM)}
 
 
 def functions(stacks: Mapping[str, int]) -> tuple[Counter[str], Counter[str]]:
@@ -38,7 +40,7 @@ def functions(stacks: Mapping[str, int]) -> tuple[Counter[str], Counter[str]]:
 
 def run(options: argparse.Namespace) -> None:
     """Load, and print the two tables."""
-    chosen = profile(options.profile)
+    chosen = _CHOICES[options.profile]
     rig_options = RigOptions(engine=options.engine, seconds=options.seconds)
     with set_up(rig_options, progress) as rig, ExitStack() as stack:
         file = rig.folder / "stacks"
@@ -64,8 +66,7 @@ def run(options: argparse.Namespace) -> None:
 def main() -> int:
     """Run, and say in a sentence why it cannot."""
     parser = argparse.ArgumentParser(prog="python -m bench.hotspots", description="Show where the sidecar's time goes.")
-    names = [each.name for each in PROFILES]
-    parser.add_argument("profile", choices=names, nargs="?", default="get", help=f"the call: {', '.join(names)}")
+    parser.add_argument("profile", choices=_CHOICES, nargs="?", default="get", help=f"the call: {', '.join(_CHOICES)}")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the run (default: 10)")
     parser.add_argument("--top", type=int, default=25, metavar="N", help="functions to show (default: 25)")
     parser.add_argument("--engine", choices=ENGINES, default="fast", help="the server implementation")

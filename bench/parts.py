@@ -10,7 +10,7 @@ from bench.contest import Contestant, cpu_us, p50_ms, ratios
 from bench.peers.binaries import DAPRD, RATELIMIT
 from bench.peers.daprd import get_state, start_daprd
 from bench.peers.ratelimit import SHOULD_RATE_LIMIT, start_ratelimit
-from bench.profiles import ALONE, CROWD, ECHO, STEADY, profile
+from bench.profiles import ALONE, CROWD, ECHO, PIPELINE_STREAM, STEADY, profile
 from bench.servers import start_echo
 from bench.verdicts import Bound, Verdict
 
@@ -193,9 +193,13 @@ def _batches(rig: Rig) -> Outcome:
     with ExitStack() as stack:
         sidecar = rig.start_sidecar(stack)
         entries = rig.compete(
-            *(Contestant(name="sidecar", target=sidecar, profile=each) for each in (profile("get_many"),))
+            *(
+                Contestant(name="sidecar", target=sidecar, profile=each)
+                for each in (profile("get_many"), profile("execute"), PIPELINE_STREAM)
+            )
         )
-    return Outcome(entries=entries, verdicts=[_keys_per_second(entry) for entry in entries])
+    get_many, _, stream = entries
+    return Outcome(entries=entries, verdicts=[_keys_per_second(get_many), _keys_per_second(stream)])
 
 
 PARTS = (

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2, record_pb2
+from bench.stream import load_stream
+from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ VALUE = b"v" * 100
 BATCH = 32
 
 _CACHE = "sidecar.v1.CacheService"
+_PIPELINE = "sidecar.v1.PipelineService"
 _RECORD = "sidecar.v1.RecordService"
 _LIMIT = "sidecar.v1.RateLimitService"
 # Longer than any run, so that a read never misses.
@@ -49,6 +51,8 @@ class Load:
 CROWD = Load(50, 4)
 ALONE = Load(1, 1)
 STEADY = Load(50, 4, rps=5_000)
+# The callers of a stream are the batches that are under way at once; the sidecar reads no more than 16.
+STREAM = Load(8, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,10 @@ def _is_whole_batch(answer: cache_pb2.GetManyResponse) -> bool:
     return len(answer.results) == BATCH and all(_is_hit(result.entry) for result in answer.results)
 
 
+def _is_whole_pipeline(answer: pipeline_pb2.ExecuteResponse | pipeline_pb2.StreamResponse) -> bool:
+    return len(answer.results) == BATCH and all(_is_hit(result.get) for result in answer.results)
+
+
 def _is_applied(answer: cache_pb2.SetResponse) -> bool:
     return answer.outcome == common_pb2.WRITE_OUTCOME_APPLIED
 
@@ -117,6 +125,7 @@ _GET = Request(f"{_CACHE}/Get", cache_pb2.GetRequest(cache="default", key="bench
 _BATCH_KEYS = [f"bench:many:{number}" for number in range(BATCH)]
 
 _BATCH_SEEDS = tuple(_set(key) for key in _BATCH_KEYS)
+_OPERATIONS = [pipeline_pb2.Operation(get=cache_pb2.GetRequest(cache="default", key=key)) for key in _BATCH_KEYS]
 
 ECHO = Profile(name="echo", title="echo", request=_GET, works=_is_hit)
 """The bare engine of `echo.py`: the same call as Get's, and an answer as long."""
@@ -129,6 +138,14 @@ PROFILES = (
         title=f"GetMany of {BATCH}",
         request=Request(f"{_CACHE}/GetMany", cache_pb2.GetManyRequest(cache="default", keys=_BATCH_KEYS)),
         works=_is_whole_batch,
+        seeds=_BATCH_SEEDS,
+        keys=BATCH,
+    ),
+    Profile(
+        name="execute",
+        title=f"Execute, {BATCH} Gets",
+        request=Request(f"{_PIPELINE}/Execute", pipeline_pb2.ExecuteRequest(operations=_OPERATIONS)),
+        works=_is_whole_pipeline,
         seeds=_BATCH_SEEDS,
         keys=BATCH,
     ),
@@ -163,6 +180,18 @@ PROFILES = (
     ),
     Profile(name="get_alone", title="Get, hit", request=_GET, works=_is_hit, seeds=(_set("bench:get"),), load=ALONE),
 )
+
+PIPELINE_STREAM = Profile(
+    name="stream",
+    title=f"Stream, batches of {BATCH} Gets",
+    request=Request(f"{_PIPELINE}/Stream", pipeline_pb2.StreamRequest(operations=_OPERATIONS)),
+    works=_is_whole_pipeline,
+    seeds=_BATCH_SEEDS,
+    keys=BATCH,
+    load=STREAM,
+    drive=load_stream,
+)
+"""A stream has no echo to stand beside; its batches are counted, not its calls."""
 
 
 def profile(name: str) -> Profile:
