@@ -30,7 +30,7 @@ _leave: Callable[[asyncio.AbstractEventLoop, Any], None] = tasks._leave_task  # 
 class Driver(ABC):
     """One coroutine on its way. A subclass says what becomes of its end."""
 
-    __slots__ = ("_cancelling", "_context", "_coroutine", "_loop", "_must_cancel", "_waiting", "running")
+    __slots__ = ("_cancelling", "_context", "_coroutine", "_fault", "_loop", "_must_cancel", "_waiting", "running")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self._loop = loop
@@ -38,6 +38,7 @@ class Driver(ABC):
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self._waiting: Any = None
         self._must_cancel = False
+        self._fault: RuntimeError | None = None
         self._cancelling = 0
         self.running = False
         """Whether the coroutine has begun and not ended."""
@@ -103,7 +104,10 @@ class Driver(ABC):
         self._waiting = None
         _enter(loop, self)
         try:
-            if self._must_cancel:
+            if self._fault is not None:
+                fault, self._fault = self._fault, None
+                yielded = coroutine.throw(fault)
+            elif self._must_cancel:
                 self._must_cancel = False
                 yielded = coroutine.throw(asyncio.CancelledError())
             else:
@@ -130,6 +134,10 @@ class Driver(ABC):
             loop.call_soon(self._step, context=self._context)
             return
         # What a future yields of itself (asyncio.Future.__await__).
+        if getattr(yielded, "_asyncio_future_blocking", None) is not True:
+            self._fault = RuntimeError(f"a coroutine of a call waits for what is no future: {type(yielded).__name__}")
+            loop.call_soon(self._step, context=self._context)
+            return
         yielded._asyncio_future_blocking = False  # noqa: SLF001 (the protocol between futures and tasks)
         yielded.add_done_callback(self._step, context=self._context)
         self._waiting = yielded
