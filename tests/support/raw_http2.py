@@ -321,7 +321,7 @@ class RawClient:
                 received += part
                 for heard in _cut_frames(received):
                     self._take(heard)
-                    if acknowledge and heard.kind == Kind.SETTINGS and not heard.flags & Flag.ACK:
+                    if acknowledge and heard.kind in {Kind.SETTINGS, Kind.PING} and not heard.flags & Flag.ACK:
                         self._heed(heard)
                 async with self._heard:
                     self._heard.notify_all()
@@ -333,15 +333,16 @@ class RawClient:
                 self._heard.notify_all()
 
     def _heed(self, heard: Frame) -> None:
-        """Do as the server's SETTINGS say, and acknowledge them."""
-        for start in range(0, len(heard.payload), 6):
+        """Do as the server's SETTINGS say, and acknowledge them, or a PING."""
+        answer = frame(heard.kind, Flag.ACK, 0, heard.payload if heard.kind == Kind.PING else b"")
+        for start in range(0, len(heard.payload) if heard.kind == Kind.SETTINGS else 0, 6):
             if int.from_bytes(heard.payload[start : start + 2], "big") == Setting.HEADER_TABLE_SIZE:
                 size = int.from_bytes(heard.payload[start + 2 : start + 6], "big")
                 self.encoder.header_table_size = min(size, self.encoder.header_table_size)
         if self._flooding:
-            self._put_off.append(settings(ack=True))
+            self._put_off.append(answer)
         else:
-            self.write(settings(ack=True))
+            self.write(answer)
 
     def _take(self, heard: Frame) -> None:
         self.counts[heard.kind] += 1
