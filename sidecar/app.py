@@ -29,6 +29,7 @@ from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
 from sidecar.errors import Reason, SidecarError, StartupError
 from sidecar.gen.sidecar.v1 import cache_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
+from sidecar.interceptors.admission import AdmissionPolicy
 from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
 from sidecar.interceptors.shedding import Admission, SheddingInterceptor
@@ -110,7 +111,7 @@ class App:
         self._stack = AsyncExitStack()
         self._metrics = Metrics()
         self._clock = StoreClock()
-        self._admission = Admission(settings.limits.max_concurrent_calls)
+        self._admission = Admission(AdmissionPolicy(most=settings.limits.max_concurrent_calls))
         self._health: HealthServicer | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
@@ -304,6 +305,11 @@ class App:
 
     def _method_table(self, methods: list[Method], tracing: Tracing) -> MethodTable:
         limits = self._settings.limits
+        self._metrics.gauge(
+            "sidecar_calls_in_flight_bound",
+            "How many calls may be in flight before more are refused.",
+            lambda: {(): self._admission.bound},
+        )
         interceptors: list[Interceptor] = [
             TelemetryInterceptor(metrics=self._metrics, tracing=tracing),
             ErrorInterceptor(to_status),

@@ -179,7 +179,10 @@ class LimitSettings(Section):
         description="Longest gRPC message, in either direction. 64KiB to 256MiB; must hold a value and its key.",
     )
     max_concurrent_calls: Count = Field(
-        1000, ge=1, le=100_000, description="Calls in flight before more are refused. 1 to 100000."
+        1000,
+        ge=1,
+        le=100_000,
+        description="Most calls in flight before more are refused; fewer while calls come late. 1 to 100000.",
     )
     default_deadline: Annotated[Duration, Lasting("10ms", "1h")] = Field(
         Duration(5000), description="Deadline of a call that brings none. 10ms to 1h."

@@ -1,8 +1,9 @@
 """Calls that are too many or too late are refused before any work is done for them.
 
 A refusal costs microseconds, an accepted call that cannot be finished costs all of its work; under overload the
-difference decides whether anybody is served. Long-lived streams are exempt: health watches and reflection wait, and
-work little; a stream of batches lets each batch in by itself.
+difference decides whether anybody is served. How many are too many is `admission.py`'s to say, from what became of the
+last ones. Long-lived streams are exempt: health watches and reflection wait, and work little; a stream of batches lets
+each batch in by itself.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sidecar.errors import Reason, SidecarError
+from sidecar.interceptors.admission import WINDOW_SECONDS, Window, is_late, next_bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
     from sidecar.call import Call, StreamEndpoint, UnaryEndpoint
     from sidecar.clock import Deadline
+    from sidecar.interceptors.admission import AdmissionPolicy
 
 # A full sidecar is through with what it has in about this time.
 _RETRY_AFTER_MS = 50
@@ -26,25 +29,51 @@ _RETRY_AFTER_MS = 50
 class Admission:
     """The count of what is in flight, and its bound: calls, and the batches of streams."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, policy: AdmissionPolicy) -> None:
+        self._policy = policy
         self._in_flight = 0
+        self._ended = 0
+        self._late = 0
+        self._peak = 0
+        self._refused = False
+        self._judge_at = 0.0
+        self.bound = policy.most
+        """How many may be in flight now."""
 
-    def enter(self, deadline: Deadline) -> None:
-        """Count one more; raises OVERLOADED if there is no room, DEADLINE_EXCEEDED if it comes too late."""
-        if self._in_flight >= self._most:
+    def enter(self, deadline: Deadline) -> float:
+        """Count one more, and return when; raises OVERLOADED if there is no room, DEADLINE_EXCEEDED if it is too late."""
+        now = time.monotonic()
+        if self._in_flight >= self.bound:
+            self._refused = True
             raise SidecarError(
                 Reason.OVERLOADED,
-                f"more than {self._most} calls are in flight (limits.max_concurrent_calls); slow down and try again",
+                f"{self.bound} calls are in flight, as many as can be answered in time "
+                "(limits.max_concurrent_calls at most); slow down and try again",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
-        if deadline <= time.monotonic():
+        if deadline <= now:
             raise SidecarError(Reason.DEADLINE_EXCEEDED, "the deadline had passed when the call came; nothing was done")
         self._in_flight += 1
+        self._peak = max(self._peak, self._in_flight)
+        return now
 
-    def leave(self) -> None:
-        """Count one less; only after `enter` has succeeded."""
+    def leave(self, entered: float, deadline: Deadline) -> None:
+        """Count one less, which `enter` let in then, with that deadline."""
+        now = time.monotonic()
         self._in_flight -= 1
+        self._ended += 1
+        if is_late(now - entered, deadline - entered):
+            self._late += 1
+        if now >= self._judge_at:
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        self._judge_at = now + WINDOW_SECONDS
+        window = Window(ended=self._ended, late=self._late, peak=self._peak, refused=self._refused)
+        self.bound = next_bound(self.bound, window, self._policy)
+        self._ended = self._late = 0
+        self._peak = self._in_flight
+        self._refused = False
 
 
 class SheddingInterceptor:
@@ -61,11 +90,11 @@ class SheddingInterceptor:
         enter, leave = self._admission.enter, self._admission.leave
 
         async def bounded(message: bytes, call: Call) -> bytes:
-            enter(call.deadline)
+            entered = enter(call.deadline)
             try:
                 return await proceed(message, call)
             finally:
-                leave()
+                leave(entered, call.deadline)
 
         return bounded
 
@@ -76,12 +105,12 @@ class SheddingInterceptor:
         enter, leave = self._admission.enter, self._admission.leave
 
         async def bounded(messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[bytes, None]:
-            enter(call.deadline)
+            entered = enter(call.deadline)
             try:
                 async with aclosing(proceed(messages, call)) as answers:
                     async for answer in answers:
                         yield answer
             finally:
-                leave()
+                leave(entered, call.deadline)
 
         return bounded

@@ -44,12 +44,12 @@ _MOST_BATCHES = 16
 class Admission(Protocol):
     """Bounds what is in flight, over all services."""
 
-    def enter(self, deadline: Deadline) -> None:
-        """Take one more, or raise OVERLOADED or DEADLINE_EXCEEDED."""
+    def enter(self, deadline: Deadline) -> float:
+        """Take one more, and return when; or raise OVERLOADED or DEADLINE_EXCEEDED."""
         ...
 
-    def leave(self) -> None:
-        """Be done with one."""
+    def leave(self, entered: float, deadline: Deadline) -> None:
+        """Be done with one that was taken then."""
         ...
 
 
@@ -118,11 +118,11 @@ class PipelineServicer:
         call.span = stream.span
         response = pb.StreamResponse(id=request.id)
         try:
-            self._admission.enter(deadline)
+            entered = self._admission.enter(deadline)
             try:
                 await self._carry_out(request, response, call)
             finally:
-                self._admission.leave()
+                self._admission.leave(entered, deadline)
         except SidecarError as error:
             fill_failure(response.failure, error)
         return response

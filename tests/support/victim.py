@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from sidecar.call import Code, Endpoint, MethodTable, StatusError
+from sidecar.call import Code, Endpoint, MethodTable, StatusError, UnaryMethod
+from sidecar.interceptors.admission import AdmissionPolicy
+from sidecar.interceptors.chain import build_endpoint
+from sidecar.interceptors.errors import ErrorInterceptor
+from sidecar.interceptors.shedding import Admission, SheddingInterceptor
+from sidecar.rpc.status import to_status
 from sidecar.server.engine import EnginePolicy, Listener
 from support.engines import MAKERS
 from support.servers import free_port
@@ -28,15 +33,20 @@ SLOW = "/test.Service/Slow"
 LARGE = "/test.Service/Large"
 FLOW = "/test.Service/Flow"
 EACH = "/test.Service/Each"
+WORK = "/test.Service/Work"
 COUNTS = "/test.Service/Counts"
 
 _FLOW_BYTES = 64 * 1024
+# A resource that serves 160 calls a second, however many come: as a slow store does.
+WORK_SLOTS = 8
+WORK_SECONDS = 0.05
 
 
 class Victim:
     """The endpoints, and how many calls are where."""
 
     def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(WORK_SLOTS)
         self._counts = {"entered": 0, "running": 0, "most_running": 0, "flowed": 0}
 
     async def echo(self, message: bytes, _call: Call) -> bytes:
@@ -72,6 +82,12 @@ class Victim:
         async for message in messages:
             yield message
 
+    async def work(self, message: bytes, _call: Call) -> bytes:
+        """Answer once a slot was free, and held for its time."""
+        async with self._slots:
+            await asyncio.sleep(WORK_SECONDS)
+        return message
+
     async def counts(self, _message: bytes, _call: Call) -> bytes:
         """Say how many calls of `slow` came, run now and ran at once, and how many messages flowed."""
         return json.dumps(self._counts).encode()
@@ -79,8 +95,16 @@ class Victim:
     def table(self) -> MethodTable:
         """Return what is served."""
         unary = {ECHO: self.echo, SLOW: self.slow, LARGE: self.large, COUNTS: self.counts}
+        work = build_endpoint(
+            UnaryMethod(path=WORK, decode=bytes, encode=bytes, handle=self.work),
+            [
+                ErrorInterceptor(to_status),
+                SheddingInterceptor(admission=Admission(AdmissionPolicy(most=1000)), exempt=()),
+            ],
+        )
         return MethodTable(
             endpoints={
+                WORK: work,
                 **{path: Endpoint(path=path, unary=serve) for path, serve in unary.items()},
                 FLOW: Endpoint(path=FLOW, stream=self.flow, server_streams=True),
                 EACH: Endpoint(path=EACH, stream=self.each, client_streams=True, server_streams=True),

@@ -11,6 +11,7 @@ import pytest
 from sidecar.call import Call, Code, StatusError, StreamMethod, UnaryMethod
 from sidecar.clock import NEVER, after
 from sidecar.errors import InvalidArgumentError, Reason
+from sidecar.interceptors.admission import AdmissionPolicy
 from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
 from sidecar.interceptors.shedding import Admission, SheddingInterceptor
@@ -34,10 +35,11 @@ class Sidecar:
     def __init__(self, *, most: int = 10, exempt: bool = False) -> None:
         self.metrics = Metrics()
         tracing = Tracing(service_name="test", sample_ratio=1.0)
+        self.admission = Admission(AdmissionPolicy(most=most))
         self._interceptors: list[Interceptor] = [
             TelemetryInterceptor(metrics=self.metrics, tracing=tracing),
             ErrorInterceptor(to_status),
-            SheddingInterceptor(admission=Admission(most), exempt={PATH} if exempt else ()),
+            SheddingInterceptor(admission=self.admission, exempt={PATH} if exempt else ()),
         ]
 
     def unary(self, handle: Callable[[str, Call], Awaitable[str]]) -> Endpoint:
@@ -215,6 +217,18 @@ class TestShedding:
         release.set()
         assert [b"x", b"x"] == await asyncio.gather(*waiting)
         assert (Code.RESOURCE_EXHAUSTED, True) == (caught.value.code, b"RetryInfo" in caught.value.details)
+
+    async def test_late_calls_lower_the_bound(self) -> None:
+        """A hundred that each took half of their time: seventy may be in flight from then on."""
+
+        async def dawdle(request: str, _call: Call) -> str:
+            await asyncio.sleep(0.05)
+            return request
+
+        sidecar = Sidecar(most=100)
+        endpoint = sidecar.unary(dawdle)
+        await asyncio.gather(*(ask(endpoint, b"x", Call(PATH, deadline=after(0.1))) for _ in range(100)))
+        assert sidecar.admission.bound == 70
 
     async def test_a_refused_call_frees_no_place_that_it_did_not_take(self) -> None:
         """After refusals the bound is what it was."""

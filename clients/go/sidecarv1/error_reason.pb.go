@@ -104,8 +104,8 @@ const (
 	// ERROR_REASON_DEADLINE_EXCEEDED (DEADLINE_EXCEEDED): the call's deadline passed first. A write may still have been
 	// applied.
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 45
-	// ERROR_REASON_OVERLOADED (RESOURCE_EXHAUSTED): more calls are in flight than `limits.max_concurrent_calls`. With
-	// RetryInfo.
+	// ERROR_REASON_OVERLOADED (RESOURCE_EXHAUSTED): as many calls are in flight as can be answered in time, or as
+	// `limits.max_concurrent_calls` allows. With RetryInfo.
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 46
 	// ERROR_REASON_ANSWER_TOO_LARGE (RESOURCE_EXHAUSTED): the values that were asked for do not fit into a message
 	// (`limits.max_message_bytes`). Ask for fewer keys or fields.
