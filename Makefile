@@ -1,11 +1,12 @@
 # Two commands do everything: `make run` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
+FUZZ_SECONDS := 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-fast conformance lint format proto proto-go lock bench \
+.PHONY: help install install-dev run test test-fast conformance lint format proto proto-go lock fuzz bench \
 	bench-compare bench-client bench-calls bench-store bench-footprint clean
 
 help: ## list the commands
@@ -61,8 +62,13 @@ format: install-dev ## format the Python code
 proto: install-dev ## generate the protobuf modules, client stubs and configuration schema
 	$(BIN)/python tools/generate.py
 
+# Where there is no wheel of atheris, hypothesis does its work.
+fuzz: install-dev ## attack every parser with bytes at random, FUZZ_SECONDS each
+	$(PIP) install --require-hashes -r requirements/fuzz.txt || true
+	PYTHONPATH=tests:. $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
+
 lock: install-dev ## pin the dependencies anew
-	for set in build runtime dev; do tools/lock.sh $$set; done
+	for set in build runtime dev fuzz; do tools/lock.sh $$set; done
 
 bench: install-dev ## measure everything, in about 15 minutes (bench/README.md)
 	$(MAKE) -j1 bench-compare

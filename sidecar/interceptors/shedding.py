@@ -41,7 +41,7 @@ class Admission:
         """How many may be in flight now."""
 
     def enter(self, deadline: Deadline) -> float:
-        """Count one more, and return when; raises OVERLOADED if there is no room, DEADLINE_EXCEEDED if it is too late."""
+        """Count one more, and return when; raises OVERLOADED if there is no room, DEADLINE_EXCEEDED if it is late."""
         now = time.monotonic()
         if self._in_flight >= self.bound:
             self._refused = True
