@@ -201,8 +201,9 @@ class Connection(asyncio.Protocol):
                 pending.popleft()
                 self.in_flight -= 1
                 answered.append((future, reply))
-        except (hiredis.ProtocolError, IndexError):
-            # Not RESP, or an answer to no question: whatever follows could go to the wrong caller.
+        except (hiredis.ProtocolError, IndexError, TypeError, ValueError):
+            # Not RESP, or an answer to no question: whatever follows could go to the wrong caller. hiredis raises
+            # Python's own errors for what Python cannot hold, such as a map whose key is an array.
             self.abort()
         # Only now: a caller goes on at once, and must find the connection as it is.
         for future, reply in answered:

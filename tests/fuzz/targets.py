@@ -271,6 +271,7 @@ _REPLIES = [
     b"\x07-ERR no\r\n%1\r\n+a\r\n:1\r\n~1\r\n+a\r\n#t\r\n",
     b"\x3f>2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n$-1\r\n(12345678901234567890\r\n,1.5\r\n=7\r\ntxt:abc\r\n",
     b"\x3f$30\r\nS\x01" + bytes(28) + b"\r\n",
+    b"\x3f%1\r\n*1\r\n:1\r\n:2\r\n",
 ]
 
 TARGETS = {

@@ -124,6 +124,19 @@ class TestServerThatHangsUp:
         assert (1, True) == (count_of(metrics, "requests"), count_of(metrics, "retries") > 0)
 
 
+async def test_a_reply_that_python_cannot_hold_is_no_answer() -> None:
+    """A map whose key is an array is RESP, and no Python object: the connection ends, and the caller is told."""
+
+    def answer_with_such_a_map(_data: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"%1\r\n*1\r\n:1\r\n:2\r\n")
+
+    script = Scripted(answer_with_such_a_map)
+    async with store_before(script, Metrics(), PoolPolicy(connections=1)) as (store, _):
+        with pytest.raises(StoreError) as caught:
+            await store.call(commands.get(b"k"), a_call(1))
+    assert (Reason.STORE_UNAVAILABLE, True) == (caught.value.reason, script.connections > 1)
+
+
 async def test_callers_share_no_exception(server: StoreServer) -> None:
     """Else its traceback would hold on to what each of them asked for."""
     server.kill()

@@ -179,7 +179,9 @@ class Connection:
     def _read_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id & 1:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS on a stream that no client can open")
-        block = _unpadded(flags, payload) if flags & frames.PADDED else payload
+        block = payload
+        if flags & frames.PADDED:
+            block = _unpadded(payload, frames.PRIORITY_BYTES if flags & frames.HAS_PRIORITY else 0)
         depends_on_itself = False
         if flags & frames.HAS_PRIORITY:
             if len(block) < frames.PRIORITY_BYTES:
@@ -248,7 +250,7 @@ class Connection:
                 raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "data beyond the connection's window")
             self.sender.put(frames.window_update(0, _CONNECTION_WINDOW - self._window))
             self._window = _CONNECTION_WINDOW
-        data = _unpadded(flags, payload) if flags & frames.PADDED else payload
+        data = _unpadded(payload, 0) if flags & frames.PADDED else payload
         ended = flags & frames.END_STREAM != 0
         stream = self.streams.get(stream_id)
         if stream is None:
@@ -405,13 +407,12 @@ class Connection:
         self.sender.put(frames.rst_stream(stream_id, code))
 
 
-def _unpadded(flags: int, payload: bytes) -> bytes:
-    """Return what a padded frame holds (section 6.1); a HEADERS frame's priority counts as content."""
+def _unpadded(payload: bytes, least: int) -> bytes:
+    """Return what a padded frame holds besides its padding (section 6.1), which is so many bytes at least."""
     if not payload:
         raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
-    least = 1 + (frames.PRIORITY_BYTES if flags & frames.HAS_PRIORITY else 0)
     end = len(payload) - payload[0]
-    if end < least:
+    if end < 1 + least:
         raise ConnectionFault(frames.PROTOCOL_ERROR, "padding longer than its frame")
     return payload[1:end]
 

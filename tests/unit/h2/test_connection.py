@@ -114,6 +114,13 @@ class TestRequests:
         assert isinstance(body, DataReceived)
         assert (b"ab", 5) == (body.data, body.weight)
 
+    def test_flags_that_mean_nothing_are_ignored(self) -> None:
+        """Section 4.1: of DATA's, all but two."""
+        client = Client()
+        _, body = client.send(client.headers(1) + data(1, b"\0abc", 0xFF))
+        assert isinstance(body, DataReceived)
+        assert (b"abc", True) == (body.data, body.ended)
+
     def test_trailers_end_it(self) -> None:
         """Though gRPC's clients send none."""
         client = Client()
