@@ -23,6 +23,7 @@ TESTS = Path(__file__).parents[1]
 PATIENCE_SECONDS = 10.0
 # What the sidecar promises its callers while it is attacked.
 P99_SECONDS = 0.1
+MOST_SECONDS = 1.0
 # What an attack may cost a server at its peak. Its buffers, its connections and its garbage fit with room to spare;
 # anything that grows with the length of an attack does not.
 MOST_GROWTH_BYTES = 48 * 1024 * 1024
@@ -128,14 +129,17 @@ class Attacked:
     def assert_unharmed(self, *, in_time: bool = True, most_bytes: float = MOST_GROWTH_BYTES) -> None:
         """Raise unless memory stayed bounded and the honest caller was served, and unless told otherwise in time.
 
-        Of a short attack the slowest call counts, of a longer one that which 99 of 100 keep.
+        What counts is the p99 of the two seconds that begin with the attack, or of all of a longer one, and that no
+        call takes a second. Where all of the first fifty calls were in time there is no need to wait for the others.
         """
         service = self.served()
+        if in_time and max(service.seconds) >= P99_SECONDS:
+            service = self._goes_on(service, calls=200)
         assert self.is_alive()
         assert set() == set(service.failures)
         # What the machine, busy with other work and with the attacker, did not let the server do is not its fault.
         noise = service.late + self._waited() - self._before_waited
-        slow = service.p99 >= P99_SECONDS + noise
+        slow = service.p99 >= P99_SECONDS + noise or max(service.seconds) >= MOST_SECONDS + noise
         assert not (slow and in_time), (
             f"{service.p99} s, the machine late by {noise} s, of {len(service.seconds)} calls"
         )
@@ -164,10 +168,10 @@ class Attacked:
             counts: dict[str, int] = json.loads(b"".join(answers)[len(message(b"")) :])
             return counts
 
-    def _goes_on(self) -> Service:
-        """Return the report once it has some calls, half a second's at least."""
-        report = self._report()
-        while len(report.seconds) < 50 and self.is_alive():
+    def _goes_on(self, report: Service | None = None, calls: int = 50) -> Service:
+        """Return the report, or what it has become, once it has so many calls: a hundred are a second's at least."""
+        report = report or self._report()
+        while len(report.seconds) < calls and self.is_alive():
             time.sleep(_POLL_SECONDS)
             more = self._report()
             report = Service(

@@ -47,6 +47,8 @@ _log = logging.getLogger("sidecar.server")
 _GREETING_SECONDS = 10.0
 # A client that has been told of the end acknowledges within a round trip; one that hangs is not waited for.
 _DRAIN_SECONDS = 1.0
+# What a client that broke a rule gets to read why.
+_LINGER_SECONDS = 0.5
 # A read of this size filled the event loop's buffer (256 KiB in uvloop), so there may be more. libuv would go on with
 # up to 32 such reads before it looks at another connection, and a flood would keep everybody waiting for half a second.
 _LONG_READ_BYTES = 256 * 1024
@@ -57,8 +59,8 @@ class Link:
     """The connection of one client. The event loop calls it as it would an `asyncio.Protocol`."""
 
     __slots__ = (
-        "_clients", "_credentials", "_flushing", "_greeting", "_is_draining", "_is_listed", "_paused", "_peer",
-        "_transport", "_writers", "context", "held_bytes", "loop", "protocol", "routes", "running", "sender",
+        "_clients", "_credentials", "_flushing", "_greeting", "_has_failed", "_is_draining", "_is_listed", "_paused",
+        "_peer", "_transport", "_writers", "context", "held_bytes", "loop", "protocol", "routes", "running", "sender",
     )  # fmt: skip
 
     def __init__(self, clients: Clients) -> None:
@@ -78,6 +80,7 @@ class Link:
         self._greeting: asyncio.TimerHandle | None = None
         self._is_listed = False
         self._is_draining = False
+        self._has_failed = False
         self._flushing = False
         self._paused = False
         self._writers: list[asyncio.Future[None]] = []
@@ -280,7 +283,7 @@ class Link:
 
     def _flush(self) -> None:
         transport = self._transport
-        if transport is None:
+        if transport is None or self._has_failed:
             return
         output = self.sender.take()
         if output:
@@ -303,7 +306,12 @@ class Link:
         _log.info("connection of %s ended: %s", self._peer, event.message)
         self._drop_calls()
         self._flush()
-        self.close()
+        self._has_failed = True
+        # What the client still sends is thrown away for a while: closing now would answer it with a TCP reset, which
+        # may overtake the GOAWAY in the client's own kernel (RFC 9112, section 9.6, has the same of HTTP/1.1).
+        if self._transport is not None and not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.abort)
 
     def _drop_calls(self) -> None:
         for stream in list(self.protocol.streams.values()):
