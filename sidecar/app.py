@@ -136,7 +136,7 @@ class App:
     async def stop(self) -> None:
         """Say NOT_SERVING, let the calls under way end, stop everything in reverse order."""
         if self._health is not None:
-            self._health.stop()
+            await self._health.stop()
         grace = self._settings.shutdown_grace.seconds
         await asyncio.gather(*(engine.stop(grace) for engine in self._engines))
         await self._stack.aclose()

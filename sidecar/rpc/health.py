@@ -7,6 +7,7 @@ whole.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health_pb2 as pb
@@ -23,6 +24,9 @@ _NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
 
 WHOLE = ""
+# What watchers get to hear of the end before the transport says goodbye. It takes a turn or two of the loop, unless one
+# of them does not read.
+_TELLING_SECONDS = 0.25
 
 
 class HealthServicer:
@@ -33,6 +37,8 @@ class HealthServicer:
         self._serving = False
         self._stopping = False
         self._changed = asyncio.Event()
+        self._watches = 0
+        self._all_told = asyncio.Event()
         self._listeners: list[Callable[[bool], None]] = []
 
     @property
@@ -49,11 +55,14 @@ class HealthServicer:
         self._serving = serving and not self._stopping
         self._wake()
 
-    def stop(self) -> None:
-        """Say NOT_SERVING from now on, and end every watch once it has said so."""
+    async def stop(self) -> None:
+        """Say NOT_SERVING from now on, and end every watch once it has said so; wait for that, within reason."""
         self._stopping = True
         self._serving = False
         self._wake()
+        if self._watches:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_told.wait(), _TELLING_SECONDS)
 
     async def check(self, request: pb.HealthCheckRequest, call: Call) -> pb.HealthCheckResponse:  # noqa: ARG002
         """Answer once; an unknown service is NOT_FOUND, as the health protocol wants it."""
@@ -71,18 +80,24 @@ class HealthServicer:
         call: Call,  # noqa: ARG002 (a watch has no deadline of its own)
     ) -> AsyncGenerator[pb.HealthCheckResponse, None]:
         """Answer now and at each change, until the caller leaves or the sidecar stops."""
-        async for request in requests:
-            last: pb.HealthCheckResponse | None = None
-            while True:
-                # Both before the state is looked at: what happens while it is being sent must be told in another round.
-                changed, stopping = self._changed, self._stopping
-                state = self._state_of(request.service)
-                if state != last:
-                    last = state
-                    yield state
-                if stopping:
-                    return
-                await changed.wait()
+        self._watches += 1
+        try:
+            async for request in requests:
+                last: pb.HealthCheckResponse | None = None
+                while True:
+                    # Both before the state is looked at: what happens while it is sent must be told in another round.
+                    changed, stopping = self._changed, self._stopping
+                    state = self._state_of(request.service)
+                    if state != last:
+                        last = state
+                        yield state
+                    if stopping:
+                        return
+                    await changed.wait()
+        finally:
+            self._watches -= 1
+            if self._stopping and not self._watches:
+                self._all_told.set()
 
     def _state_of(self, service: str) -> pb.HealthCheckResponse:
         if service not in self._services:
