@@ -136,7 +136,7 @@ class Attacked:
         if in_time and max(service.seconds) >= P99_SECONDS:
             service = self._goes_on(service, calls=200)
         assert self.is_alive()
-        assert set() == set(service.failures)
+        assert not service.failures, f"{service.failures}, of {len(service.seconds)} calls"
         # What the machine, busy with other work and with the attacker, did not let the server do is not its fault.
         noise = service.late + self._waited() - self._before_waited
         slow = service.p99 >= P99_SECONDS + noise or max(service.seconds) >= MOST_SECONDS + noise
