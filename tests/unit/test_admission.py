@@ -20,6 +20,12 @@ def test_late_is_more_than_a_quarter_of_the_time(taken: float, *, late: bool) ->
     assert late == is_late(taken, 1.0)
 
 
+@pytest.mark.parametrize(("taken", "late"), [(0.02, False), (0.05, False), (0.051, True)])
+def test_a_missed_deadline_of_a_few_milliseconds_is_not(taken: float, *, late: bool) -> None:
+    """It tells of its caller's hopes."""
+    assert late == is_late(taken, 0.01)
+
+
 def test_a_call_without_a_deadline_is_never_late() -> None:
     """It has all the time there is."""
     assert not is_late(1e9, float("inf"))
