@@ -6,10 +6,12 @@ twentieth of a second's wait in front of a store that serves 20,000 a second, an
 serves 200. Then every call is begun, and none is finished before its caller has gone.
 
 Algorithm. Calls carry their own measure of what is too late: the deadline. A call is *late* when it took more than a
-quarter of the time that it had, and more than 50 ms: a deadline of a few milliseconds, which some callers set for a cache
-and now and then miss, tells of their hopes and not of a queue. Ten times a second the calls that ended since are judged:
+quarter of the time that it had, and more than 50 ms: a deadline of a few milliseconds, which some callers set for a
+cache and now and then miss, tells of their hopes and not of a queue. Ten times a second the calls that ended since are
+judged:
 
-- more than one in ten late: the bound falls to 0.7 of what was in flight at most, but not below `least`;
+- more than one in ten late, and more than `least` were in flight, so that there was a queue: the bound falls to 0.7 of
+  what was in flight at most, but not below `least`;
 - otherwise, if the bound was reached: it rises by a quarter, at most to `most`.
 
 That is congestion control as TCP has it, but that the rise is a share too: a bound has a range of 1 to 1,000 to cross
@@ -73,7 +75,7 @@ def next_bound(bound: int, window: Window, policy: AdmissionPolicy) -> int:
     """Return the bound that follows."""
     least = min(policy.least, policy.most)
     if window.late > window.ended * _LATE_SHARE:
-        return max(least, min(bound, int(window.peak * _FALL)))
+        return max(least, min(bound, int(window.peak * _FALL))) if window.peak > least else bound
     if window.refused:
         return min(policy.most, int(bound * _RISE) + 1)
     return bound

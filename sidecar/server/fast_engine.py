@@ -7,8 +7,8 @@ network `grpcio_engine.py` serves.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.server.fast.clients import Clients
@@ -40,16 +40,14 @@ class FastEngine:
         clients = self._clients = Clients(self._routes, self._policy, loop)
         sockets: list[socket.socket] = []
         try:
-            sockets.extend(map(_open, self._listeners))
+            sockets.extend(map(self._open, self._listeners))
         except BaseException:
             for opened in sockets:
                 opened.close()
+            self._remove_paths()
             raise
-        for listener, opened in zip(self._listeners, sockets, strict=True):
+        for opened in sockets:
             if opened.family == socket.AF_UNIX:
-                if listener.descriptor is None:
-                    path = listener.address.removeprefix(UNIX)
-                    self._paths.append((path, os.stat(path).st_ino))  # noqa: PTH116 (once, at start-up)
                 self._servers.append(await loop.create_unix_server(clients, sock=opened))  # type: ignore[arg-type]
             else:
                 self._servers.append(await loop.create_server(clients, sock=opened))  # type: ignore[arg-type]
@@ -62,16 +60,23 @@ class FastEngine:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for path, inode in self._paths:
-            remove_socket(path, inode)
-        self._paths.clear()
+        self._remove_paths()
         if self._clients is not None:
             await self._clients.drain(grace)
 
+    def _open(self, listener: Listener) -> socket.socket:
+        """Return a listener's socket, and remember its path if it is ours to remove."""
+        if listener.descriptor is not None:
+            inherited = socket.socket(fileno=listener.descriptor)
+            inherited.setblocking(False)
+            return inherited
+        opened = listen_on(listener.address, shared=listener.shared)
+        if listener.address.startswith(UNIX):
+            path = listener.address.removeprefix(UNIX)
+            self._paths.append((path, Path(path).stat().st_ino))
+        return opened
 
-def _open(listener: Listener) -> socket.socket:
-    if listener.descriptor is None:
-        return listen_on(listener.address, shared=listener.shared)
-    inherited = socket.socket(fileno=listener.descriptor)
-    inherited.setblocking(False)
-    return inherited
+    def _remove_paths(self) -> None:
+        for path, inode in self._paths:
+            remove_socket(path, inode)
+        self._paths.clear()

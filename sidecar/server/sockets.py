@@ -15,6 +15,7 @@ UNIX: Final = "unix:"
 _SOCKET_MODE: Final = 0o660
 # Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
 _BACKLOG: Final = 4096
+_PROBE_SECONDS: Final = 1.0
 
 
 def listen_on(address: str, *, shared: bool = False) -> socket.socket:
@@ -54,12 +55,25 @@ def refuse_taken_socket(address: str) -> None:
     """Raise if a server answers on a Unix socket: to bind there would take its callers away in silence."""
     if not address.startswith(UNIX):
         return
+    if not _is_answered(address):
+        return
+    raise StartupError(f"cannot listen on {address}: another server answers there; stop it or choose another path")
+
+
+def _is_answered(address: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_PROBE_SECONDS)
         try:
             probe.connect(address.removeprefix(UNIX))
-        except OSError:
-            return
-    raise StartupError(f"cannot listen on {address}: another server answers there; stop it or choose another path")
+        except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
+            return False  # left behind, or not there
+        except TimeoutError:
+            return True  # a server that is too busy to take a connection is one all the same
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen on {address}: {error.strerror} when asking whether another server is there"
+            ) from None
+        return True
 
 
 def protect_socket(address: str) -> None:

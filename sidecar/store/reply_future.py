@@ -50,7 +50,12 @@ class ReplyFuture:
         if callbacks is not None:
             self._callbacks = None
             for callback, context in callbacks:
-                context.run(callback, self)
+                try:
+                    context.run(callback, self)
+                except Exception as error:  # noqa: BLE001 (as a future's callbacks: one must not harm the others)
+                    self._loop.call_exception_handler(
+                        {"message": "a callback of a reply failed", "exception": error, "future": self}
+                    )
 
     # --- as asyncio.Future has them ---
 

@@ -397,6 +397,17 @@ class TestListeners:
         with pytest.raises(StartupError, match=r"192\.0\.2\.1:"):
             await MAKERS[engine](endpoints.table(), [Listener(address=f"192.0.2.1:{free_port()}")], POLICY).start()
 
+    async def test_a_start_that_fails_leaves_no_socket_behind(
+        self, engine: str, endpoints: Endpoints, tmp_path: Path
+    ) -> None:
+        """The first address was free, the second is not."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            addresses = [f"unix:{tmp_path}/s", f"127.0.0.1:{taken.getsockname()[1]}"]
+            listeners = [Listener(address=address) for address in addresses]
+            with pytest.raises(StartupError):
+                await MAKERS[engine](endpoints.table(), listeners, POLICY).start()
+        assert not (tmp_path / "s").exists()
+
     async def test_it_serves_on_a_unix_socket(self, engine: str, endpoints: Endpoints, tmp_path: Path) -> None:
         """As on a port."""
         async with serving(engine, endpoints, address=f"unix:{tmp_path}/s") as served:

@@ -60,14 +60,7 @@ class Client:
 
     def sent(self) -> list[Frame]:
         """Return what the server has sent since last asked."""
-        data = self.connection.sender.take()
-        taken = []
-        while data:
-            end = frames.HEADER_BYTES + int.from_bytes(data[:3], "big")
-            stream_id = int.from_bytes(data[5:9], "big")
-            taken.append(Frame(data[3], data[4], stream_id, data[frames.HEADER_BYTES : end]))
-            data = data[end:]
-        return taken
+        return frames_of(self.connection.sender.take())
 
     def kinds(self) -> list[int]:
         """Return the types of what the server has sent since last asked."""
@@ -96,6 +89,17 @@ class Client:
             if frame.kind == frames.RST_STREAM:
                 return frame.number
         return None
+
+
+def frames_of(sent: bytes) -> list[Frame]:
+    """Return the frames in what the server sent."""
+    taken = []
+    while sent:
+        end = frames.HEADER_BYTES + int.from_bytes(sent[:3], "big")
+        stream_id = int.from_bytes(sent[5:9], "big")
+        taken.append(Frame(sent[3], sent[4], stream_id, sent[frames.HEADER_BYTES : end]))
+        sent = sent[end:]
+    return taken
 
 
 def decoded(block: bytes) -> list[tuple[bytes, bytes]]:

@@ -48,7 +48,12 @@ def test_the_bound_never_rises_while_calls_are_late() -> None:
 
 def test_it_does_not_fall_below_the_least() -> None:
     """What is admitted finds out when things get better."""
-    assert next_bound(12, window(ended=1, late=1, peak=2), POLICY) == 10
+    assert next_bound(12, window(ended=1, late=1, peak=11), POLICY) == 10
+
+
+def test_a_late_call_that_met_no_queue_changes_nothing() -> None:
+    """A slow answer on an idle sidecar says nothing of how many are too many."""
+    assert next_bound(1000, window(ended=1, late=1, peak=10), POLICY) == 1000
 
 
 def test_a_bound_that_was_reached_in_time_rises() -> None:

@@ -129,6 +129,21 @@ async def test_a_callback_that_comes_too_late_is_called_all_the_same(future: Rep
     assert [future] == log
 
 
+async def test_a_callback_that_fails_harms_no_other(future: ReplyFuture) -> None:
+    """The event loop is told, as of any callback that fails."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    log: list[Any] = []
+
+    def fail(_: object) -> None:
+        raise ValueError("no")
+
+    future.add_done_callback(fail)
+    future.add_done_callback(log.append)
+    await in_a_callback(lambda: future.deliver(1))
+    assert ([future], ["ValueError"]) == (log, [type(context["exception"]).__name__ for context in told])
+
+
 async def test_it_ends_once(future: ReplyFuture) -> None:
     """A second result is a defect, and the first stays."""
     future.set_result(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from sidecar.server.engine import EnginePolicy
     from sidecar.server.fast.routes import Routes
 
+_log = logging.getLogger("sidecar.server")
+
 # A deadline is noticed at most this late; calls must end within 50 ms of theirs. A timer for each would cost more than
 # the call.
 _SWEEP_SECONDS: Final = 0.01
+# Together, connections may keep as much as so many of them alone.
+_CONNECTIONS_HELD: Final = 8
 # What the last answers get to leave, once their calls have been ended.
 _FAREWELL_SECONDS: Final = 0.25
 
@@ -33,6 +38,9 @@ class Clients:
         self._watched: set[Link] = set()
         self._sweeping = False
         self._is_draining = False
+        self._max_held_bytes = _CONNECTIONS_HELD * routes.max_held_bytes
+        self.held_bytes = 0
+        """What is kept of requests that are not whole, or not read yet, on all connections."""
         self._all_gone: asyncio.Future[None] | None = None
 
     def __call__(self) -> Link:
@@ -86,10 +94,24 @@ class Clients:
         self._all_gone = self.loop.create_future()
         await asyncio.wait([self._all_gone], timeout=seconds)
 
+    @property
+    def hold_too_much(self) -> bool:
+        """Whether all connections together keep more than they may."""
+        return self.held_bytes > self._max_held_bytes
+
     def _sweep(self) -> None:
         now = time.monotonic()
-        self._watched = {link for link in self._watched if link.expire(now)}
+        self._watched = {link for link in self._watched if self._expire(link, now)}
         if self._watched:
             self.loop.call_later(_SWEEP_SECONDS, self._sweep)
         else:
             self._sweeping = False
+
+    def _expire(self, link: Link, now: float) -> bool:
+        """Look after one connection's deadlines; whatever happens there, those of the others go on."""
+        try:
+            return link.expire(now)
+        except Exception as error:  # noqa: BLE001 (a defect; its text may quote a value)
+            _log.error("the deadlines of a connection could not be kept: %s", type(error).__qualname__)
+            link.abort()
+            return False

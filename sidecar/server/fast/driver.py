@@ -47,7 +47,7 @@ class Driver(ABC):
         """Run a coroutine until it first waits."""
         self._coroutine = coroutine
         self.running = True
-        self._step()
+        self._context.run(self._step)
 
     @abstractmethod
     def returned(self, value: Any) -> None:

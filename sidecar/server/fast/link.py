@@ -89,12 +89,15 @@ class Link:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet a client; part of `asyncio.Protocol`."""
+        if transport.get_extra_info("peername") is None:
+            cast("asyncio.Transport", transport).abort()
+            return  # it has gone already, as a probe of the port does
         self._transport = cast("asyncio.Transport", transport)
         self._peer = _peer_of(transport)
         self._credentials = _credentials_of(transport)
         self._clients.add(self)
         self._greeting = self.loop.call_later(_GREETING_SECONDS, self._give_up_waiting)
-        self._flush()
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         """Take in what the socket gave; part of `asyncio.Protocol`."""
@@ -110,7 +113,7 @@ class Link:
             else:
                 self._take(event)
         self._flushing = False
-        self._flush()
+        self.flush()
         if self._greeting is not None:
             self._greeting.cancel()
             self._greeting = None
@@ -152,12 +155,18 @@ class Link:
 
     # --- called by the calls ---
 
+    def hold(self, grown: int) -> bool:
+        """Account for what is kept of requests; return False if this connection, or all of them, keep too much."""
+        self.held_bytes += grown
+        self._clients.held_bytes += grown
+        return self.held_bytes <= self.routes.max_held_bytes and not self._clients.hold_too_much
+
     def has_output(self) -> None:
         """See to it that what the protocol has to say is written: now, or with what else this turn brings."""
         if self._flushing:
             return
         if len(self.protocol.streams) == 0:
-            self._flush()
+            self.flush()
             if self._is_draining:
                 self.check_drained()
             return
@@ -198,7 +207,7 @@ class Link:
             return
         self._is_draining = True
         self.protocol.begin_drain()
-        self._flush()
+        self.flush()
         self.loop.call_later(_DRAIN_SECONDS, self._end_drain)
 
     def end_calls(self) -> None:
@@ -206,7 +215,7 @@ class Link:
         for stream in list(self.protocol.streams.values()):
             if stream.call is not None:
                 stream.call.end(self.routes.stopping)
-        self._flush()
+        self.flush()
 
     def close(self) -> None:
         """Close the connection, once what was said has been written."""
@@ -281,7 +290,8 @@ class Link:
         if self._transport is not None and not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what the protocol has to say."""
         transport = self._transport
         if transport is None or self._has_failed:
             return
@@ -293,19 +303,22 @@ class Link:
 
     def _flush_gathered(self) -> None:
         self._flushing = False
-        self._flush()
+        self.flush()
         if self._is_draining:
             self.check_drained()
 
     def _end_drain(self) -> None:
         self.protocol.end_drain()
-        self._flush()
+        for stream in list(self.protocol.streams.values()):
+            if stream.call is not None:
+                stream.call.cut()
+        self.flush()
         self.check_drained()
 
     def _fail(self, event: ConnectionFailed) -> None:
         _log.info("connection of %s ended: %s", self._peer, event.message)
         self._drop_calls()
-        self._flush()
+        self.flush()
         self._has_failed = True
         # What the client still sends is thrown away for a while: closing now would answer it with a TCP reset, which
         # may overtake the GOAWAY in the client's own kernel (RFC 9112, section 9.6, has the same of HTTP/1.1).

@@ -7,6 +7,7 @@ last waits for the client's window, or for the socket.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from contextlib import aclosing
@@ -20,7 +21,6 @@ from sidecar.server.h2.head import GZIP
 from sidecar.server.h2.messages import MessageFault, MessageReader, framed
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncGenerator
 
     from sidecar.call import Call
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sidecar.server")
 
 _READ_AHEAD_BYTES = 64 * 1024
+# What an endpoint may answer before the event loop has a turn.
+_BURST_BYTES = 64 * 1024
 # What a message takes besides its bytes: a flood of empty ones must weigh something.
 _MESSAGE_OVERHEAD_BYTES = 64
 
@@ -58,6 +60,8 @@ class StreamCall:
         """An endpoint may read in one task and answer in another: then both wait."""
         self._begun = False
         self._answered = False
+        self._burst_bytes = 0
+        self._is_cut = False
         self._task: asyncio.Task[None] | None = None
         self.deadline: float = call.deadline
 
@@ -71,7 +75,7 @@ class StreamCall:
 
     def receive(self, data: bytes, weight: int, ended: bool) -> None:  # noqa: FBT001 (as UnaryCall's)
         """Take in data of the request."""
-        if self._answered:
+        if self._answered or self._is_cut:
             return
         try:
             messages = self._reader.feed(data)
@@ -115,6 +119,15 @@ class StreamCall:
         if self._task is not None:
             self._task.cancel()
 
+    def cut(self) -> None:
+        """Read no more of a conversation that has no end of its own: the engine stops.
+
+        What has come is still answered; then it ends with STOPPING, so that its client asks elsewhere for the rest.
+        """
+        if self._route.client_streams and self._route.server_streams and not self._ended:
+            self._is_cut = True
+            self._wake()
+
     def drained(self) -> None:
         """Go on: what had to wait has been sent."""
         self._wake()
@@ -139,6 +152,8 @@ class StreamCall:
         if answers != 1 and not self._route.server_streams:
             self._fail(routes.NOT_ONE_ANSWER)
             return
+        if self._is_cut:
+            self._fail(self._link.routes.stopping)
         if not self._answered:
             self._answered = True
             self._open()
@@ -152,7 +167,7 @@ class StreamCall:
                 self._hold()
                 self._give_back()
                 yield message
-            if self._ended:
+            if self._ended or self._is_cut:
                 return
             await self._wait()
 
@@ -160,13 +175,23 @@ class StreamCall:
         if self._answered:
             return
         self._open()
-        gzip = self._call.compress and self._accepts_gzip
-        self._link.sender.send_data(self._stream, framed(response, gzip))
+        data = framed(response, self._call.compress and self._accepts_gzip)
+        if not self._link.sender.send_data(self._stream, data):
+            # Too much waits for the client on this connection: the stream was reset, and nobody else tells the call.
+            self._link.has_output()
+            self.reset()
+            raise asyncio.CancelledError
         self._link.has_output()
         if not self._route.server_streams:
             return
         while self._stream.outbox is not None and not self._answered:
             await self._wait()
+        self._burst_bytes += len(data)
+        if self._burst_bytes >= _BURST_BYTES:
+            # An endpoint that never waits would fill memory before the event loop gets to write.
+            self._burst_bytes = 0
+            self._link.flush()
+            await asyncio.sleep(0)
         await self._link.writable()
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -188,9 +213,8 @@ class StreamCall:
     def _hold(self) -> bool:
         """Account for what is kept of the request; return False if the connection keeps too much."""
         size = self._message_bytes + self._reader.partial_bytes
-        self._link.held_bytes += size - self._held
-        self._held = size
-        return self._link.held_bytes <= self._link.routes.max_held_bytes
+        grown, self._held = size - self._held, size
+        return self._link.hold(grown)
 
     def _give_back(self) -> None:
         """Give the window back, unless there is enough to read already."""
@@ -202,7 +226,7 @@ class StreamCall:
     def _let_go(self) -> None:
         self._messages.clear()
         self._message_bytes = 0
-        self._link.held_bytes -= self._held
+        self._link.hold(-self._held)
         self._held = 0
 
     def _wake(self) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sidecar.call import Call, UnaryEndpoint
     from sidecar.server.fast.link import Link
     from sidecar.server.h2.head import Head
+    from sidecar.server.h2.sender import HeaderBlock
     from sidecar.server.h2.streams import Stream
 
 _log = logging.getLogger("sidecar.server")
@@ -98,6 +99,9 @@ class UnaryCall(Driver):
     def drained(self) -> None:
         """Do nothing: the call was over when its response was handed to the connection."""
 
+    def cut(self) -> None:
+        """Do nothing: one message has an end."""
+
     # --- what becomes of the endpoint's coroutine ---
 
     def returned(self, value: Any) -> None:
@@ -107,16 +111,14 @@ class UnaryCall(Driver):
         if self._answered:
             link.check_drained()
             return
+        try:
+            head, body, trailers = self._response(value)
+        except Exception as error:  # noqa: BLE001 (an answer that cannot be sent is a defect of its endpoint)
+            self._report(error)
+            self._fail(routes.DEFECT)
+            return
         self._answered = True
-        call = self._call
-        gzip = call.compress and self._head.accepts_gzip
-        head = replies.HEADERS_GZIP if gzip else replies.HEADERS
-        trailers = replies.OK
-        if call.response_headers:
-            head = replies.response_headers(replies.metadata_fields(list(call.response_headers)), gzip=gzip)
-        if call.trailers:
-            trailers = replies.trailers(0, "", replies.metadata_fields(list(call.trailers)))
-        link.sender.send_all(self._stream, head, framed(value, gzip), trailers)
+        link.sender.send_all(self._stream, head, body, trailers)
         link.has_output()
 
     def raised(self, error: BaseException) -> None:
@@ -129,11 +131,26 @@ class UnaryCall(Driver):
             self._fail(error)
             return
         if not isinstance(error, asyncio.CancelledError):
-            # No text of an exception that nobody meant to raise: it may quote a value.
-            _log.error("%s failed with %s", self._call.method, type(error).__qualname__)
+            self._report(error)
         self._fail(routes.DEFECT)
 
     # --- inside ---
+
+    def _response(self, message: bytes) -> tuple[HeaderBlock, bytes, HeaderBlock]:
+        """Return the headers, the data and the trailers of a response."""
+        call = self._call
+        gzip = call.compress and self._head.accepts_gzip
+        head = replies.HEADERS_GZIP if gzip else replies.HEADERS
+        trailers = replies.OK
+        if call.response_headers:
+            head = replies.response_headers(replies.metadata_fields(list(call.response_headers)), gzip=gzip)
+        if call.trailers:
+            trailers = replies.trailers(0, "", replies.metadata_fields(list(call.trailers)))
+        return head, framed(message, gzip), trailers
+
+    def _report(self, error: BaseException) -> None:
+        # No text of an exception that nobody meant to raise: it may quote a value.
+        _log.error("%s failed with %s", self._call.method, type(error).__qualname__)
 
     def _run(self, message: bytes) -> None:
         self._link.running += 1
@@ -170,12 +187,11 @@ class UnaryCall(Driver):
 
     def _hold(self, size: int) -> bool:
         """Account for what is kept of the request; return False if the connection keeps too much."""
-        self._link.held_bytes += size - self._held
-        self._held = size
-        return self._link.held_bytes <= self._link.routes.max_held_bytes
+        grown, self._held = size - self._held, size
+        return self._link.hold(grown)
 
     def _release(self) -> None:
-        self._link.held_bytes -= self._held
+        self._link.hold(-self._held)
         self._held = 0
         self._message = None
         self._reader = None

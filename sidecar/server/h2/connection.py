@@ -131,7 +131,9 @@ class Connection:
         self.closed = True
         self._rest = b""
         self._block_parts = []
-        self.sender.put(frames.goaway(self._streams.last_id, code, message.encode()))
+        # Not above what an earlier GOAWAY said (section 6.8).
+        last = min(self._streams.last_id, self._streams.final_id)
+        self.sender.put(frames.goaway(last, code, message.encode()))
 
     # --- frames ---
 

@@ -71,7 +71,7 @@ class PingAcknowledged(Event):
 
 
 class ConnectionFailed(Event):
-    """The connection is over: the client broke a rule. What `take_output` holds should still be sent."""
+    """The connection is over: the client broke a rule. What the sender holds should still be sent."""
 
     __slots__ = ("code", "message")
 

@@ -22,6 +22,8 @@ UNKNOWN_ENCODING: Final = 2
 
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MAX_TIMEOUT_DIGITS: Final = 8
+# Of a content-length: 2^63 has as many.
+_MAX_LENGTH_DIGITS: Final = 19
 # Messages are protobuf: of "application/grpc+json" nothing here could make sense.
 _GRPC: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
 
@@ -117,7 +119,7 @@ def _take(head: Head, kind: int, value: bytes) -> None:
         head.accepts_gzip = any(part.strip() == b"gzip" for part in value.split(b","))
     elif kind == fields.CONTENT_LENGTH:
         # A second one that says otherwise is as malformed as one that is no number (RFC 9110, section 8.6).
-        length = int(value) if value.isdigit() else -1
+        length = int(value) if value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS else -1
         if length < 0 or head.content_length not in {-1, length}:
             head.malformed = True
         head.content_length = length

@@ -45,6 +45,7 @@ from sidecar.server.h2.head import Head, read_head
 # Twice the list that is advertised (`connection.py`): one that is a little too long can still be refused politely.
 _MAX_LIST_BYTES: Final = 65_536
 _REMEMBERED_BYTES: Final = 256
+_REMEMBERED_BLOCK_BYTES: Final = 2048
 _FIELDS_A_GENERATION: Final = 4096
 _BLOCKS_A_GENERATION: Final = 1024
 
@@ -157,9 +158,11 @@ class HeaderDecoder:
         if split is None:
             return read_head(self._by_library(block))
         head = read_head(split)
+        if len(block) > _REMEMBERED_BLOCK_BYTES:
+            return head
         if self._all_known:
             self._memory.blocks.put(block, head)
-        elif self._only_timeout_is_new:
+        elif self._only_timeout_is_new and not head.malformed:
             around = block[: self._timeout_at], block[self._timeout_end :]
             self._memory.around_timeout.put(around, read_head([field for field in split if field.kind != TIMEOUT]))
         return head
@@ -185,7 +188,8 @@ class HeaderDecoder:
             decoded = self._library.decode(block, raw=True)
         # The library lets slip an IndexError where a block ends within a string's length.
         except (HPACKError, IndexError) as error:
-            raise ConnectionFault(COMPRESSION_ERROR, f"header block: {error}") from None
+            # The library's own words quote the block, and with it whatever secret is in there.
+            raise ConnectionFault(COMPRESSION_ERROR, f"a broken header block ({type(error).__name__})") from None
         self._stateless = self._library.header_table_size == 0
         return [Field(bytes(name), bytes(value)) for name, value in decoded]
 

@@ -7,11 +7,13 @@ cheap, and a block without state can be made once and sent for ever.
 from __future__ import annotations
 
 import base64
+import re
 from typing import Final
 from urllib.parse import quote
 
 from sidecar.server.h2.sender import HeaderBlock
 
+_NAME: Final = re.compile(r"[0-9a-z_.-]+")
 # The static table's entry of `:status: 200` (RFC 7541, appendix A).
 _STATUS_200: Final = b"\x88"
 # A number that does not fit into seven bits goes on in further bytes (RFC 7541, section 5.1).
@@ -29,7 +31,10 @@ def header_fields(fields: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def metadata_fields(metadata: Metadata) -> bytes:
-    """Return the block of application metadata; binary values leave as base64 without padding."""
+    """Return the block of application metadata; binary values leave as base64 without padding.
+
+    A name that is none in the gRPC specification ("Header-Name") is left out: it would end the client's connection.
+    """
     return header_fields(
         [
             (
@@ -39,6 +44,7 @@ def metadata_fields(metadata: Metadata) -> bytes:
                 else value.encode("latin-1", "replace"),
             )
             for name, value in metadata
+            if _NAME.fullmatch(name)
         ]
     )
 

@@ -104,13 +104,13 @@ class Sender:
         self._guard.has_sent()
         self._put_block(stream.id, head.block, 0)
 
-    def send_data(self, stream: Stream, data: bytes) -> None:
+    def send_data(self, stream: Stream, data: bytes) -> bool:
         """Send data, at once or, where `stream.outbox` is then not None, when the windows allow.
 
-        If more waits than the connection may hold, the stream is reset instead: its state is then CLOSED.
+        Return False if the stream is closed: before, or now, because more waits than the connection may hold.
         """
         if stream.state == states.CLOSED:
-            return
+            return False
         self._guard.has_sent()
         size = len(data)
         if stream.outbox is None:
@@ -118,7 +118,7 @@ class Sender:
                 stream.send_window -= size
                 self.window -= size
                 self._out.append(frames.frame(frames.DATA, 0, stream.id, data))
-                return
+                return True
             stream.outbox = deque()
         # In pieces of a frame's size: what leaves is freed, and to cut some off costs no copy of all the rest.
         stream.outbox.extend(data[start : start + MAX_FRAME_BYTES] for start in range(0, size or 1, MAX_FRAME_BYTES))
@@ -127,6 +127,8 @@ class Sender:
         self._pump(stream, drawn=False)
         if self.unsent_bytes > self._max_unsent_bytes:
             self.reset(stream, frames.ENHANCE_YOUR_CALM)
+            return False
+        return True
 
     def send_trailers(self, stream: Stream, trailers: HeaderBlock) -> None:
         """End the stream with trailers, once the data before them has been sent."""

@@ -161,6 +161,7 @@ class TestMalformedRequests:
             with_field((b"x", b" a")),
             with_field((b"x-bin", b"!")),
             with_field((b"content-length", b"1x")),
+            with_field((b"content-length", b"1" * 5000)),
             (*REQUEST[:3], (b":path", b"/again"), *REQUEST[3:]),
             ((b":status", b"200"), *REQUEST),
             ((b":unknown", b"x"), *REQUEST),
@@ -251,6 +252,15 @@ class TestConnectionFaults:
         events = client.send(sent)
         assert isinstance(events[-1], ConnectionFailed)
         assert (code, code) == (events[-1].code, client.goaway_code())
+
+    def test_it_tells_nothing_of_what_was_sent(self) -> None:
+        """Behind what is broken there may be a secret; the message goes to the log too."""
+        client = Client()
+        block = b"\x7f" + b"\xff" * 12 + b"authorization: Bearer secret" * 100
+        (event,) = client.send(frames.frame(frames.HEADERS, HEADERS_FLAGS, 1, block))
+        (farewell,) = client.sent()
+        assert isinstance(event, ConnectionFailed)
+        assert (False, False) == ("secret" in event.message, b"secret" in farewell.payload)
 
     def test_a_header_block_that_is_interrupted(self) -> None:
         """Nothing may come between its frames (section 6.10)."""
@@ -491,6 +501,17 @@ class TestDraining:
         (final,) = client.sent()
         assert isinstance(event, PingAcknowledged)
         assert ((2**31 - 1).to_bytes(4, "big"), (1).to_bytes(4, "big")) == (goaway.payload[:4], final.payload[:4])
+
+    def test_a_fault_after_it_names_no_later_stream(self) -> None:
+        """What a GOAWAY excluded stays excluded (section 6.8)."""
+        client = Client()
+        client.open(1)
+        client.connection.end_drain()
+        client.send(client.headers(3))
+        client.sent()
+        client.send(data(0, b"x"))
+        (farewell,) = client.sent()
+        assert 1 == int.from_bytes(farewell.payload[:4], "big")
 
     def test_later_streams_are_ignored(self) -> None:
         """Their client was told that nobody serves them."""

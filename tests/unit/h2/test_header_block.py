@@ -225,6 +225,25 @@ class TestRemembering:
         decoder.decode(self.PLAIN)
         assert decoder.decode(self.PLAIN) is decoder.decode(self.PLAIN)
 
+    def test_a_long_block_is_not_kept(self) -> None:
+        """Strangers fill the memory: a thousand blocks of 32 KB would be 32 MB."""
+        memory = HeaderMemory()
+        decoder = stateless_decoder(memory)
+        block = self.PLAIN * 500
+        decoder.decode(block)
+        decoder.decode(block)
+        assert memory.blocks.get(block) is None
+
+    def test_a_deadline_before_the_path_stays_malformed(self) -> None:
+        """However often it comes: pseudo-header fields must come first (RFC 9113, section 8.3)."""
+        decoder = stateless_decoder(HeaderMemory())
+        request = [(b"grpc-timeout", b"%dS"), (b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a")]
+        blocks = [
+            stateless([(name, value % number if b"%" in value else value) for name, value in request], huffman=True)
+            for number in range(5)
+        ]
+        assert [True] * 5 == [decoder.decode(block).malformed for block in blocks]
+
     def test_it_is_bounded(self) -> None:
         """Two generations are all there is, and what is asked for stays."""
         memory: Memory[bytes, int] = Memory(10)
