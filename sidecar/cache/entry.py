@@ -15,9 +15,9 @@ import struct
 
 from sidecar.errors import Reason, StoreError
 
-_HEADER = struct.Struct(">2sQQQ")
-_HEADER_BYTES = _HEADER.size
-_MAGIC = b"S\x01"
+HEADER = struct.Struct(">2sQQQ")
+HEADER_BYTES = HEADER.size
+MAGIC = b"S\x01"
 
 
 Entry = tuple[int, int, int, bytes]
@@ -31,10 +31,10 @@ def decode_entry(stored: bytes | None) -> Entry | None:
     """Read what GET returned; raises `StoreError` (ENTRY_MALFORMED) if no sidecar wrote it."""
     if stored is None:
         return None
-    if len(stored) >= _HEADER_BYTES:
-        magic, version, written_us, fresh_until_us = _HEADER.unpack_from(stored)
-        if magic == _MAGIC:
-            return version, written_us, fresh_until_us, stored[_HEADER_BYTES:]
+    if len(stored) >= HEADER_BYTES:
+        magic, version, written_us, fresh_until_us = HEADER.unpack_from(stored)
+        if magic == MAGIC:
+            return version, written_us, fresh_until_us, stored[HEADER_BYTES:]
     raise StoreError(
         Reason.ENTRY_MALFORMED,
         "what is stored under the key was not written by a sidecar of this format; delete it first",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sidecar.cache.entry import decode_entry
+from sidecar.cache.lookups import judge_all
 from sidecar.cache.policy import MISS, Counted, Lookup, Outcome, WriteOutcome, Written, judge
 from sidecar.cache.request import ALWAYS, IF_ABSENT, IF_PRESENT
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
@@ -19,7 +20,7 @@ from sidecar.store.keys import ENTRY_TAIL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sidecar.cache.policy import CachePolicy
+    from sidecar.cache.policy import CachePolicy, Found
     from sidecar.store.base import Arg, Reply
     from sidecar.store.keys import KeySpace
 
@@ -83,7 +84,7 @@ class NativeFormat:
     def __init__(self, policy: CachePolicy, keys: KeySpace) -> None:
         self._cache = policy.name
         self._stale_ms = policy.stale_for_ms
-        self._keys = keys
+        self._space = keys
         self._head = keys.entry_head(policy.name)
         self._set = scripts.load("set_entry")
         self._delete = scripts.load("delete_entry")
@@ -96,11 +97,20 @@ class NativeFormat:
 
     def record_key(self, name: bytes, idempotency_key: str) -> bytes:
         """Return the Redis key of an idempotency record."""
-        return self._keys.idempotency(self._cache, name, idempotency_key)
+        return self._space.idempotency(self._cache, name, idempotency_key)
 
     def reads(self, name: bytes) -> Sequence[Command]:
         """Return one GET (`commands.get`, without a call for each key of a batch)."""
         return (Command(("GET", self._head + name + ENTRY_TAIL), True),)
+
+    def keys(self, names: Sequence[bytes]) -> list[bytes]:
+        """Return the Redis keys of entries."""
+        head = self._head
+        return [head + name + ENTRY_TAIL for name in names]
+
+    def lookups(self, replies: Sequence[Reply], now_us: int) -> list[Found | SidecarError]:
+        """Judge what a GET of each key returned; errors, also what `lookup` would raise, stand in their places."""
+        return judge_all(replies, now_us, self._stale_ms)
 
     def lookup(self, replies: Sequence[Reply], now_us: int) -> Lookup:
         """Judge the entry; raises `StoreError` (ENTRY_MALFORMED)."""
@@ -138,7 +148,7 @@ class RawFormat:
     def __init__(self, policy: CachePolicy, keys: KeySpace) -> None:
         self._cache = policy.name
         self._prefix = (policy.raw_prefix or "").encode()
-        self._keys = keys
+        self._space = keys
         self._set = scripts.load("set_raw")
         self._delete = scripts.load("delete_raw")
         self._touch = scripts.load("touch_raw")
@@ -150,7 +160,7 @@ class RawFormat:
 
     def record_key(self, name: bytes, idempotency_key: str) -> bytes:
         """Return the Redis key of an idempotency record; raises UNSUPPORTED_BY_CACHE if none can share the slot."""
-        key = self._keys.raw_idempotency(self.key(name), idempotency_key)
+        key = self._space.raw_idempotency(self.key(name), idempotency_key)
         if key is None:
             raise SidecarError(
                 Reason.UNSUPPORTED_BY_CACHE,

@@ -19,15 +19,15 @@ from sidecar.cache.request import (
     refuse_if_absent,
     refuse_longer_life,
 )
-from sidecar.errors import Reason, SidecarError
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store.keys import check_name, check_names
-from sidecar.store.plans import Plan, run_alone, run_together
+from sidecar.store.plans import Plan, Reads, run_alone, run_reads, run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sidecar.cache.formats import Repeat
-    from sidecar.cache.policy import CachePolicy, Counted, Limits, Lookup, Written
+    from sidecar.cache.policy import CachePolicy, Counted, Found, Limits, Lookup, Written
     from sidecar.cache.request import WriteOptions
     from sidecar.call import Call
     from sidecar.clock import StoreClock
@@ -78,6 +78,7 @@ class ValueCache:
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
         }
         self._read = self._reader()
+        self._plan_reads = self._reads_planner()
 
     # --- the operations on one key: each is planned, and then run alone or with others ---
 
@@ -149,9 +150,12 @@ class ValueCache:
 
     # --- the operations on many keys of this cache ---
 
-    async def get_many(self, keys: Sequence[str], call: Call) -> list[Lookup | SidecarError]:
+    async def get_many(self, keys: Sequence[str], call: Call) -> Sequence[Found | SidecarError]:
         """Read several entries; each has its own result."""
         check_batch(len(keys), self._limits.max_batch_keys, "keys")
+        if self._plan_reads is not None:
+            reads = self._plan_reads(check_names(keys, self._limits.max_key_bytes, "keys"))
+            return await run_reads(reads, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)
         if self._sealer is None:
             names = check_names(keys, self._limits.max_key_bytes, "keys")
             plans = [Plan(self._format.reads(name), self._read) for name in names]
@@ -160,7 +164,20 @@ class ValueCache:
                 self._sealed_read(self._sealer, await self._naming.name(key, call, f"keys[{number}]"))
                 for number, key in enumerate(keys)
             ]
-        return await self._run_together(plans, call)
+        found: list[Lookup | SidecarError] = await self._run_together(plans, call)
+        return found
+
+    def plan_gets(self, keys: Sequence[str]) -> Reads[Found] | None:
+        """Return what does the same as the plans of a `get` of each key; None where only those will do.
+
+        They must where an entry is sealed or raw, or a key is wrong: it then fails alone.
+        """
+        if self._plan_reads is None:
+            return None
+        try:
+            return self._plan_reads(check_names(keys, self._limits.max_key_bytes, "keys"))
+        except InvalidArgumentError:
+            return None
 
     async def set_many(self, values: Sequence[NewValue], call: Call) -> list[Written | SidecarError]:
         """Write several entries, those of the same key in their order; each has its own result."""
@@ -228,6 +245,21 @@ class ValueCache:
             return lookup
 
         return read
+
+    def _reads_planner(self) -> Callable[[Sequence[bytes]], Reads[Found]] | None:
+        """Return what plans many reads at once, where an entry is read by one GET and nothing is sealed."""
+        native, micros, cells = self._format, self._clock.micros, self._read_cells
+        if self._sealer is not None or not isinstance(native, NativeFormat):
+            return None
+
+        def read(replies: Sequence[Reply]) -> list[Found | SidecarError]:
+            found = native.lookups(replies, micros())
+            outcomes = [one[0] for one in found if not isinstance(one, SidecarError)]
+            for outcome, cell in cells.items():
+                cell.value += outcomes.count(outcome)
+            return found
+
+        return lambda names: Reads(native.keys(names), read)
 
     async def _plan_sealed_get(self, sealer: FieldSealer, key: str, call: Call) -> Plan[Lookup]:
         return self._sealed_read(sealer, await self._naming.name(key, call))

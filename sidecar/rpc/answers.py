@@ -9,7 +9,7 @@ from sidecar.gen.sidecar.v1 import common_pb2
 from sidecar.rpc.convert import NANOS_PER_MILLI, OUTCOMES, WRITE_OUTCOMES, set_ms, set_us
 
 if TYPE_CHECKING:
-    from sidecar.cache.policy import Counted, Lookup, Written
+    from sidecar.cache.policy import Counted, Found, Written
     from sidecar.gen.sidecar.v1 import cache_pb2, rate_limit_pb2
     from sidecar.ratelimit.limiter import Decision
 
@@ -18,7 +18,7 @@ _OUTCOME_MISS = common_pb2.OUTCOME_MISS
 _SOURCE_STORE = common_pb2.SOURCE_STORE
 
 
-def fill_lookup(message: cache_pb2.GetResponse, lookup: Lookup) -> None:
+def fill_lookup(message: cache_pb2.GetResponse, lookup: Found) -> None:
     """Say what a read found."""
     outcome, value, version, ttl_ms, age_ms = lookup
     if outcome is _MISS:

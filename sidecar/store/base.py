@@ -68,6 +68,10 @@ class Store(Protocol):
         """
         ...
 
+    def get_many(self, keys: Sequence[bytes], call: Call) -> Awaitable[list[Reply | StoreError]]:
+        """Read strings together: what `call_many` returns for a `commands.get` of each key, at less than its cost."""
+        ...
+
     def run(self, script_call: ScriptCall, call: Call) -> Awaitable[Reply]:
         """Run a script, loading it first on a node that lacks it, and return what it returns."""
         ...

@@ -37,7 +37,7 @@ from sidecar.store.replies import deadline_exceeded
 from sidecar.store.reply_future import ReplyFuture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sidecar.clock import Deadline
     from sidecar.store.base import Arg, Reply
@@ -61,6 +61,11 @@ _MORE = object()
 # hiredis types its argument as a tuple of one.
 pack = cast("Callable[[tuple[Arg, ...]], bytes]", hiredis.pack_command)
 """Encode a command's words as RESP."""
+
+
+def pack_gets(keys: Iterable[bytes]) -> bytes:
+    """Encode a GET of each key, as `pack` would: written out, it takes half of the time, and needs no command."""
+    return b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in keys])
 
 
 class ConnectionLostError(Exception):

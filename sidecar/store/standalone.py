@@ -9,7 +9,7 @@ import hiredis
 
 from sidecar.errors import Reason, StoreError
 from sidecar.store.base import Command, ScriptCall
-from sidecar.store.connection import pack
+from sidecar.store.connection import pack, pack_gets
 from sidecar.store.pool import PartialBatchError, Pool
 from sidecar.store.replies import TRANSIENT_CODES, again, code_of, outcome_unknown, to_error, unavailable
 
@@ -59,17 +59,30 @@ class StandaloneStore:
         # Commands alone, and most often it is only reads, take the short way.
         words = _in_order(commands) if scripts else [command.words for command in cast("Sequence[Command]", commands)]
         replies = await self._batch(words, commands, call)
-        # The types of all, so that a batch without a failure costs no look at each.
-        if _ERROR not in set(map(type, replies)):
-            return replies
-        if scripts:
+        if scripts and _ERROR in set(map(type, replies)):
             unknown = [number for number, reply in enumerate(replies) if _wants_text(reply)]
             if unknown:
                 texts = [script for number in unknown if isinstance(script := commands[number], ScriptCall)]
                 again_ = await self._batch([_by_text(script) for script in texts], texts, call)
                 for number, reply in zip(unknown, again_, strict=True):
                     replies[number] = reply
-        return [to_error(reply) if type(reply) is _ERROR else reply for reply in replies]
+        return _errors_read(replies)
+
+    async def get_many(self, keys: Sequence[bytes], call: Call) -> list[Reply | StoreError]:
+        """Read strings together; see `Store.get_many`."""
+        if not keys:
+            return []
+        return _errors_read(await self._request(pack_gets(keys), len(keys), call, repeatable=True, writes=False))
+
+    async def _request(self, packed: bytes, count: int, call: Call, *, repeatable: bool, writes: bool) -> list[Reply]:
+        """Send a batch; a failure of the whole is one of each of its commands, unless it says OVERLOADED."""
+        try:
+            replies = await self._pool.request(packed, count, call.deadline, repeatable=repeatable, writes=writes)
+        except StoreError as error:
+            if error.reason is Reason.OVERLOADED:
+                raise
+            return [again(error) for _ in range(count)]
+        return replies if count > 1 else [replies]
 
     async def _batch(
         self,
@@ -81,16 +94,11 @@ class StandaloneStore:
         repeatable = all(map(_REPEATABLE, commands))
         writes = any(map(_WRITES, commands))
         try:
-            replies = await self._pool.request(packed, len(batch), call.deadline, repeatable=repeatable, writes=writes)
+            return await self._request(packed, len(batch), call, repeatable=repeatable, writes=writes)
         except PartialBatchError as partial:
             done = len(partial.replies)
             lost = await self._after_loss(batch[done:], commands[done:], call, hung=partial.hung)
             return [*partial.replies, *lost]
-        except StoreError as error:
-            if error.reason is Reason.OVERLOADED:
-                raise
-            return [again(error) for _ in batch]
-        return list(replies) if len(batch) > 1 else [replies]
 
     async def _after_loss(
         self,
@@ -122,6 +130,14 @@ class StandaloneStore:
 _ERROR = hiredis.ReplyError
 # In place of generator expressions: these are asked of every command of every batch.
 _REPEATABLE, _WRITES = attrgetter("repeatable"), attrgetter("writes")
+
+
+def _errors_read(replies: list[Reply]) -> list[Reply | StoreError]:
+    """Return the replies with what it means in place of each that is an error."""
+    # The types of all, so that a batch without a failure costs no look at each.
+    if _ERROR not in set(map(type, replies)):
+        return replies
+    return [to_error(reply) if type(reply) is _ERROR else reply for reply in replies]
 
 
 def _in_order(commands: Sequence[Command | ScriptCall]) -> list[tuple[Arg, ...]]:

@@ -54,9 +54,17 @@ class TracedStore:
         """Send commands together; see `Store.call_many`."""
         if call.span is None:
             return self._inner.call_many(commands, call)
-        attributes = {"db.operation.name": "PIPELINE", "db.operation.batch.size": len(commands)}
-        span = self._tracing.start_command(call, "PIPELINE", {**self._common, **attributes})
-        return _ending(span, self._inner.call_many(commands, call))
+        return _ending(self._start_batch(len(commands), call), self._inner.call_many(commands, call))
+
+    def get_many(self, keys: Sequence[bytes], call: Call) -> Awaitable[list[Reply | StoreError]]:
+        """Read strings together; see `Store.get_many`."""
+        if call.span is None:
+            return self._inner.get_many(keys, call)
+        return _ending(self._start_batch(len(keys), call), self._inner.get_many(keys, call))
+
+    def _start_batch(self, size: int, call: Call) -> Span:
+        attributes = {"db.operation.name": "PIPELINE", "db.operation.batch.size": size}
+        return self._tracing.start_command(call, "PIPELINE", {**self._common, **attributes})
 
 
 async def _ending(span: Span, request: Awaitable[Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
@@ -180,6 +180,33 @@ def test_a_batch_counts_as_its_operations_do(api: Contract, key: str) -> None:
     execute(api, set_(key, b"v"), get(key), get(key), get(f"{key}-no"), set_(key, b"v", "patients"),
             get(key, "patients"), check(key, 8), check(key, 8), peek(key))  # fmt: skip
     assert (2, 1, 1, 1, 1) == tuple(now - then for now, then in zip(counted(), before, strict=True))
+
+
+@pytest.mark.parametrize("cache", ["plain", "stale", "shared", "patients"])
+def test_a_batch_of_reads_finds_what_each_would_find(api: Contract, key: str, cache: str) -> None:
+    """Hits, misses, and failures of every kind, also where reads of one cache are planned together."""
+    list_key = f"shared:{key}-list" if cache == "shared" else entry_key(cache, f"{key}-list")
+    api.oracle.rpush(list_key, "item")
+    if cache != "patients":
+        api.oracle.set(entry_key(cache, f"{key}-foreign"), "not an entry")
+    execute(api, set_(key, b"v", cache), set_(f"{key}-empty", b"", cache))
+    good = [get(key, cache), get(f"{key}-no", cache), get(f"{key}-empty", cache), get(f"{key}-list", cache),
+            get(f"{key}-foreign", cache), get(key, cache)]  # fmt: skip
+    for reads in (good, [*good, get("", cache), get(key * 20, cache)], [*good, get(key, "plian")], [get(key, "plian")]):
+        expected = [alone(api, read) for read in reads]
+        results = execute(api, *reads)
+        assert [timeless(result) for result in expected] == [timeless(result) for result in results]
+
+
+def test_a_batch_of_reads_counts_each(api: Contract, key: str) -> None:
+    """Hits and misses; what failed is neither."""
+    cells = cast("Any", api.sidecar)._app._metrics.families["sidecar_cache_reads"].cells
+    counted = [cells["plain", outcome] for outcome in ("hit", "miss")]
+    execute(api, set_(key, b"v"))
+    api.oracle.rpush(entry_key("plain", f"{key}-list"), "item")
+    before = [cell.value for cell in counted]
+    execute(api, get(key), get(key), get(f"{key}-no"), get(f"{key}-list"))
+    assert [2, 1] == [cell.value - then for cell, then in zip(counted, before, strict=True)]
 
 
 # --- the same as one by one ---

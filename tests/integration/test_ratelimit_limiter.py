@@ -48,6 +48,10 @@ class NotingStore:
         self.repeatable += [command.repeatable for command in commands]
         return self._store.call_many(commands, call)
 
+    def get_many(self, keys: Sequence[bytes], call: Call) -> Awaitable[list[Reply | StoreError]]:
+        """Pass on what may always be repeated."""
+        return self._store.get_many(keys, call)
+
     def run(self, script_call: ScriptCall, call: Call) -> Awaitable[Reply]:
         """Note and pass on."""
         self.repeatable.append(script_call.repeatable)

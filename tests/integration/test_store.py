@@ -17,6 +17,7 @@ from sidecar.store.base import Command, ScriptCall
 if TYPE_CHECKING:
     from support.servers import StoreServer
 
+    from sidecar.store.base import Reply
     from sidecar.store.pool import Pool
     from sidecar.store.standalone import StandaloneStore
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 def a_call(seconds: float = 5.0) -> Call:
     """Return a call with that much time."""
     return Call("/test", deadline=after(seconds))
+
+
+def said(reply: Reply | StoreError) -> object:
+    """Return a reply that can be compared."""
+    return (reply.reason, reply.message) if isinstance(reply, StoreError) else reply
 
 
 def set_script(key: bytes, value: bytes) -> ScriptCall:
@@ -87,6 +93,24 @@ class TestCallMany:
     async def test_an_empty_batch_asks_nothing(self, store: StandaloneStore) -> None:
         """No commands, no replies."""
         assert [] == await store.call_many([], a_call())
+
+
+class TestGetMany:
+    """Reads together."""
+
+    @pytest.mark.parametrize("count", [1, 2, 100])
+    async def test_they_are_what_a_get_of_each_returns(self, store: StandaloneStore, count: int) -> None:
+        """Values, nulls and errors, under keys of any bytes and lengths."""
+        keys = [b"\r\n$3\r\n%d" % number * number for number in range(1, count + 1)]
+        await store.call_many([Command(("SET", key, key[::-1]), False) for key in keys[::2]], a_call())
+        await store.call_many([Command(("LPUSH", key, b"x"), False) for key in keys[1::4]], a_call())
+        expected = await store.call_many([commands.get(key) for key in keys], a_call())
+        got = await store.get_many(keys, a_call())
+        assert list(map(said, expected)) == list(map(said, got))
+
+    async def test_none_asks_nothing(self, store: StandaloneStore) -> None:
+        """No keys, no replies."""
+        assert [] == await store.get_many([], a_call())
 
 
 class TestScripts:

@@ -48,6 +48,10 @@ class WatchedStore:
         """Pass commands on."""
         return await self.store.call_many(commands, call)
 
+    async def get_many(self, keys: Sequence[bytes], call: Call) -> list[Reply | StoreError]:
+        """Pass reads on."""
+        return await self.store.get_many(keys, call)
+
     async def run(self, script_call: ScriptCall, call: Call) -> Reply:
         """Pass a script on, and its reply when the gate is open."""
         self.asked.append(script_call.script.name)

@@ -61,7 +61,7 @@ class Answer:
         """Answer."""
         return self._give()
 
-    run = call_many = call
+    run = call_many = get_many = call
 
 
 class TestSampling:
@@ -147,9 +147,11 @@ class TestAttributes:
         store = TracedStore(Answer([]), recorder.tracing, StoreAddress(path="/run/redis.sock"))
         await store.run(ScriptCall(scripts.load("set_entry"), (b"k", b"k"), (), True), call)
         await store.call_many([commands.get(b"k")] * 3, call)
-        script, batch = recorder.spans()
+        await store.get_many([b"k"] * 2, call)
+        script, batch, reads = recorder.spans()
         assert ("EVALSHA set_entry", "set_entry") == (script.name, script.attributes["db.stored_procedure.name"])
         assert ("PIPELINE", 3) == (batch.name, batch.attributes["db.operation.batch.size"])
+        assert ("PIPELINE", 2) == (reads.name, reads.attributes["db.operation.batch.size"])
 
     async def test_a_failed_command_says_why(self) -> None:
         """By the reason's name."""
@@ -168,5 +170,6 @@ class TestAttributes:
         call = recorder.call()
         await store.call(commands.get(b"k"), call)
         await store.call_many([], call)
+        await store.get_many([], call)
         await store.run(ScriptCall(scripts.load("set_entry"), (b"k", b"k"), (), True), call)
         assert () == tuple(recorder.spans())

@@ -68,7 +68,7 @@ async def test_a_batch_that_failed_in_part_is_an_error() -> None:
         async def call_many(self, *_: object) -> list[Any]:
             return [b"v", StoreError(Reason.OUTCOME_UNKNOWN, "lost")]
 
-        call = run = call_many
+        call = run = get_many = call_many
 
     exporter = InMemorySpanExporter()
     tracing = Tracing(service_name="test", sample_ratio=1.0, exporter=exporter)
