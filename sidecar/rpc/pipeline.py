@@ -135,12 +135,13 @@ class PipelineServicer:
     ) -> None:
         operations = request.operations
         check_batch(len(operations), self._policy.max_operations, "operations")
-        kinds = [operation.WhichOneof("request") or "" for operation in operations]
-        reads = self._plan_gets(operations) if kinds.count("get") == len(kinds) else None
+        reads = self._plan_gets(operations)
         if reads is None:
+            kinds = [operation.WhichOneof("request") or "" for operation in operations]
             plans = await self._plan(operations, kinds, call)
             results = await run_together(plans, self._store, call, max_answer_bytes=self._policy.max_answer_bytes)
         else:
+            kinds = ["get"] * len(operations)
             results = await run_reads(reads, self._store, call, max_answer_bytes=self._policy.max_answer_bytes)
         add = response.results.add
         for kind, found in zip(kinds, results, strict=True):
@@ -158,17 +159,18 @@ class PipelineServicer:
         """Return one plan for a batch that only reads, and from one cache; None where it takes a plan for each.
 
         This is the most frequent batch: an automatic one of a service that mostly reads, or a page's worth of keys.
-        Planned together it costs half.
+        Planned together it costs two thirds.
         """
         gets = [operation.get for operation in operations]
-        names = {get.cache for get in gets}
-        if len(names) > 1:
+        keys = [get.key for get in gets]
+        names = {get.cache for get in gets} if all(keys) else ()  # what is no Get has no key under `get`
+        if len(names) != 1:
             return None
         try:
-            cache = self._caches.values(names.pop())
+            cache = self._caches.values(*names)
         except SidecarError:
             return None
-        return cache.plan_gets([get.key for get in gets])
+        return cache.plan_gets(keys)
 
     async def _plan(
         self, operations: Sequence[pb.Operation], kinds: Sequence[str], call: Call

@@ -349,6 +349,8 @@ def _in_flight(connection: Connection) -> int:
 
 def _refusal(reply: Reply, count: int) -> hiredis.ReplyError | None:
     """Return an error reply that says the command was not carried out and may be in a moment, or None."""
+    if count > 1 and hiredis.ReplyError not in set(map(type, reply)):
+        return None  # as nearly always; to look at each reply takes half as long as to parse it
     for candidate in (reply,) if count == 1 else reply:
         if type(candidate) is hiredis.ReplyError and code_of(candidate) in TRANSIENT_CODES:
             return candidate
