@@ -244,7 +244,8 @@ class Batcher:
             if call.future.done():
                 continue
             if call.ends_at > now:
-                first = min(first, call.ends_at)
+                if call.ends_at < first:  # noqa: PLR1730 (min() is a call, for each of a batch)
+                    first = call.ends_at
                 continue
             call.future.set_result(DeadlineExceededError("Deadline Exceeded", code=grpc.StatusCode.DEADLINE_EXCEEDED))
             batch.leave()

@@ -11,7 +11,7 @@ from sidecar_client.conditions import to_condition
 from sidecar_client.durations import from_duration, optional_timedelta, to_duration
 from sidecar_client.errors import BatchError, SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar_client.results import Counted, Deleted, Lookup, Outcome, WriteOutcome, Written
+from sidecar_client.results import Counted, Deleted, Lookup, Outcome, WriteOutcome, Written, lookup_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -193,21 +193,24 @@ def _entry(key: str, value: bytes | str | Item) -> pb.SetManyEntry:
     )
 
 
+# An Enum's call is slow, and this is the most frequent answer; a member is looked up in its class with each mention.
+_OUTCOMES: dict[int, Outcome] = {outcome.value: outcome for outcome in Outcome}
+_MISS = Outcome.MISS
+_MISSED = Lookup(outcome=_MISS)
+
+
 def _lookup(answer: pb.GetResponse) -> Lookup:
     outcome = _OUTCOMES.get(answer.outcome) or Outcome(answer.outcome)
-    if outcome is Outcome.MISS:
-        return Lookup(outcome=outcome)
-    return Lookup(
-        outcome=outcome,
-        value=answer.value,
-        version=answer.version,
-        ttl=from_duration(answer.ttl) if answer.HasField("ttl") else None,
-        age=from_duration(answer.age) if answer.HasField("age") else None,
+    if outcome is _MISS:
+        return _MISSED
+    has = answer.HasField
+    return lookup_of(
+        outcome,
+        answer.value,
+        answer.version,
+        from_duration(answer.ttl) if has("ttl") else None,
+        from_duration(answer.age) if has("age") else None,
     )
-
-
-# An Enum's call is slow, and this is the most frequent answer.
-_OUTCOMES: dict[int, Outcome] = {outcome.value: outcome for outcome in Outcome}
 
 
 def _written(answer: pb.SetResponse | pb.TouchResponse) -> Written:
