@@ -329,7 +329,14 @@ class App:
                     f"the request is larger than {limits.max_message_bytes} bytes (limits.max_message_bytes)",
                 )
             ),
-            stopping=to_status(SidecarError(Reason.STOPPING, "the sidecar is stopping and did not wait for the call")),
+            stopping=to_status(
+                SidecarError(Reason.STOPPING, "the sidecar is stopping; what has no answer was not begun")
+            ),
+            interrupted=to_status(
+                SidecarError(
+                    Reason.INTERRUPTED, "the sidecar stopped before the call had ended; a write may have been made"
+                )
+            ),
         )
 
     def _serve_metrics(self) -> None:

@@ -146,6 +146,7 @@ class Endpoint:
 _LATE = StatusError(Code.DEADLINE_EXCEEDED, "the deadline passed")
 _TOO_LARGE = StatusError(Code.RESOURCE_EXHAUSTED, "the message is too large")
 _STOPPING = StatusError(Code.UNAVAILABLE, "the server is stopping")
+_INTERRUPTED = StatusError(Code.CANCELLED, "the server stopped before the call had ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +161,6 @@ class MethodTable:
     too_large: StatusError = _TOO_LARGE
     """How a call ends whose message is larger than the engine takes."""
     stopping: StatusError = _STOPPING
-    """How a call ends that the sidecar's end does not wait for."""
+    """How a conversation ends that the engine reads no further, since it stops."""
+    interrupted: StatusError = _INTERRUPTED
+    """How a call ends that the engine's end does not wait for."""

@@ -56,6 +56,8 @@ CODES: dict[Reason, Code] = {
     Reason.ANSWER_TOO_LARGE: Code.RESOURCE_EXHAUSTED,
     Reason.MESSAGE_TOO_LARGE: Code.RESOURCE_EXHAUSTED,
     Reason.STOPPING: Code.UNAVAILABLE,
+    # Not UNAVAILABLE, which promises that nothing was changed.
+    Reason.INTERRUPTED: Code.CANCELLED,
     Reason.CIPHERTEXT_REJECTED: Code.DATA_LOSS,
     Reason.KEY_ENCRYPTION_KEY_UNKNOWN: Code.FAILED_PRECONDITION,
     Reason.METHOD_UNKNOWN: Code.UNIMPLEMENTED,

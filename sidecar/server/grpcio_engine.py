@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +21,7 @@ from grpc import aio
 from sidecar.call import Call, Code, StatusError
 from sidecar.clock import Deadline
 from sidecar.errors import StartupError
-from sidecar.server.sockets import UNIX, protect_socket, refuse_taken_socket
+from sidecar.server.sockets import UNIX, protect_socket, refuse_taken_socket, remove_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -92,7 +93,11 @@ class GrpcioEngine:
             except RuntimeError:
                 bound = 0
             if not bound:
+                paths = [item.removeprefix(UNIX) for item in listening if item.startswith(UNIX)]
+                ours = [(path, os.stat(path).st_ino) for path in paths]  # noqa: PTH116 (once, at start-up)
                 await server.stop(None)
+                for path, inode in ours:
+                    remove_socket(path, inode)
                 raise StartupError(
                     f"cannot listen on {address}: the port is in use or the address is not this machine's; "
                     "stop the other program or choose another with --listen"

@@ -113,10 +113,13 @@ const (
 	// ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED): the request is larger than `limits.max_message_bytes`, and was not
 	// read. The engine `grpcio` ends such a call with the same code, but without ErrorInfo.
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 48
-	// ERROR_REASON_STOPPING (UNAVAILABLE): the sidecar is stopping, and the call outlasted the time that those under way
-	// get. What it wrote, if anything, is not known; another sidecar, or this one once it is back, takes new calls. The
-	// engine `grpcio` ends such a call with the same code, but without ErrorInfo.
+	// ERROR_REASON_STOPPING (UNAVAILABLE): the sidecar is stopping, and reads no further in a stream of both sides. What it
+	// had read is answered; what has no answer was not begun. Another sidecar, or this one once it is back, takes it.
 	ErrorReason_ERROR_REASON_STOPPING ErrorReason = 49
+	// ERROR_REASON_INTERRUPTED (CANCELLED): the sidecar stopped, and the call outlasted the time (`shutdown_grace`) that
+	// those under way get. A write may or may not have been made. The engine `grpcio` ends such a call with the same code,
+	// but without ErrorInfo.
+	ErrorReason_ERROR_REASON_INTERRUPTED ErrorReason = 50
 	// ERROR_REASON_CIPHERTEXT_REJECTED (DATA_LOSS): a sealed value does not authenticate: it was altered, cut, or moved
 	// from another key, field, cache or tenant. It was not returned.
 	ErrorReason_ERROR_REASON_CIPHERTEXT_REJECTED ErrorReason = 60
@@ -167,6 +170,7 @@ var (
 		47: "ERROR_REASON_ANSWER_TOO_LARGE",
 		48: "ERROR_REASON_MESSAGE_TOO_LARGE",
 		49: "ERROR_REASON_STOPPING",
+		50: "ERROR_REASON_INTERRUPTED",
 		60: "ERROR_REASON_CIPHERTEXT_REJECTED",
 		61: "ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN",
 		80: "ERROR_REASON_METHOD_UNKNOWN",
@@ -207,6 +211,7 @@ var (
 		"ERROR_REASON_ANSWER_TOO_LARGE":           47,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":          48,
 		"ERROR_REASON_STOPPING":                   49,
+		"ERROR_REASON_INTERRUPTED":                50,
 		"ERROR_REASON_CIPHERTEXT_REJECTED":        60,
 		"ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN": 61,
 		"ERROR_REASON_METHOD_UNKNOWN":             80,
@@ -247,7 +252,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\x8e\n" +
+	"sidecar.v1*\xac\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
@@ -283,7 +288,8 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x17ERROR_REASON_OVERLOADED\x10.\x12!\n" +
 	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10/\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x100\x12\x19\n" +
-	"\x15ERROR_REASON_STOPPING\x101\x12$\n" +
+	"\x15ERROR_REASON_STOPPING\x101\x12\x1c\n" +
+	"\x18ERROR_REASON_INTERRUPTED\x102\x12$\n" +
 	" ERROR_REASON_CIPHERTEXT_REJECTED\x10<\x12+\n" +
 	"'ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN\x10=\x12\x1f\n" +
 	"\x1bERROR_REASON_METHOD_UNKNOWN\x10P\x12\x19\n" +

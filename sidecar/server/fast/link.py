@@ -214,7 +214,7 @@ class Link:
         """End every call: the time for it is over."""
         for stream in list(self.protocol.streams.values()):
             if stream.call is not None:
-                stream.call.end(self.routes.stopping)
+                stream.call.end(self.routes.interrupted)
         self.flush()
 
     def close(self) -> None:

@@ -52,6 +52,7 @@ class Routes:
         self.late = table.late
         self.too_large = table.too_large
         self.stopping = table.stopping
+        self.interrupted = table.interrupted
         self.max_message_bytes = policy.max_message_bytes
         self.max_held_bytes = max(_LEAST_HELD_BYTES, _HELD_MESSAGES * policy.max_message_bytes)
         self.default_deadline = policy.default_deadline
