@@ -6,7 +6,7 @@ by itself. The only clock is the `now` that is handed in.
 
 Faults. What breaks a rule ends either its stream or the connection, as the RFC says (section 5.4); where the choice is
 ours, the stream. After a connection's fault nothing more is read. What is no fault but too much of something is
-counted by the `Guard`; a header block is bounded in bytes and in frames (CVE-2024-27316).
+counted by the `Guard`; `HeaderParts` bounds a header block.
 
 Windows. The connection's window is given back as soon as data is read: what a slow receiver leaves unread is bounded by
 the streams' windows, which are given back as the user says (`credit`), and by the user's own count.
@@ -30,6 +30,8 @@ from sidecar.server.h2.faults import ConnectionFault, StreamFault
 from sidecar.server.h2.frames import HEADER_BYTES, MAX_FRAME_BYTES, MAX_WINDOW
 from sidecar.server.h2.guard import Guard
 from sidecar.server.h2.header_block import HeaderDecoder, HeaderMemory
+from sidecar.server.h2.header_parts import HeaderParts
+from sidecar.server.h2.payloads import dependency, unpadded
 from sidecar.server.h2.sender import Sender
 from sidecar.server.h2.settings import initial_window
 from sidecar.server.h2.streams import NEVER_WIDENED, Stream, Streams
@@ -42,8 +44,6 @@ _STREAM_WINDOW: Final = 256 * 1024
 _CONNECTION_WINDOW: Final = 4 * 1024 * 1024
 # gRPC's own servers take 16 KiB of metadata at most by default.
 MAX_HEADER_LIST_BYTES: Final = 16_384
-_MAX_BLOCK_BYTES: Final = 32_768
-_MAX_CONTINUATIONS: Final = 16
 _DRAIN_PING: Final = b"draining"
 
 
@@ -59,12 +59,7 @@ class Connection:
         self._rest = b""
         self._has_preface = False
         self._has_settings = False
-        # The stream whose header block is not whole yet; 0 if there is none.
-        self._continued_id = 0
-        self._continued_end = False
-        self._continuations = 0
-        self._block_parts: list[bytes] = []
-        self._block_bytes = 0
+        self._header_parts = HeaderParts()
         self._window = _CONNECTION_WINDOW
         # The sender's window after the last WINDOW_UPDATE.
         self._widened_to = NEVER_WIDENED
@@ -130,7 +125,7 @@ class Connection:
         """End the connection with GOAWAY; nothing more is read."""
         self.closed = True
         self._rest = b""
-        self._block_parts = []
+        self._header_parts.take()
         # Not above what an earlier GOAWAY said (section 6.8).
         last = min(self._streams.last_id, self._streams.final_id)
         self.sender.put(frames.goaway(last, code, message.encode()))
@@ -166,7 +161,8 @@ class Connection:
         return position
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._continued_id and (kind != frames.CONTINUATION or stream_id != self._continued_id):
+        continued = self._header_parts.stream_id
+        if continued and (kind != frames.CONTINUATION or stream_id != continued):
             raise ConnectionFault(frames.PROTOCOL_ERROR, "a header block was interrupted")
         if not self._has_settings and (kind != frames.SETTINGS or flags & frames.ACK):
             raise ConnectionFault(frames.PROTOCOL_ERROR, "the first frame is not SETTINGS")
@@ -183,47 +179,35 @@ class Connection:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS on a stream that no client can open")
         block = payload
         if flags & frames.PADDED:
-            block = _unpadded(payload, frames.PRIORITY_BYTES if flags & frames.HAS_PRIORITY else 0)
+            block = unpadded(payload, frames.PRIORITY_BYTES if flags & frames.HAS_PRIORITY else 0)
         depends_on_itself = False
         if flags & frames.HAS_PRIORITY:
             if len(block) < frames.PRIORITY_BYTES:
                 raise ConnectionFault(frames.FRAME_SIZE_ERROR, "HEADERS without its priority")
-            depends_on_itself = _dependency(block) == stream_id
+            depends_on_itself = dependency(block) == stream_id
             block = block[frames.PRIORITY_BYTES :]
         if flags & frames.END_HEADERS:
             self._header_block(stream_id, block, flags & frames.END_STREAM != 0)
         else:
-            self._continued_id = stream_id
-            self._continued_end = flags & frames.END_STREAM != 0
-            self._continuations = 0
-            self._block_parts = [block]
-            self._block_bytes = len(block)
+            self._header_parts.begin(stream_id, block, flags & frames.END_STREAM != 0)
         if depends_on_itself:
             raise StreamFault(stream_id, frames.PROTOCOL_ERROR)
 
     def _read_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._continued_id:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        self._continuations += 1
-        self._block_bytes += len(payload)
-        if self._continuations > _MAX_CONTINUATIONS or self._block_bytes > _MAX_BLOCK_BYTES:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a header block without end")
-        self._block_parts.append(payload)
+        self._header_parts.add(payload)
         if flags & frames.END_HEADERS:
-            block = b"".join(self._block_parts)
-            self._block_parts = []
-            self._continued_id = 0
-            self._header_block(stream_id, block, self._continued_end)
+            ended = self._header_parts.ended
+            self._header_block(stream_id, self._header_parts.take(), ended)
 
     def _header_block(self, stream_id: int, block: bytes, ended: bool) -> None:  # noqa: FBT001 (the hot path)
         # Decoded first, whatever comes of it: the client's table goes on from there (section 4.3).
         head = self._decoder.decode(block)
         stream = self.streams.get(stream_id)
         if stream is not None:
-            _advance(stream, states.RECV_HEADERS_END if ended else states.RECV_HEADERS)
+            stream.advance(states.RECV_HEADERS_END if ended else states.RECV_HEADERS)
             if head.malformed_as_trailers:
                 raise StreamFault(stream_id, frames.PROTOCOL_ERROR)
-            _check_length(stream)
+            stream.check_length()
             self._events.append(DataReceived(stream, b"", 0, True))
             return
         if stream_id <= self._streams.last_id:
@@ -252,13 +236,13 @@ class Connection:
                 raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "data beyond the connection's window")
             self.sender.put(frames.window_update(0, _CONNECTION_WINDOW - self._window))
             self._window = _CONNECTION_WINDOW
-        data = _unpadded(payload, 0) if flags & frames.PADDED else payload
+        data = unpadded(payload, 0) if flags & frames.PADDED else payload
         ended = flags & frames.END_STREAM != 0
         stream = self.streams.get(stream_id)
         if stream is None:
             self._ignore_data(stream_id)
             return
-        _advance(stream, states.RECV_DATA_END if ended else states.RECV_DATA)
+        stream.advance(states.RECV_DATA_END if ended else states.RECV_DATA)
         stream.receive_window -= weight
         if stream.receive_window < 0:
             raise StreamFault(stream_id, frames.FLOW_CONTROL_ERROR)
@@ -269,7 +253,7 @@ class Connection:
         if stream.expected >= 0:
             stream.received += len(data)
             if ended or stream.received > stream.expected:
-                _check_length(stream)
+                stream.check_length()
         self._events.append(DataReceived(stream, data, weight, ended))
 
     def _ignore_data(self, stream_id: int) -> None:
@@ -300,7 +284,7 @@ class Connection:
         self._guard.idle_frame()
         if len(payload) != frames.PRIORITY_BYTES:
             raise StreamFault(stream_id, frames.FRAME_SIZE_ERROR)
-        if _dependency(payload) == stream_id:
+        if dependency(payload) == stream_id:
             raise StreamFault(stream_id, frames.PROTOCOL_ERROR)
 
     def _read_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
@@ -407,35 +391,6 @@ class Connection:
             return
         self._streams.remember_reset(stream_id)
         self.sender.put(frames.rst_stream(stream_id, code))
-
-
-def _unpadded(payload: bytes, least: int) -> bytes:
-    """Return what a padded frame holds besides its padding (section 6.1), which is so many bytes at least."""
-    if not payload:
-        raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
-    end = len(payload) - payload[0]
-    if end < 1 + least:
-        raise ConnectionFault(frames.PROTOCOL_ERROR, "padding longer than its frame")
-    return payload[1:end]
-
-
-def _dependency(priority: bytes) -> int:
-    return int.from_bytes(priority[:4], "big") & frames.MAX_STREAM_ID
-
-
-def _advance(stream: Stream, received: int) -> None:
-    """Move a stream to its next state, or raise as the table says."""
-    state = states.after(stream.state, received)
-    if state < 0:
-        code = frames.PROTOCOL_ERROR if state == states.PROTOCOL_FAULT else frames.STREAM_CLOSED
-        raise StreamFault(stream.id, code)
-    stream.state = state
-
-
-def _check_length(stream: Stream) -> None:
-    """Raise unless the data is as long as content-length said (section 8.1.1)."""
-    if stream.expected >= 0 and stream.received != stream.expected:
-        raise StreamFault(stream.id, frames.PROTOCOL_ERROR)
 
 
 # By the frame's type.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from sidecar.server.h2.frames import MAX_STREAM_ID, MAX_WINDOW
+from sidecar.server.h2 import states
+from sidecar.server.h2.faults import StreamFault
+from sidecar.server.h2.frames import MAX_STREAM_ID, MAX_WINDOW, PROTOCOL_ERROR, STREAM_CLOSED
 from sidecar.server.h2.states import CLOSED, OPEN
 
 # More than any window: a first WINDOW_UPDATE is never one too many.
@@ -42,6 +44,18 @@ class Stream:
         """The send window after the client's last WINDOW_UPDATE."""
         self.call: Any = None
         """Whatever the user of the connection keeps with the stream."""
+
+    def advance(self, received: int) -> None:
+        """Move to the next state, or raise as the table says."""
+        state = states.after(self.state, received)
+        if state < 0:
+            raise StreamFault(self.id, PROTOCOL_ERROR if state == states.PROTOCOL_FAULT else STREAM_CLOSED)
+        self.state = state
+
+    def check_length(self) -> None:
+        """Raise unless the data is as long as content-length said (RFC 9113, section 8.1.1)."""
+        if self.expected >= 0 and self.received != self.expected:
+            raise StreamFault(self.id, PROTOCOL_ERROR)
 
 
 class Streams:
