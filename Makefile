@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-fast conformance lint format proto proto-go lock fuzz bench \
-	bench-compare bench-client bench-calls bench-store bench-footprint clean
+.PHONY: help install install-dev run wheel test test-compiled test-fast conformance lint format proto proto-go lock fuzz \
+	bench bench-compare bench-client bench-calls bench-store bench-footprint clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -30,6 +30,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
 run: install ## serve the hospital example on an embedded Valkey
 	$(BIN)/sidecar serve --config examples/hospital/sidecar.yaml
 
+wheel: $(VENV)/.installed$(if $(COMPILED),-compile) ## build the wheel into dist/; COMPILED=1 for one of this platform's own
+	PYTHON=$(BIN)/python tools/build_wheel.sh $(if $(COMPILED),compiled,pure) dist
+
+$(VENV)/.installed-compile: $(VENV)/.installed requirements/compile.txt
+	$(PIP) install --require-hashes -r requirements/compile.txt
+	@touch $@
+
 test: install-dev ## run all tests, with coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
@@ -38,6 +45,9 @@ test: install-dev ## run all tests, with coverage
 
 test-fast: install-dev ## run the tests that take less than ten seconds each
 	$(BIN)/pytest -m "not slow"
+
+test-compiled: install-dev ## build the compiled wheel and test what mypyc made of the sources
+	tools/test_compiled.sh
 
 conformance: install-dev ## hold the engines against the conformance suites, and call them from five languages
 	$(BIN)/pytest tests/conformance
@@ -68,7 +78,7 @@ fuzz: install-dev ## attack every parser with bytes at random, FUZZ_SECONDS each
 	PYTHONPATH=tests:. $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 lock: install-dev ## pin the dependencies anew
-	for set in build runtime dev fuzz; do tools/lock.sh $$set; done
+	for set in build runtime dev compile fuzz; do tools/lock.sh $$set; done
 
 bench: install-dev ## measure everything, in about 15 minutes (bench/README.md)
 	$(MAKE) -j1 bench-compare

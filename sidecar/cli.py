@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -29,6 +30,8 @@ _EXIT_MEND = 2
 # 128 and the number of SIGINT, as shells have it.
 _EXIT_INTERRUPTED = 130
 _HEALTH_SECONDS = 2.0
+# One of those that a wheel may hold compiled: all of them, or none (docs/adr/0009-compiled-where-it-pays.md).
+_COMPILED_MODULE = "sidecar.server.h2.connection"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,7 +189,7 @@ def _summary(app: _Sidecar, settings: Settings, seconds: float) -> list[str]:
     )
     services = ["gRPC", "health", *(["reflection"] if settings.reflection else [])]
     lines = [
-        f"sidecar {__version__} is ready after {seconds:.1f} s",
+        f"{_release()} is ready after {seconds:.1f} s",
         f"  serves   {', '.join(app.addresses)}  ({', '.join(services)})",
         f"  store    {app.store_name}",
         f"  caches   {caches or 'none'}",
@@ -263,5 +266,12 @@ def _named_config() -> Path | None:
 
 
 def _version(_options: argparse.Namespace) -> int:
-    print(f"sidecar {__version__}")
+    print(_release())
     return 0
+
+
+def _release() -> str:
+    """Return the name and version, and whether what runs is compiled: by where Python finds it, without loading it."""
+    spec = find_spec(_COMPILED_MODULE)
+    is_source = spec is None or spec.origin is None or spec.origin.endswith(".py")
+    return f"sidecar {__version__}{'' if is_source else ' (compiled)'}"

@@ -121,7 +121,7 @@ class Sender:
                 return True
             stream.outbox = deque()
         # In pieces of a frame's size: what leaves is freed, and to cut some off costs no copy of all the rest.
-        stream.outbox.extend(data[start : start + MAX_FRAME_BYTES] for start in range(0, size or 1, MAX_FRAME_BYTES))
+        stream.outbox.extend([data[start : start + MAX_FRAME_BYTES] for start in range(0, size or 1, MAX_FRAME_BYTES)])
         stream.outbox_bytes += size
         self.unsent_bytes += size
         self._pump(stream, drawn=False)
