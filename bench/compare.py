@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
         trace_ratio=options.trace_ratio,
         daprd=options.daprd,
         ratelimit=options.ratelimit,
+        python=options.python,
     )
     with set_up(rig_options, progress) as rig:
         machine = (
@@ -118,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
             binary.option, type=Path, metavar="PATH",
             help=f"the program of {binary.peer} (default: ${binary.variable}, or `{binary.program}` on the PATH)",
         )  # fmt: skip
+    parser.add_argument(
+        "--python", type=Path, metavar="PATH",
+        help="the interpreter of an environment with another build of the sidecar, for the part `build`",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     return parser
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.contest import Contestant, cpu_us, p50_ms, ratios
-from bench.peers.binaries import DAPRD, RATELIMIT
+from bench.peers.binaries import DAPRD, RATELIMIT, Missing
 from bench.peers.daprd import get_state, start_daprd
 from bench.peers.ratelimit import SHOULD_RATE_LIMIT, start_ratelimit
 from bench.profiles import ALONE, CROWD, ECHO, PIPELINE_STREAM, STEADY, profile
-from bench.servers import start_echo
+from bench.servers import installed_sidecar, start_echo
 from bench.verdicts import Bound, Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ _WORKERS = 2
 # How long the peer may gather commands before it sends them, which makes it cheaper under load: the strongest of its
 # settings that keeps its latency.
 _PIPELINE_WINDOW = "150us"
+# What a call may cost at most where a compiler was at work, for that to be worth its trouble.
+_WORTH_A_BUILD = 0.9
 # What a constant load may fall behind and still be called steady.
 _PACE_KEPT = 0.98
 
@@ -202,6 +204,30 @@ def _batches(rig: Rig) -> Outcome:
     return Outcome(entries=entries, verdicts=[_keys_per_second(get_many), _keys_per_second(stream)])
 
 
+def _build(rig: Rig) -> Outcome:
+    engine, python = rig.options.engine, rig.options.python
+    if python is None:
+        raise Missing("no other build is named: name its interpreter with --python PATH")
+    program = installed_sidecar(python)
+    with ExitStack() as stack:
+        its_echo, echo, its_get, get = rig.compete(
+            Contestant(name="its echo", target=start_echo(stack, rig.folder, engine, python), profile=ECHO),
+            Contestant(name="echo", target=start_echo(stack, rig.folder, engine), profile=ECHO),
+            Contestant(name="its sidecar", target=rig.start_sidecar(stack, program=program), profile=profile("get")),
+            Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=profile("get")),
+        )
+    verdicts = [
+        Verdict(
+            what=f"{what}: CPU per RPC of the other build to that of the sources",
+            figures=ratios(its, ours, cpu_us),
+            bound=Bound.AT_MOST,
+            target=_WORTH_A_BUILD,
+        )
+        for what, its, ours in (("echo", its_echo, echo), ("Get", its_get, get))
+    ]
+    return Outcome(entries=[its_echo, echo, its_get, get], verdicts=verdicts)
+
+
 PARTS = (
     Part(name="echo", title="The fast engine and grpcio", run=_echo),
     Part(name="get", title="Get and daprd's GetState", run=_get),
@@ -210,4 +236,5 @@ PARTS = (
     Part(name="steady", title="A steady load", run=_steady),
     Part(name="alone", title="One caller alone", run=_alone),
     Part(name="batches", title="Batches", run=_batches),
+    Part(name="build", title="Another build of the sidecar", run=_build),
 )

@@ -32,6 +32,8 @@ class RigOptions:
     trace_ratio: float = 0.01
     daprd: Path | None = None
     ratelimit: Path | None = None
+    python: Path | None = None
+    """The interpreter of another installation of the sidecar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

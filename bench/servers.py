@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bench.peers.binaries import Missing
 from bench.processes import Server, accepts_tcp, free_port
 from bench.targets import Target, accepts
 from sidecar.store.embedded import binary_path
@@ -61,17 +63,45 @@ def start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions, progr
     return Target(stack.enter_context(server), address)
 
 
-def start_echo(stack: ExitStack, folder: Path, engine: str) -> Target:
-    """Start the bare endpoint of `echo.py` on an engine."""
+def start_echo(stack: ExitStack, folder: Path, engine: str, python: Path | None = None) -> Target:
+    """Start the bare endpoint of `echo.py` on an engine, or on that of the sidecar installed with an interpreter."""
     address = f"127.0.0.1:{free_port()}"
+    environ = _environ()
+    command = [sys.executable]
+    if python is not None:
+        command = [str(python), "-P"]
+        environ["PYTHONPATH"] = str(_bench_alone(folder))
     server = Server(
         f"echo on {engine}",
-        [sys.executable, "-m", "bench.echo", address, "--engine", engine],
-        log=folder / f"echo-{engine}.log",
+        [*command, "-m", "bench.echo", address, "--engine", engine],
+        log=folder / f"echo-{address.rpartition(':')[2]}.log",
         is_ready=accepts(address),
-        environ=_environ(),
+        environ=environ,
     )
     return Target(stack.enter_context(server), address, uses_store=False)
+
+
+def installed_sidecar(python: Path) -> Sequence[str]:
+    """Return the command line of the sidecar that is installed with an interpreter; raises `Missing` if none is.
+
+    Not that of the sources: the folder that the benchmark runs in is kept from the path.
+    """
+    command = (str(python), "-P", "-m", "sidecar")
+    try:
+        subprocess.run([*command, "version"], check=True, capture_output=True, env=_environ())
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Missing(f"{python} runs no sidecar: {error}") from None
+    return command
+
+
+def _bench_alone(folder: Path) -> Path:
+    """Return a folder from which this package can be imported, and no other of the project's."""
+    alone = folder / "alone"
+    alone.mkdir(exist_ok=True)
+    link = alone / "bench"
+    if not link.exists():
+        link.symlink_to(_ROOT / "bench")
+    return alone
 
 
 def start_redis(stack: ExitStack, folder: Path) -> int:
