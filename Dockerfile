@@ -6,17 +6,24 @@
 # tools/check_image.sh runs the same steps without a container engine.
 
 FROM python:3.11-slim AS build
+# auto: what every call goes through is compiled if there is a C compiler; pure: it is not, and no compiler is fetched.
+ARG WHEEL=auto
 WORKDIR /src
+RUN test "$WHEEL" = pure \
+ || { apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev; } \
+ || echo "no C compiler could be installed"
 COPY requirements requirements
 RUN python -m venv /opt/sidecar \
  && python -m venv /opt/build \
- && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+ && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt -r requirements/compile.txt \
  && /opt/sidecar/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+COPY tools/build_wheel.sh tools/compile_hook.py tools/
 COPY sidecar sidecar
-RUN /opt/build/bin/python -m hatchling build -t wheel -d /tmp/wheel \
+RUN PYTHON=/opt/build/bin/python tools/build_wheel.sh "$WHEEL" /tmp/wheel \
  && /opt/sidecar/bin/pip install --no-cache-dir --no-deps /tmp/wheel/*.whl \
- && /opt/sidecar/bin/python -m compileall -q /opt/sidecar/lib
+ && /opt/sidecar/bin/python -m compileall -q /opt/sidecar/lib \
+ && /opt/sidecar/bin/sidecar version
 
 FROM python:3.11-slim
 RUN groupadd --system --gid 10001 sidecar \

@@ -12,12 +12,22 @@ usage() {
 kind=$1
 folder=$2
 python=${PYTHON:-python3}
-compiler=${CC:-cc}
+
+can_compile() {
+  "$python" - <<'END'
+import os, pathlib, shutil, sys, sysconfig
+
+compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+headers = pathlib.Path(sysconfig.get_path("include"), "Python.h")
+sys.exit(shutil.which(compiler.split()[0]) is None or not headers.exists())
+END
+}
+
 if [ "$kind" = auto ]; then
-  if command -v "${compiler%% *}" >/dev/null; then
+  if can_compile; then
     kind=compiled
   else
-    echo "no C compiler ($compiler): the wheel is pure Python, and a call costs a quarter more" >&2
+    echo "no C compiler, or no headers of Python's: the wheel is pure Python, and calls cost more" >&2
     kind=pure
   fi
 fi

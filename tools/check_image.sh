@@ -2,25 +2,31 @@
 # Runs the steps of the Dockerfile without a container engine: install from the lock into an empty environment, build and
 # install the wheel, and serve as an unprivileged user who may write to the state directory alone.
 #
+# check_image.sh [pure|compiled|auto]: which wheel, as the Dockerfile's WHEEL (default: auto, compiled if there is a compiler).
+#
 # As root it becomes user 10001, as the image does; otherwise it stays the user it is.
 set -eu
 source=$(cd "$(dirname "$0")/.." && pwd)
+kind=${1:-auto}
 root=$(mktemp -d)
 sidecar_pid=
 trap 'test -z "$sidecar_pid" || kill "$sidecar_pid" 2>/dev/null || true; rm -rf "$root"' EXIT
 chmod 755 "$root"
 
 echo "== build"
-mkdir "$root/src"
+mkdir -p "$root/src/tools"
+cp "$source/tools/build_wheel.sh" "$source/tools/compile_hook.py" "$root/src/tools"
 cp -R "$source/requirements" "$source/sidecar" "$source/pyproject.toml" "$source/README.md" "$source/CHANGELOG.md" \
   "$source/LICENSE" "$root/src"
 cd "$root/src"
 python3 -m venv "$root/opt"
 python3 -m venv "$root/build"
-"$root/build/bin/pip" -q --disable-pip-version-check install --require-hashes -r requirements/build.txt
+"$root/build/bin/pip" -q --disable-pip-version-check install --require-hashes -r requirements/build.txt \
+  -r requirements/compile.txt
 "$root/opt/bin/pip" -q --disable-pip-version-check install --require-hashes -r requirements/runtime.txt
-"$root/build/bin/python" -m hatchling build -t wheel -d "$root/wheel"
+PYTHON="$root/build/bin/python" tools/build_wheel.sh "$kind" "$root/wheel"
 "$root/opt/bin/pip" -q --disable-pip-version-check install --no-deps "$root"/wheel/*.whl
+wheel=$(basename "$root"/wheel/*.whl)
 rm -rf "$root/src"
 touch "$root/installed"
 
@@ -46,6 +52,13 @@ until $as "$root/opt/bin/sidecar" health 2>/dev/null; do
 done
 user=$(stat -c %u "/proc/$sidecar_pid")
 echo "healthy, as user $user"
+case $wheel in
+  *-none-any.whl) echo "pure Python" ;;
+  *)
+    grep -q sidecar__mypyc "/proc/$sidecar_pid/maps" || { echo "what $wheel has compiled is not what runs" >&2; exit 1; }
+    echo "compiled"
+    ;;
+esac
 kill -TERM "$sidecar_pid"
 code=0
 wait "$sidecar_pid" || code=$?

@@ -37,7 +37,12 @@ class CompileHook(BuildHookInterface[Any]):
         if version == "editable":
             return
         self._folder = Path(tempfile.mkdtemp(prefix="sidecar-compile-"))
-        for extension in self._compile():
+        try:
+            extensions = self._compile()
+        except BaseException:  # mypyc ends the program where it finds a mistake
+            shutil.rmtree(self._folder)
+            raise
+        for extension in extensions:
             build_data["force_include"][str(extension)] = str(extension.relative_to(self._folder / "lib"))
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
