@@ -19,7 +19,7 @@ $uv pip install --python "$python" --require-hashes -r requirements/dev.txt
 $uv pip install --python "$python" --no-deps "$root"/wheel/*.whl
 
 mkdir "$root/project"
-cp -R tests examples proto pyproject.toml "$root/project"
+cp -R tests examples proto docs pyproject.toml "$root/project"
 mkdir -p "$root/project/clients"
 cp -R clients/python "$root/project/clients"
 cd "$root/project"
