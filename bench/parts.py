@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.contest import Entry
+    from bench.profiles import Profile
     from bench.rig import Rig
 
 _WORKERS = 2
@@ -67,41 +68,56 @@ def _echo(rig: Rig) -> Outcome:
 def _get(rig: Rig) -> Outcome:
     program = DAPRD.find(rig.options.daprd)
     with ExitStack() as stack:
-        sidecar, daprd = rig.compete(
-            Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=profile("get")),
+        *sidecars, daprd = rig.compete(
+            *_builds(rig, stack, profile("get")),
             Contestant(
                 name="daprd",
                 target=start_daprd(stack, rig.folder, program, rig.redis_port),
                 profile=get_state(CROWD),
             ),
         )
-    verdict = Verdict(
-        what="Get: CPU per RPC to that of daprd's GetState",
-        figures=ratios(sidecar, daprd, cpu_us),
-        bound=Bound.AT_MOST,
-        target=0.85,
-    )
-    return Outcome(entries=[sidecar, daprd], verdicts=[verdict])
+    verdicts = [
+        Verdict(
+            what=f"Get, {sidecar.contestant.name}: CPU per RPC to that of daprd's GetState",
+            figures=ratios(sidecar, daprd, cpu_us),
+            bound=Bound.AT_MOST,
+            target=0.85,
+        )
+        for sidecar in sidecars
+    ]
+    return Outcome(entries=[*sidecars, daprd], verdicts=verdicts)
+
+
+def _builds(rig: Rig, stack: ExitStack, load: Profile) -> list[Contestant]:
+    """Return the sidecar of the sources, and with it the one that `--python` names, if it does."""
+    builds = [Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=load)]
+    if rig.options.python is not None:
+        program = installed_sidecar(rig.options.python)
+        builds.append(Contestant(name="other build", target=rig.start_sidecar(stack, program=program), profile=load))
+    return builds
 
 
 def _alone(rig: Rig) -> Outcome:
     program = DAPRD.find(rig.options.daprd)
     with ExitStack() as stack:
-        sidecar, daprd = rig.compete(
-            Contestant(name="sidecar", target=rig.start_sidecar(stack), profile=profile("get_alone")),
+        *sidecars, daprd = rig.compete(
+            *_builds(rig, stack, profile("get_alone")),
             Contestant(
                 name="daprd",
                 target=start_daprd(stack, rig.folder, program, rig.redis_port),
                 profile=get_state(ALONE),
             ),
         )
-    verdict = Verdict(
-        what="one caller: p50 of Get to that of daprd's GetState",
-        figures=ratios(sidecar, daprd, p50_ms),
-        bound=Bound.BELOW,
-        target=1,
-    )
-    return Outcome(entries=[sidecar, daprd], verdicts=[verdict])
+    verdicts = [
+        Verdict(
+            what=f"one caller, {sidecar.contestant.name}: p50 of Get to that of daprd's GetState",
+            figures=ratios(sidecar, daprd, p50_ms),
+            bound=Bound.BELOW,
+            target=1,
+        )
+        for sidecar in sidecars
+    ]
+    return Outcome(entries=[*sidecars, daprd], verdicts=verdicts)
 
 
 def _check(rig: Rig) -> Outcome:
