@@ -34,7 +34,6 @@ import hiredis
 
 from sidecar.errors import Reason, StoreError
 from sidecar.store.replies import deadline_exceeded
-from sidecar.store.reply_future import ReplyFuture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -93,14 +92,14 @@ class _Batch:
 
 
 # A caller's place in the order of replies. A tuple: one is made for each command.
-_Slot = tuple[ReplyFuture, float, _Batch | None]
+_Slot = tuple["asyncio.Future[Reply]", float, _Batch | None]
 
 
 class Connection(asyncio.Protocol):
     """A socket that speaks RESP3, shared by all callers. Not thread-safe: it belongs to one event loop."""
 
     __slots__ = (
-        "_draining", "_hung", "_idle_sweeps", "_loop", "_on_lost", "_packed", "_paused", "_pending",
+        "_create_future", "_draining", "_hung", "_idle_sweeps", "_loop", "_on_lost", "_packed", "_paused", "_pending",
         "_progress_at", "_reader", "_reply_timeout", "_short_queues", "_sweeping", "_transport", "_unsent",
         "_unsent_bytes", "closed", "in_flight",
     )  # fmt: skip
@@ -113,6 +112,7 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[Connection], None],
     ) -> None:
         self._loop = loop
+        self._create_future = loop.create_future
         self._reply_timeout = reply_timeout
         self._on_lost = on_lost
         self._reader = hiredis.Reader(notEnoughData=_MORE)
@@ -132,13 +132,13 @@ class Connection(asyncio.Protocol):
         self.in_flight = 0
         """The number of requests that wait for their reply, or to be written."""
 
-    def send(self, packed: bytes, count: int, deadline: Deadline) -> ReplyFuture:
+    def send(self, packed: bytes, count: int, deadline: Deadline) -> asyncio.Future[Reply]:
         """Queue packed commands; return the future of their reply, or of the list of `count` > 1 replies.
 
         Error replies are delivered as `hiredis.ReplyError` values. The future fails with `ConnectionLostError`, or
         `StoreError(DEADLINE_EXCEEDED)`.
         """
-        future = ReplyFuture(self._loop)
+        future: asyncio.Future[Reply] = self._create_future()
         unsent = self._unsent
         if self.in_flight >= MAX_IN_FLIGHT or self._unsent_bytes >= _MAX_UNSENT_BYTES:
             future.set_exception(_too_much_in_flight())
@@ -190,7 +190,6 @@ class Connection(asyncio.Protocol):
         self._progress_at = time.monotonic()
         reader = self._reader
         pending = self._pending
-        answered: list[tuple[ReplyFuture, Reply]] = []
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not _MORE:
@@ -205,16 +204,14 @@ class Connection(asyncio.Protocol):
                     reply = batch.replies
                 pending.popleft()
                 self.in_flight -= 1
-                answered.append((future, reply))
+                if not future.done():
+                    future.set_result(reply)
+            if self._draining:
+                self._close_if_drained()
         except (hiredis.ProtocolError, IndexError, TypeError, ValueError):
             # Not RESP, or an answer to no question: whatever follows could go to the wrong caller. hiredis raises
             # Python's own errors for what Python cannot hold, such as a map whose key is an array.
             self.abort()
-        # Only now: a caller goes on at once, and must find the connection as it is.
-        for future, reply in answered:
-            future.deliver(reply)
-        if self._draining:
-            self._close_if_drained()
 
     def pause_writing(self) -> None:
         """Stop writing: the peer does not read; part of `asyncio.Protocol`."""
