@@ -14,7 +14,7 @@ from sidecar.store.pool import PartialBatchError, Pool
 from sidecar.store.replies import TRANSIENT_CODES, again, code_of, outcome_unknown, to_error, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from sidecar.call import Call
     from sidecar.store.base import Arg, Reply
@@ -26,14 +26,12 @@ class StandaloneStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def call(self, command: Command, call: Call) -> Reply:
+    def call(self, command: Command, call: Call) -> Awaitable[Reply]:
         """Send one command; see `Store.call`."""
-        reply = await self._pool.request(
-            pack(command.words), 1, call.deadline, repeatable=command.repeatable, writes=command.writes
+        words, repeatable = command
+        return self._pool.request(
+            pack(words), 1, call.deadline, repeatable=repeatable, writes=not repeatable, raises=True
         )
-        if isinstance(reply, hiredis.ReplyError):
-            raise to_error(reply)
-        return reply
 
     async def run(self, script_call: ScriptCall, call: Call) -> Reply:
         """Run a script; see `Store.run`."""

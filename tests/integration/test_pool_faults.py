@@ -105,7 +105,7 @@ class TestResetAfterWrite:
     ) -> None:
         """INCR is carried out once, and the caller is told that nobody knows."""
         wire.swallow = True
-        asking = asyncio.create_task(proxied.call(Command(("INCR", b"n"), False), a_call()))
+        asking = asyncio.ensure_future(proxied.call(Command(("INCR", b"n"), False), a_call()))
         await wire.swallowed.wait()
         wire.swallow = False
         wire.cut()
@@ -117,7 +117,7 @@ class TestResetAfterWrite:
         """The caller of a GET sees nothing of the reset."""
         server.oracle().set("k", "v")
         wire.swallow = True
-        asking = asyncio.create_task(proxied.call(commands.get(b"k"), a_call()))
+        asking = asyncio.ensure_future(proxied.call(commands.get(b"k"), a_call()))
         await wire.swallowed.wait()
         wire.swallow = False
         wire.cut()
