@@ -222,12 +222,12 @@ class TestShedding:
         """A hundred that each took half of their time: seventy may be in flight from then on."""
 
         async def dawdle(request: str, _call: Call) -> str:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
             return request
 
         sidecar = Sidecar(most=100)
         endpoint = sidecar.unary(dawdle)
-        await asyncio.gather(*(ask(endpoint, b"x", Call(PATH, deadline=after(0.1))) for _ in range(100)))
+        await asyncio.gather(*(ask(endpoint, b"x", Call(PATH, deadline=after(0.4))) for _ in range(100)))
         assert sidecar.admission.bound == 70
 
     async def test_a_refused_call_frees_no_place_that_it_did_not_take(self) -> None:
