@@ -186,6 +186,10 @@ class Link:
             return self.routes.too_large
         return StatusError(Code.INTERNAL, fault.message)
 
+    def report(self, call: Call, error: BaseException) -> None:
+        """Log the defect that ended a call; not its text, which nobody meant to raise and which may quote a value."""
+        _log.error("%s failed with %s", call.method, type(error).__qualname__)
+
     # --- called by the engine ---
 
     def expire(self, now: float) -> bool:

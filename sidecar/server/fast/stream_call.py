@@ -8,7 +8,6 @@ last waits for the client's window, or for the socket.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from sidecar.server.h2.head import Head
     from sidecar.server.h2.sender import HeaderBlock
     from sidecar.server.h2.streams import Stream
-
-_log = logging.getLogger("sidecar.server")
 
 _READ_AHEAD_BYTES = 64 * 1024
 # What an endpoint may answer before the event loop has a turn.
@@ -197,8 +194,7 @@ class StreamCall:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._link.running -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
-            # No text of an exception that nobody meant to raise: it may quote a value.
-            _log.error("%s failed with %s", self._call.method, type(error).__qualname__)
+            self._link.report(self._call, error)
         self._fail(routes.DEFECT)
         self._link.check_drained()
 

@@ -8,7 +8,6 @@ them) goes through a `MessageReader`.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
 from sidecar.call import StatusError
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from sidecar.server.h2.head import Head
     from sidecar.server.h2.sender import HeaderBlock
     from sidecar.server.h2.streams import Stream
-
-_log = logging.getLogger("sidecar.server")
 
 
 class UnaryCall(Driver):
@@ -114,7 +111,7 @@ class UnaryCall(Driver):
         try:
             head, body, trailers = self._response(value)
         except Exception as error:  # noqa: BLE001 (an answer that cannot be sent is a defect of its endpoint)
-            self._report(error)
+            self._link.report(self._call, error)
             self._fail(routes.DEFECT)
             return
         self._answered = True
@@ -131,7 +128,7 @@ class UnaryCall(Driver):
             self._fail(error)
             return
         if not isinstance(error, asyncio.CancelledError):
-            self._report(error)
+            self._link.report(self._call, error)
         self._fail(routes.DEFECT)
 
     # --- inside ---
@@ -147,10 +144,6 @@ class UnaryCall(Driver):
         if call.trailers:
             trailers = replies.trailers(0, "", replies.metadata_fields(list(call.trailers)))
         return head, framed(message, gzip), trailers
-
-    def _report(self, error: BaseException) -> None:
-        # No text of an exception that nobody meant to raise: it may quote a value.
-        _log.error("%s failed with %s", self._call.method, type(error).__qualname__)
 
     def _run(self, message: bytes) -> None:
         self._link.running += 1

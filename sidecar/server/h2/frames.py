@@ -52,7 +52,6 @@ SETTINGS_MAX_HEADER_LIST_SIZE: Final = 6
 # Error codes (section 7).
 NO_ERROR: Final = 0x0
 PROTOCOL_ERROR: Final = 0x1
-INTERNAL_ERROR: Final = 0x2
 FLOW_CONTROL_ERROR: Final = 0x3
 STREAM_CLOSED: Final = 0x5
 FRAME_SIZE_ERROR: Final = 0x6
