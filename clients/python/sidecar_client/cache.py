@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from sidecar_client.conditions import to_condition
-from sidecar_client.durations import from_duration, optional_timedelta, to_duration
+from sidecar_client.durations import optional_timedelta, to_duration
 from sidecar_client.errors import BatchError, SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar_client.results import Counted, Deleted, Lookup, Outcome, WriteOutcome, Written, lookup_of
+from sidecar_client.results import Counted, Deleted, Lookup, WriteOutcome, Written, lookup_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ class Cache:
         """Read one entry."""
         request = pb.GetRequest(cache=self.name, key=key)
         answer = await self._caller.call(self._stub.Get, request, repeatable=True, timeout=timeout)
-        return _lookup(answer)
+        return lookup_of(answer)
 
     async def set(
         self,
@@ -133,7 +133,7 @@ class Cache:
         answer = await self._caller.call(self._stub.GetMany, request, repeatable=True, timeout=timeout)
         return _batch(
             {
-                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _lookup(one.entry)
+                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else lookup_of(one.entry)
                 for one in answer.results
             }
         )
@@ -190,26 +190,6 @@ def _entry(key: str, value: bytes | str | Item) -> pb.SetManyEntry:
     item = value if isinstance(value, Item) else Item(value)
     return pb.SetManyEntry(
         key=key, value=_octets(item.value), ttl=to_duration(item.ttl), condition=to_condition(item.condition)
-    )
-
-
-# An Enum's call is slow, and this is the most frequent answer; a member is looked up in its class with each mention.
-_OUTCOMES: dict[int, Outcome] = {outcome.value: outcome for outcome in Outcome}
-_MISS = Outcome.MISS
-_MISSED = Lookup(outcome=_MISS)
-
-
-def _lookup(answer: pb.GetResponse) -> Lookup:
-    outcome = _OUTCOMES.get(answer.outcome) or Outcome(answer.outcome)
-    if outcome is _MISS:
-        return _MISSED
-    has = answer.HasField
-    return lookup_of(
-        outcome,
-        answer.value,
-        answer.version,
-        from_duration(answer.ttl) if has("ttl") else None,
-        from_duration(answer.age) if has("age") else None,
     )
 
 
