@@ -33,6 +33,7 @@ class PlayedSocket:
     def __init__(self) -> None:
         self.written = bytearray()
         self.aborted = False
+        self.reads = True
 
     def write(self, output: bytes) -> None:
         """Keep output."""
@@ -51,8 +52,16 @@ class PlayedSocket:
         return False
 
     def is_reading(self) -> bool:
-        """Be read from."""
-        return True
+        """Be read from, or not."""
+        return self.reads
+
+    def pause_reading(self) -> None:
+        """Be read from no more."""
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        """Be read from again."""
+        self.reads = True
 
     def close(self) -> None:
         """Be closed."""
@@ -162,6 +171,56 @@ async def test_an_endpoint_that_never_waits_does_not_keep_the_loop() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
     assert 0 < len(caller.socket.written) < 1_000_000
+    caller.link.connection_lost(None)
+    await until(lambda: caller.link.running == 0)
+
+
+async def wait_for_ever(message: bytes, call: Call) -> bytes:  # noqa: ARG001
+    """Answer when the caller has had enough."""
+    await asyncio.Event().wait()
+    return message
+
+
+def calls(count: int) -> bytes:
+    """Return what a client sends that calls so many times."""
+    head = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, header_fields([*REQUEST]))
+    call = head + data(0, MESSAGE, frames.END_STREAM)
+    sent = bytearray(call * count)
+    for number in range(count):
+        for where in (5, len(head) + 5):
+            start = number * len(call) + where
+            sent[start : start + 4] = (2 * number + 1).to_bytes(4, "big")
+    return bytes(sent)
+
+
+async def test_a_long_read_is_taken_in_part_by_part() -> None:
+    """So that hundreds of calls in one read keep nobody else waiting; nothing is read meanwhile."""
+    caller = Caller(clients_of(Endpoint(path=PATH, unary=wait_for_ever)))
+    caller.send(calls(900))
+    running = [0]
+    while running[-1] < 900:
+        await asyncio.sleep(0)
+        running.append(caller.link.running)
+        assert running[-1] - running[-2] < 400
+        assert running[-1] in (0, 900) or not caller.socket.reads
+    await until(lambda: caller.socket.reads)
+    caller.link.connection_lost(None)
+    await until(lambda: caller.link.running == 0)
+
+
+async def test_a_long_read_waits_while_the_client_does_not_read() -> None:
+    """And goes on where it was."""
+    caller = Caller(clients_of(Endpoint(path=PATH, unary=wait_for_ever)))
+    caller.send(calls(900))
+    await until(lambda: caller.link.running > 0)
+    caller.link.pause_writing()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert caller.link.running < 400
+    assert not caller.socket.reads
+    caller.link.resume_writing()
+    await until(lambda: caller.link.running == 900)
+    await until(lambda: caller.socket.reads)
     caller.link.connection_lost(None)
     await until(lambda: caller.link.running == 0)
 
