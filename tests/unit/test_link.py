@@ -225,6 +225,20 @@ async def test_a_long_read_waits_while_the_client_does_not_read() -> None:
     await until(lambda: caller.link.running == 0)
 
 
+async def test_the_calls_of_a_lost_connection_end_a_part_at_a_time() -> None:
+    """So that nobody else waits for the end of all of them."""
+    caller = Caller(clients_of(Endpoint(path=PATH, unary=wait_for_ever)))
+    caller.send(calls(900))
+    await until(lambda: caller.link.running == 900)
+    caller.link.connection_lost(None)
+    running = [900]
+    while running[-1]:
+        await asyncio.sleep(0)
+        running.append(caller.link.running)
+        assert running[-2] - running[-1] <= 200
+    assert not caller.link.protocol.streams
+
+
 async def test_an_answer_that_cannot_be_sent_is_a_defect(caplog: pytest.LogCaptureFixture) -> None:
     """Its caller hears of it, and the connection goes on."""
 

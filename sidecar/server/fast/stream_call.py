@@ -98,8 +98,16 @@ class StreamCall:
 
     def reset(self) -> None:
         """Give up: the client has."""
+        self.abandon()
+        self.cancel()
+
+    def abandon(self) -> None:
+        """Answer no more; whoever says so cancels the endpoint, now or a little later."""
         self._answered = True
         self._let_go()
+
+    def cancel(self) -> None:
+        """End the endpoint."""
         if self._task is not None:
             self._task.cancel()
 
@@ -113,8 +121,7 @@ class StreamCall:
     def end(self, error: StatusError) -> None:
         """Answer with an error, whatever the endpoint is doing."""
         self._fail(error)
-        if self._task is not None:
-            self._task.cancel()
+        self.cancel()
 
     def cut(self) -> None:
         """Read no more of a conversation that has no end of its own: the engine stops.

@@ -76,9 +76,13 @@ class UnaryCall(Driver):
 
     def reset(self) -> None:
         """Give up: the client has."""
+        self.abandon()
+        self.cancel()
+
+    def abandon(self) -> None:
+        """Answer no more; whoever says so cancels the endpoint, now or a little later."""
         self._answered = True
         self._release()
-        self.cancel()
 
     def expire(self) -> None:
         """End the call, whose deadline has passed."""
