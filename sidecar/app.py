@@ -230,7 +230,8 @@ class App:
         return running.address
 
     def _connect(self, address: StoreAddress, tracing: Tracing) -> Store:
-        pool = Pool(address, pool_policy(self._settings.store), PoolCounters(self._metrics))
+        policy = pool_policy(self._settings.store, busy_wait=self._settings.limits.busy_wait)
+        pool = Pool(address, policy, PoolCounters(self._metrics))
         pool.start()
         self._stack.push_async_callback(pool.close)
         self._metrics.gauge(

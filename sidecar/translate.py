@@ -121,7 +121,7 @@ def seals(settings: Settings) -> bool:
     return any(cache.data_class == "phi" for cache in settings.caches.values())
 
 
-def pool_policy(settings: StoreSettings) -> PoolPolicy:
+def pool_policy(settings: StoreSettings, *, busy_wait: bool) -> PoolPolicy:
     """Return how the pool behaves."""
     return PoolPolicy(
         connections=settings.connections,
@@ -132,6 +132,7 @@ def pool_policy(settings: StoreSettings) -> PoolPolicy:
         retry_ratio=settings.retry_budget.ratio,
         retries_per_second=settings.retry_budget.per_second,
         client_name=settings.client_name,
+        busy_wait=busy_wait,
     )
 
 
@@ -164,6 +165,7 @@ def engine_policy(settings: LimitSettings) -> EnginePolicy:
         max_message_bytes=settings.max_message_bytes,
         default_deadline=settings.default_deadline.seconds,
         max_deadline=settings.max_deadline.seconds,
+        busy_wait=settings.busy_wait,
     )
 
 

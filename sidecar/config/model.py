@@ -195,6 +195,11 @@ class LimitSettings(Section):
         Duration(600_000),
         description="Time for which an idempotency key is remembered. 1s to 1d.",
     )
+    busy_wait: bool = Field(
+        True,
+        description="Whether to stay awake, for less than a millisecond, for the store's reply to a lone caller in a "
+        "hurry, and for its next call: a fifth less latency, for processor time that would have been idle.",
+    )
 
 
 class KeySource(Section):

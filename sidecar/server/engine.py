@@ -19,6 +19,8 @@ class EnginePolicy:
     """On each connection, where the engine bounds them; how many calls are served at all is not an engine's to say."""
     # Clients of this project and of others ping every 10 s; half of that tolerates their jitter.
     min_ping_interval: float = 5.0
+    busy_wait: bool = True
+    """Whether the event loop, where it is the engine's, may stay awake for the next call of a lone caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ async def dial(
     connect_timeout: float,
     reply_timeout: float,
     on_lost: Callable[[Connection], None],
+    busy_wait: bool = True,
 ) -> Connection:
     """Open a connection that is ready for commands; times are in seconds.
 
@@ -41,7 +42,7 @@ async def dial(
         if ready:
             on_lost(connection)
 
-    connection = Connection(loop=loop, reply_timeout=reply_timeout, on_lost=lost)
+    connection = Connection(loop=loop, reply_timeout=reply_timeout, on_lost=lost, busy_wait=busy_wait)
     try:
         async with asyncio.timeout(connect_timeout):
             await _open_socket(loop, address, connection)

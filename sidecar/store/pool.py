@@ -73,6 +73,8 @@ class PoolPolicy:
     retry_ratio: float = 0.2
     retries_per_second: float = 10.0
     client_name: str = "sidecar"
+    busy_wait: bool = True
+    """Whether the loop may stay awake for the reply to a lone command."""
 
 
 class PoolCounters:
@@ -298,6 +300,7 @@ class Pool:
                     connect_timeout=self._policy.connect_timeout,
                     reply_timeout=self._policy.reply_timeout,
                     on_lost=self._leave,
+                    busy_wait=self._policy.busy_wait,
                 )
             except StoreError as problem:
                 self._note(problem)

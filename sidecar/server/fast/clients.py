@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sidecar.server.fast.link import Link
 from sidecar.server.h2.connection import Connection
 from sidecar.server.h2.header_block import HeaderMemory
+from sidecar.vigil import Vigil
 
 if TYPE_CHECKING:
     from sidecar.server.engine import EnginePolicy
@@ -24,6 +25,8 @@ _SWEEP_SECONDS: Final = 0.01
 _CONNECTIONS_HELD: Final = 8
 # What the last answers get to leave, once their calls have been ended.
 _FAREWELL_SECONDS: Final = 0.25
+# How long the loop may stay awake for the next call of a lone caller. One in Go calls again within half of it.
+_PATIENCE_SECONDS: Final = 500e-6
 
 
 class Clients:
@@ -39,6 +42,8 @@ class Clients:
         self._sweeping = False
         self._is_draining = False
         self._max_held_bytes = _CONNECTIONS_HELD * routes.max_held_bytes
+        self.vigil = Vigil(loop, _PATIENCE_SECONDS if policy.busy_wait else 0.0)
+        """For the next call of the only caller."""
         self.held_bytes = 0
         """What is kept of requests that are not whole, or not read yet, on all connections."""
         self._all_gone: asyncio.Future[None] | None = None

@@ -63,8 +63,8 @@ class Link:
 
     __slots__ = (
         "_clients", "_credentials", "_flushing", "_greeting", "_has_failed", "_is_draining", "_is_listed", "_paused",
-        "_peer", "_reads_on", "_transport", "_unread", "_writers", "context", "held_bytes", "loop", "protocol",
-        "routes", "running", "sender",
+        "_peer", "_reads_on", "_transport", "_unread", "_vigil", "_writers", "context", "held_bytes", "loop",
+        "protocol", "routes", "running", "sender",
     )  # fmt: skip
 
     def __init__(self, clients: Clients) -> None:
@@ -89,6 +89,7 @@ class Link:
         self._paused = False
         self._unread = memoryview(b"")
         self._reads_on = False
+        self._vigil = clients.vigil
         self._writers: list[asyncio.Future[None]] = []
 
     # --- called by the event loop ---
@@ -174,6 +175,7 @@ class Link:
             return
         if len(self.protocol.streams) == 0:
             self.flush()
+            self._vigil.begin(time.monotonic())
             if self._is_draining:
                 self.check_drained()
             return
@@ -247,6 +249,7 @@ class Link:
 
     def _begin(self, event: RequestReceived, now: float) -> None:
         """Find the method of a request and make its call."""
+        self._vigil.end(now)
         head, stream = event.head, event.stream
         if stream.state == CLOSED:
             return  # its client gave it up in the same read: after a stall, or to make work for nothing
