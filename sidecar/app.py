@@ -56,6 +56,7 @@ from sidecar.telemetry.loop_lag import LoopLag
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.page import Page
 from sidecar.telemetry.prometheus import one_process
+from sidecar.telemetry.reloads import ReloadCounter
 from sidecar.telemetry.snapshot import take
 from sidecar.telemetry.tracing import Tracing
 from sidecar.translate import (
@@ -79,10 +80,12 @@ if TYPE_CHECKING:
     from sidecar.call import Method
     from sidecar.config.model import Settings
     from sidecar.interceptors.chain import Interceptor
+    from sidecar.ratelimit.policy import Policy
     from sidecar.server.engine import Engine, EnginePolicy
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
     from sidecar.store.embedded import RunningValkey
+    from sidecar.telemetry.reloads import ReloadOutcome
     from sidecar.telemetry.snapshot import FamilySnapshot
 
 _log = logging.getLogger("sidecar")
@@ -112,6 +115,8 @@ class App:
         self._metrics = Metrics()
         self._clock = StoreClock()
         self._admission = Admission(AdmissionPolicy(most=settings.limits.max_concurrent_calls))
+        self._reloads = ReloadCounter(self._metrics) if berth is None else None
+        self._limiter: RateLimiter | None = None
         self._health: HealthServicer | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
@@ -140,6 +145,17 @@ class App:
         grace = self._settings.shutdown_grace.seconds
         await asyncio.gather(*(engine.stop(grace) for engine in self._engines))
         await self._stack.aclose()
+
+    def reload(self, settings: Settings) -> None:
+        """Have these rate limits in force from now on; all else stays as it is."""
+        self._settings = settings
+        if self._limiter is not None:
+            self._limiter.replace(_rate_limits(settings))
+
+    def count_reload(self, outcome: ReloadOutcome) -> None:
+        """Count an attempt to reload the configuration; a worker leaves that to its supervisor."""
+        if self._reloads is not None:
+            self._reloads.count(outcome)
 
     @property
     def serving(self) -> bool:
@@ -276,11 +292,11 @@ class App:
             sealer_for=sealer_for,
             metrics=self._metrics,
         )
-        limiter = RateLimiter(
+        limiter = self._limiter = RateLimiter(
             store=store,
             keys=keys,
             metrics=self._metrics,
-            policies=[rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()],
+            policies=_rate_limits(settings),
             max_key_bytes=settings.limits.max_key_bytes,
         )
         pipeline = PipelineServicer(
@@ -368,6 +384,10 @@ class App:
         ]
         self.warnings.extend(problem for key in loaded for problem in key.problems)
         return KeyEncryptionKeys([key.kek for key in loaded])
+
+
+def _rate_limits(settings: Settings) -> list[Policy]:
+    return [rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()]
 
 
 def _engine_named(name: str) -> Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]:

@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sidecar.config.model import Settings
+    from sidecar.telemetry.reloads import ReloadOutcome
 
 _EXIT_NOT_SERVING = 1
 _EXIT_MEND = 2
@@ -120,7 +122,8 @@ def _serve(options: argparse.Namespace) -> int:
         overrides["store.url"] = options.redis
     if options.workers is not None:
         overrides["workers"] = int(options.workers) if re.fullmatch("[0-9]{1,9}", options.workers) else options.workers
-    settings = load(options.config or _named_config(), os.environ, overrides)
+    path = options.config or _named_config()
+    settings = load(path, os.environ, overrides)
 
     import uvloop  # noqa: PLC0415
 
@@ -128,8 +131,17 @@ def _serve(options: argparse.Namespace) -> int:
 
     set_up_logging(settings.telemetry.log.level, settings.telemetry.log.format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(_maker(settings), settings, begun))
+        runner.run(_run(_Served(settings, path, lambda: load(path, os.environ, overrides)), begun))
     return 0
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What to serve, where it is written, and what reads it from there again."""
+
+    settings: Settings
+    path: Path | None
+    load: Callable[[], Settings]
 
 
 class _Sidecar(Protocol):
@@ -147,6 +159,8 @@ class _Sidecar(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+    def reload(self, settings: Settings) -> None: ...
+    def count_reload(self, outcome: ReloadOutcome) -> None: ...
 
 
 def _maker(settings: Settings) -> Callable[[asyncio.Event], _Sidecar]:
@@ -163,21 +177,28 @@ def _maker(settings: Settings) -> Callable[[asyncio.Event], _Sidecar]:
     return lambda _stop: App(settings, os.environ)
 
 
-async def _run(make: Callable[[asyncio.Event], _Sidecar], settings: Settings, begun: float) -> None:
+async def _run(served: _Served, begun: float) -> None:
     """Serve until a signal; a signal during start-up waits until there is something to stop."""
+    from sidecar.reload import Reloader  # noqa: PLC0415 (as above)
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    sidecar = make(stop)
+    sidecar = _maker(served.settings)(stop)
+    reloader = Reloader(served.load, served.path, served.settings, sidecar)
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
     await sidecar.start()
+    reloading = asyncio.create_task(reloader.keep(), name="reload")
     try:
         if not stop.is_set():
-            for line in _summary(sidecar, settings, time.monotonic() - begun):
+            for line in _summary(sidecar, served.settings, time.monotonic() - begun):
                 print(line, flush=True)
         await stop.wait()
         print("sidecar: stopping", flush=True)
     finally:
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
         await sidecar.stop()
 
 

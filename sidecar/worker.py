@@ -27,6 +27,7 @@ from sidecar.supervisor.messages import (
     Failed,
     MetricsAnswer,
     Ready,
+    Reload,
     Serving,
     decode_to_worker,
     encode,
@@ -60,6 +61,8 @@ async def _serve(link: socket.socket) -> int:
     stop = asyncio.Event()
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # To reload is the supervisor's work; whoever signals all processes of a service must not end this one.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reader, writer = await asyncio.open_unix_connection(sock=link, limit=MAX_LINE_BYTES)
     line = await reader.readline()
     if not line:  # the supervisor died before it had said anything
@@ -111,8 +114,11 @@ class _Supervisor:
         """Answer what it asks; set `stop` when it is gone."""
         with contextlib.suppress(ConnectionError):
             while line := await self._reader.readline():
-                if isinstance(decode_to_worker(line), AskMetrics):
+                message = decode_to_worker(line)
+                if isinstance(message, AskMetrics):
                     self.tell(_metrics_of(app))
+                elif isinstance(message, Reload):
+                    app.reload(message.settings)
         _log.error("the supervisor is gone; stopping")
         stop.set()
 

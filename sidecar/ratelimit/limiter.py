@@ -87,14 +87,20 @@ class RateLimiter:
         self._store = store
         self._keys = keys
         self._max_key_bytes = max_key_bytes
+        self._decisions = decisions
+        self._limits: dict[str, _Limit] = {}
+        self.replace(policies)
+
+    def replace(self, policies: Iterable[Policy]) -> None:
+        """Limit by these policies from now on; what keys have used stays, as far as `model.py` says."""
         self._limits = {
             policy.name: _Limit(
                 name=policy.name,
                 most=policy.limit,
                 script=load(_SCRIPTS[type(policy)]),
                 constants=policy.constants,
-                allowed=decisions.cell(policy.name, "allowed"),
-                denied=decisions.cell(policy.name, "denied"),
+                allowed=self._decisions.cell(policy.name, "allowed"),
+                denied=self._decisions.cell(policy.name, "denied"),
             )
             for policy in policies
         }

@@ -24,6 +24,7 @@ from sidecar.telemetry.snapshot import Totals, take
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.config.model import Settings
     from sidecar.supervisor.messages import Assignment, Ready
     from sidecar.telemetry.metrics import Metrics
     from sidecar.telemetry.snapshot import FamilySnapshot
@@ -118,6 +119,13 @@ class Crew:
         for task in self._tasks:
             task.add_done_callback(self._look_for_a_defect)
         self._asking = asyncio.create_task(self._ask_at_intervals(), name="worker-metrics")
+
+    def reload(self, settings: Settings) -> None:
+        """Have all workers take on settings, those that are started later too."""
+        for place in self._places:
+            place.assignment = place.assignment.model_copy(update={"settings": settings})
+            if place.worker is not None:
+                place.worker.reload(settings)
 
     def drain(self) -> None:
         """Tell all workers to finish what is under way, and start none any more."""

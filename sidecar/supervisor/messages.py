@@ -42,6 +42,13 @@ class AskMetrics(_Message):
     kind: Literal["ask_metrics"] = "ask_metrics"
 
 
+class Reload(_Message):
+    """To a worker: settings that are in force from now on. They differ from those before in what can change."""
+
+    kind: Literal["reload"] = "reload"
+    settings: Settings
+
+
 class Ready(_Message):
     """From a worker: it takes calls."""
 
@@ -71,7 +78,7 @@ class MetricsAnswer(_Message):
     families: tuple[FamilySnapshot, ...]
 
 
-ToWorker = Assignment | AskMetrics
+ToWorker = Assignment | AskMetrics | Reload
 FromWorker = Ready | Failed | Serving | MetricsAnswer
 
 _TO_WORKER: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="kind")])

@@ -17,6 +17,7 @@ from sidecar.supervisor.messages import (
     Failed,
     MetricsAnswer,
     Ready,
+    Reload,
     Serving,
     decode_from_worker,
     encode,
@@ -25,6 +26,7 @@ from sidecar.supervisor.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sidecar.config.model import Settings
     from sidecar.supervisor.messages import Assignment, FromWorker
     from sidecar.telemetry.snapshot import FamilySnapshot
 
@@ -99,6 +101,11 @@ class WorkerProcess:
         if not answered and self.answering:
             self.answering = False
             _log.error("worker %d does not answer", self._number)
+
+    def reload(self, settings: Settings) -> None:
+        """Have it take on settings; it has them before it reads what is said next."""
+        if self._process.returncode is None:
+            self._writer.write(encode(Reload(settings=settings)))
 
     def drain(self) -> None:
         """Tell it to finish what is under way, and end; once, whatever it does about that."""

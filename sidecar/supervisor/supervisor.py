@@ -25,6 +25,7 @@ from sidecar.telemetry.log import log_loop_error
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.page import Page
 from sidecar.telemetry.prometheus import several_processes
+from sidecar.telemetry.reloads import ReloadCounter
 from sidecar.translate import development_key, embedded_policy
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from sidecar.config.model import Settings
     from sidecar.store.embedded import RunningValkey
+    from sidecar.telemetry.reloads import ReloadOutcome
     from sidecar.telemetry.snapshot import FamilySnapshot
 
 # Beyond the callers' grace: what a worker needs to send its last spans and to close its connections.
@@ -51,6 +53,8 @@ class Supervisor:
         self._stop = stop
         self._stack = AsyncExitStack()
         self._sockets: list[tuple[str, int, socket.socket]] = []
+        self._metrics = Metrics()
+        self._reloads = ReloadCounter(self._metrics)
         self._crew: Crew | None = None
         self._failure: StartupError | None = None
         self.addresses: tuple[str, ...] = ()
@@ -87,6 +91,16 @@ class Supervisor:
             await self._close()
             raise
 
+    def reload(self, settings: Settings) -> None:
+        """Have all workers take on these settings; what they share stays as it is."""
+        self._settings = settings
+        if self._crew is not None:
+            self._crew.reload(settings)
+
+    def count_reload(self, outcome: ReloadOutcome) -> None:
+        """Count an attempt to reload the configuration."""
+        self._reloads.count(outcome)
+
     async def stop(self) -> None:
         """Let the workers finish what is under way, and stop all.
 
@@ -104,12 +118,11 @@ class Supervisor:
         key = development_key(self._settings, self._environ)
         if key is not None:
             create_development_file(key)
-        metrics = Metrics()
         assignments = [
             Assignment(worker=number, settings=self._settings, listeners=listeners, embedded=embedded)
             for number in range(1, self._count + 1)
         ]
-        self._crew = crew = Crew(assignments, metrics, self._on_failure)
+        self._crew = crew = Crew(assignments, self._metrics, self._on_failure)
         self._serve_page(crew)
         crew.start()
         waits = [asyncio.create_task(event.wait()) for event in (crew.complete, self._stop)]
