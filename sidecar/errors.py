@@ -63,6 +63,14 @@ class Reason(Enum):
     INTERNAL = 81
     SERVICE_UNKNOWN = 82
 
+    WRONG_ALGORITHM = 100
+    SLOTS_ZERO = 101
+    LEASE_OUT_OF_BOUNDS = 102
+    HOLDER_TOO_LONG = 103
+    TOKEN_MALFORMED = 104
+    HOLDER_REUSED = 105
+    LEASE_UNKNOWN = 106
+
 
 class SidecarError(Exception):
     """A call that ends with an error.

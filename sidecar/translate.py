@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
 from sidecar.config.addresses import parse_url
-from sidecar.config.policies import TokenBucketSettings
+from sidecar.config.policies import ConcurrencySettings, TokenBucketSettings
 from sidecar.errors import StartupError
 from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 from sidecar.rpc.pipeline import PipelinePolicy
 from sidecar.server.engine import EnginePolicy
 from sidecar.store.address import StoreAddress
@@ -44,9 +45,18 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
     )
 
 
-def rate_limit_policy(name: str, settings: RateLimitSettings) -> TokenBucketPolicy | SlidingWindowPolicy:
+def rate_limit_policy(
+    name: str, settings: RateLimitSettings
+) -> TokenBucketPolicy | SlidingWindowPolicy | ConcurrencyPolicy:
     """Return a limit's policy; raises `StartupError` for what cannot be counted exactly."""
     try:
+        if isinstance(settings, ConcurrencySettings):
+            return ConcurrencyPolicy(
+                name=name,
+                limit=settings.limit,
+                lease_ms=settings.lease.ms,
+                max_lease_ms=settings.longest_lease.ms,
+            )
         if isinstance(settings, TokenBucketSettings):
             return TokenBucketPolicy(
                 name=name,

@@ -108,4 +108,28 @@ class SlidingWindowSettings(Section):
     )
 
 
-RateLimitSettings = Annotated[TokenBucketSettings | SlidingWindowSettings, Field(discriminator="algorithm")]
+class ConcurrencySettings(Section):
+    """At most `limit` slots leased at a time; a lease that nobody renews ends."""
+
+    algorithm: Literal["concurrency"] = Field(description="The kind of limit.")
+    limit: Count = Field(ge=1, le=10_000, description="Slots that may be leased at a time. 1 to 10000.")
+    lease: Annotated[Duration, Lasting("10ms", "1d")] = Field(
+        Duration(30_000),
+        description="Time for which a slot is leased when the caller names none; renewed by its holder, it lasts. "
+        "10ms to 1d.",
+    )
+    max_lease: Annotated[Duration, Lasting("10ms", "1d")] | None = Field(
+        None,
+        description="Longest lease that a caller may ask for: for so long a dead holder's slots may stay taken. "
+        "10ms to 1d; at least `lease`. Null: `lease` itself.",
+    )
+
+    @property
+    def longest_lease(self) -> Duration:
+        """The most that a caller may ask for."""
+        return self.lease if self.max_lease is None else self.max_lease
+
+
+RateLimitSettings = Annotated[
+    TokenBucketSettings | SlidingWindowSettings | ConcurrencySettings, Field(discriminator="algorithm")
+]

@@ -205,6 +205,12 @@ def _rate_limit(path: Path, limit: RateLimitSettings) -> Iterator[Finding]:
                 f"allowed ({_MAX_REFILL})",
                 ((*path, "rate"),),
             )
+    if limit.algorithm == "concurrency" and limit.lease > limit.longest_lease:
+        yield Finding(
+            (*path, "lease"),
+            f"{limit.lease} is above max_lease ({limit.longest_lease})",
+            ((*path, "max_lease"),),
+        )
 
 
 def _keys(encryption: EncryptionSettings) -> Iterator[Finding]:

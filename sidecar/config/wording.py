@@ -91,7 +91,7 @@ def _no_tag(written: Any, _context: dict[str, Any]) -> str:
     for key in written:
         if nearest(str(key), [_UNION_TAG]):
             return f"unknown key `{shown(str(key))}`, did you mean `{_UNION_TAG}`?"
-    return f"needs `{_UNION_TAG}`: token_bucket or sliding_window"
+    return f"needs `{_UNION_TAG}`: token_bucket, sliding_window or concurrency"
 
 
 def _none_of(written: object, expected: str) -> str:

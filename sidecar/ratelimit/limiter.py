@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.ratelimit.slots import Slots, use_acquire, use_check
+from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 from sidecar.store import commands
 from sidecar.store.base import ScriptCall
 from sidecar.store.keys import check_name
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Cell, Metrics
+
+    AnyPolicy = Policy | ConcurrencyPolicy
 
 _SCRIPTS: dict[type[Policy], str] = {
     TokenBucketPolicy: "check_token_bucket",
@@ -79,8 +83,9 @@ class RateLimiter:
     """All configured policies over one store."""
 
     def __init__(
-        self, *, store: Store, keys: KeySpace, metrics: Metrics, policies: Iterable[Policy], max_key_bytes: int
+        self, *, store: Store, keys: KeySpace, metrics: Metrics, policies: Iterable[AnyPolicy], max_key_bytes: int
     ) -> None:
+        policies = list(policies)
         decisions = metrics.counter(
             "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
         )
@@ -103,12 +108,34 @@ class RateLimiter:
                 denied=self._decisions.cell(policy.name, "denied"),
             )
             for policy in policies
+            if not isinstance(policy, ConcurrencyPolicy)
         }
+        self._slots = {
+            policy.name: Slots(
+                policy=policy,
+                store=store,
+                keys=keys,
+                max_key_bytes=max_key_bytes,
+                allowed=decisions.cell(policy.name, "allowed"),
+                denied=decisions.cell(policy.name, "denied"),
+            )
+            for policy in policies
+            if isinstance(policy, ConcurrencyPolicy)
+        }
+
+    def slots(self, policy_name: str) -> Slots:
+        """Return the slots of a concurrency policy; raises POLICY_UNKNOWN, or WRONG_ALGORITHM for another policy."""
+        slots = self._slots.get(policy_name)
+        if slots is None:
+            self._named(policy_name)
+            raise use_check()
+        return slots
 
     async def check(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
         """Take `cost` from the key's allowance if that much is left; a refused call costs nothing.
 
-        Raises SidecarError: POLICY_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, COST_ABOVE_LIMIT, and what the store raises.
+        Raises SidecarError: POLICY_UNKNOWN, WRONG_ALGORITHM, KEY_EMPTY, KEY_TOO_LONG, COST_ABOVE_LIMIT, and what the
+        store raises.
         """
         return await run_alone(self.plan_check(policy_name, key, cost), self._store, call)
 
@@ -123,6 +150,9 @@ class RateLimiter:
 
     def plan_peek(self, policy_name: str, key: str, cost: int) -> Plan[Decision]:
         """Return the plan of `peek`."""
+        slots = self._slots.get(policy_name)
+        if slots is not None:
+            return slots.plan_peek(key, cost, Decision)
         limit = self._named(policy_name)
         return Plan((self._script(limit, key, cost, _LOOK),), limit.decision)
 
@@ -135,6 +165,9 @@ class RateLimiter:
 
     def plan_reset(self, policy_name: str, key: str) -> Plan[bool]:
         """Return the plan of `reset`."""
+        slots = self._slots.get(policy_name)
+        if slots is not None:
+            return slots.plan_reset(key)
         return Plan((commands.delete(self._state_key(self._named(policy_name), key)),), _existed)
 
     def _script(self, limit: _Limit, key: str, cost: int, mode: int) -> ScriptCall:
@@ -152,7 +185,9 @@ class RateLimiter:
     def _named(self, policy_name: str) -> _Limit:
         limit = self._limits.get(policy_name)
         if limit is None:
-            raise _unknown(policy_name, self._limits)
+            if policy_name in self._slots:
+                raise use_acquire()
+            raise _unknown(policy_name, {**self._limits, **self._slots})
         return limit
 
     def _state_key(self, limit: _Limit, key: str) -> bytes:

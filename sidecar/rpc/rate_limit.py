@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar.rpc.answers import fill_decision
+from sidecar.rpc.slots import SlotsServicer
 
 if TYPE_CHECKING:
     from sidecar.call import Call
     from sidecar.ratelimit.limiter import RateLimiter
 
 
-class RateLimitServicer:
+class RateLimitServicer(SlotsServicer):
     """Serves the rate limits."""
 
     def __init__(self, limiter: RateLimiter) -> None:
+        super().__init__(limiter)
         self._limiter = limiter
 
     async def check(self, request: pb.CheckRequest, call: Call) -> pb.CheckResponse:

@@ -63,6 +63,14 @@ CODES: dict[Reason, Code] = {
     Reason.METHOD_UNKNOWN: Code.UNIMPLEMENTED,
     Reason.INTERNAL: Code.INTERNAL,
     Reason.SERVICE_UNKNOWN: Code.NOT_FOUND,
+    Reason.WRONG_ALGORITHM: Code.INVALID_ARGUMENT,
+    Reason.SLOTS_ZERO: Code.INVALID_ARGUMENT,
+    Reason.LEASE_OUT_OF_BOUNDS: Code.INVALID_ARGUMENT,
+    Reason.HOLDER_TOO_LONG: Code.INVALID_ARGUMENT,
+    Reason.TOKEN_MALFORMED: Code.INVALID_ARGUMENT,
+    Reason.HOLDER_REUSED: Code.FAILED_PRECONDITION,
+    # Not NOT_FOUND, which is what a caller's configuration gets wrong: this one has to stop what it does.
+    Reason.LEASE_UNKNOWN: Code.FAILED_PRECONDITION,
 }
 
 

@@ -36,7 +36,7 @@ SCALARS = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=20),
-    st.sampled_from(["phi", "raw", "token_bucket", "sliding_window", "1s", "25h", "1MiB", "100/s"]),
+    st.sampled_from(["phi", "raw", "token_bucket", "sliding_window", "concurrency", "1s", "25h", "1MiB", "100/s"]),
     st.sampled_from(["a:1", "unix:/a", "redis://h", "sc:"]),
 )
 TREES = st.recursive(

@@ -38,6 +38,7 @@ REDIS = "url: 'redis://host'"
         ("caches: {a: {format: raw, key_prefix: p}, b: {format: raw, key_prefix: p}}", "caches.b.key_prefix: is the prefix of the cache `a` too"),
         # Rate limits.
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
+        ("rate_limits: {a: {algorithm: concurrency, limit: 1, max_lease: 29s}}", "rate_limits.a.lease: 30s is above max_lease (29s)"),
         # Limits.
         ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
         ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),
@@ -89,6 +90,8 @@ def test_broken_rule(tmp_path: Path, text: str, problem: str) -> None:
         "telemetry: {metrics: {address: null}}",
         "rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3650}}",
         "rate_limits: {a: {algorithm: token_bucket, rate: 60000000/m, burst: 1000000000}}",
+        "rate_limits: {a: {algorithm: concurrency, limit: 10000, lease: 1d}}",
+        "rate_limits: {a: {algorithm: concurrency, limit: 1, lease: 10ms, max_lease: 10ms}}",
         "store: {url: 'rediss://bob:pw@host:1/2', tls: {cert_file: c, key_file: k, server_name: s}}",
         "store: {url: 'unix:///run/redis.sock?db=1', username: bob, password_env: PW}",
     ],
@@ -107,6 +110,7 @@ def test_kept_rule(tmp_path: Path, text: str) -> None:
         ("caches: {a: {ttl: 2m, max_ttl: 1}}", "caches.a.max_ttl: 1 has no unit; write 1s for seconds"),
         ("store: {url: 'http://host', username: bob}", "store.url: the store's URL must begin with redis://, rediss:// or unix://"),
         ("rate_limits: {a: {algorithm: sliding_window, limit: 1, windw: 1m}}", "rate_limits.a: unknown key `windw`, did you mean `window`?"),
+        ("rate_limits: {a: {algorithm: concurrency, limit: 1, lease: 1m, max_leas: 1m}}", "rate_limits.a: unknown key `max_leas`, did you mean `max_lease`?"),
         ("rate_limits: {a: {algorithm: sliding_window, limit: 1, window: 1}}", "rate_limits.a.window: 1 has no unit; write 1s for seconds"),
     ],
 )  # fmt: skip

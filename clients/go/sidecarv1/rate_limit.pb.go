@@ -176,7 +176,7 @@ type PeekRequest struct {
 	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	// key is who or what is limited: 1 to 512 bytes of UTF-8.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// cost is the cost to ask for. Unset: 1.
+	// cost is the cost, or the number of slots, to ask for. Unset: 1.
 	Cost          *uint32 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -236,15 +236,16 @@ func (x *PeekRequest) GetCost() uint32 {
 // PeekResponse is the decision that Check would have made.
 type PeekResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// allowed says whether Check would have allowed the cost.
+	// allowed says whether Check would have allowed the cost, or Acquire leased as many slots.
 	Allowed bool `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
 	// limit is the most that can be taken at once.
 	Limit uint64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// remaining is what is left now; nothing was taken.
 	Remaining uint64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	// retry_after is how long to wait until the cost could be allowed; zero when it could be now.
+	// retry_after is how long to wait until the cost could be allowed; zero when it could be now. Of slots: until enough
+	// leases have ended if none is renewed or released; the latter may well happen sooner.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// reset_after is how long it takes until the whole allowance is back.
+	// reset_after is how long it takes until the whole allowance is back, or all leases have ended.
 	ResetAfter    *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -416,6 +417,439 @@ func (x *ResetResponse) GetExisted() bool {
 	return false
 }
 
+// AcquireRequest asks for slots.
+type AcquireRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of a configured rate limit whose algorithm is `concurrency`.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is what has the slots: 1 to 512 bytes of UTF-8.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// holder is a name of the caller's choice for this one lease, at most 128 bytes. Acquiring again under the same name on
+	// the same key gives the same lease and token, renewed, so that a call whose answer was lost can be repeated. The token
+	// follows from the name: choose one that others cannot guess, such as a UUID, where they must not release it. Empty: the
+	// lease is a new one.
+	Holder string `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
+	// slots is how many to lease, all or none. Unset: 1.
+	Slots *uint32 `protobuf:"varint,4,opt,name=slots,proto3,oneof" json:"slots,omitempty"`
+	// lease is for how long, from 10 ms to the policy's `max_lease`. Unset: the policy's `lease`.
+	Lease         *durationpb.Duration `protobuf:"bytes,5,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireRequest) Reset() {
+	*x = AcquireRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireRequest) ProtoMessage() {}
+
+func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
+func (*AcquireRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AcquireRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *AcquireRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *AcquireRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *AcquireRequest) GetSlots() uint32 {
+	if x != nil && x.Slots != nil {
+		return *x.Slots
+	}
+	return 0
+}
+
+func (x *AcquireRequest) GetLease() *durationpb.Duration {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+// AcquireResponse says whether the slots are the caller's. That they are not is an answer, not an error.
+type AcquireResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// acquired says whether the slots were leased.
+	Acquired bool `protobuf:"varint,1,opt,name=acquired,proto3" json:"acquired,omitempty"`
+	// token is what Renew and Release ask for. Empty when nothing was acquired. Keep it secret from other callers.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// limit is how many slots the policy has.
+	Limit uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// in_use is how many are leased now, the caller's own included. Above the limit after that was lowered.
+	InUse uint64 `protobuf:"varint,4,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`
+	// remaining is how many are free now.
+	Remaining uint64 `protobuf:"varint,5,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// expires_after is how long the lease lasts; zero when nothing was acquired.
+	ExpiresAfter *durationpb.Duration `protobuf:"bytes,6,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
+	// retry_after is how long it takes at most until enough leases have ended, if none of them is renewed; zero when the
+	// slots were acquired. A release may make room sooner.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,7,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireResponse) Reset() {
+	*x = AcquireResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireResponse) ProtoMessage() {}
+
+func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
+func (*AcquireResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AcquireResponse) GetAcquired() bool {
+	if x != nil {
+		return x.Acquired
+	}
+	return false
+}
+
+func (x *AcquireResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AcquireResponse) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AcquireResponse) GetInUse() uint64 {
+	if x != nil {
+		return x.InUse
+	}
+	return 0
+}
+
+func (x *AcquireResponse) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *AcquireResponse) GetExpiresAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresAfter
+	}
+	return nil
+}
+
+func (x *AcquireResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+// ReleaseRequest gives slots back.
+type ReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of a configured rate limit whose algorithm is `concurrency`.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is what has the slots.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// token is what Acquire answered.
+	Token         string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRequest) Reset() {
+	*x = ReleaseRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRequest) ProtoMessage() {}
+
+func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReleaseRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// ReleaseResponse says what came free. A lease that is not there is an error, LEASE_UNKNOWN.
+type ReleaseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// slots is how many came free.
+	Slots uint64 `protobuf:"varint,1,opt,name=slots,proto3" json:"slots,omitempty"`
+	// in_use is how many are still leased.
+	InUse uint64 `protobuf:"varint,2,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`
+	// remaining is how many are free now.
+	Remaining     uint64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseResponse) Reset() {
+	*x = ReleaseResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseResponse) ProtoMessage() {}
+
+func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReleaseResponse) GetSlots() uint64 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *ReleaseResponse) GetInUse() uint64 {
+	if x != nil {
+		return x.InUse
+	}
+	return 0
+}
+
+func (x *ReleaseResponse) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+// RenewRequest asks for more time.
+type RenewRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of a configured rate limit whose algorithm is `concurrency`.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is what has the slots.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// token is what Acquire answered; it stays the same.
+	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// lease is for how long from now, from 10 ms to the policy's `max_lease`. Unset: the policy's `lease`.
+	Lease         *durationpb.Duration `protobuf:"bytes,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RenewRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *RenewRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RenewRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *RenewRequest) GetLease() *durationpb.Duration {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+// RenewResponse says how much time there is.
+type RenewResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// expires_after is how long the lease lasts from now.
+	ExpiresAfter  *durationpb.Duration `protobuf:"bytes,1,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewResponse) Reset() {
+	*x = RenewResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewResponse) ProtoMessage() {}
+
+func (x *RenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
+func (*RenewResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RenewResponse) GetExpiresAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresAfter
+	}
+	return nil
+}
+
 var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
@@ -452,11 +886,45 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\")\n" +
 	"\rResetResponse\x12\x18\n" +
-	"\aexisted\x18\x01 \x01(\bR\aexisted2\xc9\x01\n" +
+	"\aexisted\x18\x01 \x01(\bR\aexisted\"\xa8\x01\n" +
+	"\x0eAcquireRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
+	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x19\n" +
+	"\x05slots\x18\x04 \x01(\rH\x00R\x05slots\x88\x01\x01\x12/\n" +
+	"\x05lease\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05leaseB\b\n" +
+	"\x06_slots\"\x8a\x02\n" +
+	"\x0fAcquireResponse\x12\x1a\n" +
+	"\bacquired\x18\x01 \x01(\bR\bacquired\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x15\n" +
+	"\x06in_use\x18\x04 \x01(\x04R\x05inUse\x12\x1c\n" +
+	"\tremaining\x18\x05 \x01(\x04R\tremaining\x12>\n" +
+	"\rexpires_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\x12:\n" +
+	"\vretry_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"P\n" +
+	"\x0eReleaseRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\"\\\n" +
+	"\x0fReleaseResponse\x12\x14\n" +
+	"\x05slots\x18\x01 \x01(\x04R\x05slots\x12\x15\n" +
+	"\x06in_use\x18\x02 \x01(\x04R\x05inUse\x12\x1c\n" +
+	"\tremaining\x18\x03 \x01(\x04R\tremaining\"\x7f\n" +
+	"\fRenewRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12/\n" +
+	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"O\n" +
+	"\rRenewResponse\x12>\n" +
+	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter2\x8f\x03\n" +
 	"\x10RateLimitService\x12<\n" +
 	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x129\n" +
 	"\x04Peek\x12\x17.sidecar.v1.PeekRequest\x1a\x18.sidecar.v1.PeekResponse\x12<\n" +
-	"\x05Reset\x12\x18.sidecar.v1.ResetRequest\x1a\x19.sidecar.v1.ResetResponseb\x06proto3"
+	"\x05Reset\x12\x18.sidecar.v1.ResetRequest\x1a\x19.sidecar.v1.ResetResponse\x12B\n" +
+	"\aAcquire\x12\x1a.sidecar.v1.AcquireRequest\x1a\x1b.sidecar.v1.AcquireResponse\x12B\n" +
+	"\aRelease\x12\x1a.sidecar.v1.ReleaseRequest\x1a\x1b.sidecar.v1.ReleaseResponse\x12<\n" +
+	"\x05Renew\x12\x18.sidecar.v1.RenewRequest\x1a\x19.sidecar.v1.RenewResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_rate_limit_proto_rawDescOnce sync.Once
@@ -470,7 +938,7 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_rate_limit_proto_rawDescData
 }
 
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(*CheckRequest)(nil),        // 0: sidecar.v1.CheckRequest
 	(*CheckResponse)(nil),       // 1: sidecar.v1.CheckResponse
@@ -478,24 +946,41 @@ var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(*PeekResponse)(nil),        // 3: sidecar.v1.PeekResponse
 	(*ResetRequest)(nil),        // 4: sidecar.v1.ResetRequest
 	(*ResetResponse)(nil),       // 5: sidecar.v1.ResetResponse
-	(*durationpb.Duration)(nil), // 6: google.protobuf.Duration
+	(*AcquireRequest)(nil),      // 6: sidecar.v1.AcquireRequest
+	(*AcquireResponse)(nil),     // 7: sidecar.v1.AcquireResponse
+	(*ReleaseRequest)(nil),      // 8: sidecar.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 9: sidecar.v1.ReleaseResponse
+	(*RenewRequest)(nil),        // 10: sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),       // 11: sidecar.v1.RenewResponse
+	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	6, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	6, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
-	6, // 2: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	6, // 3: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
-	0, // 4: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	2, // 5: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	4, // 6: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	1, // 7: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	3, // 8: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	5, // 9: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	12, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	12, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	12, // 2: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	12, // 3: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	12, // 4: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	12, // 5: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	12, // 6: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	12, // 7: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	12, // 8: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	0,  // 9: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	2,  // 10: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	4,  // 11: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	6,  // 12: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	8,  // 13: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	10, // 14: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	1,  // 15: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	3,  // 16: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	5,  // 17: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	7,  // 18: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	9,  // 19: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	11, // 20: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -505,13 +990,14 @@ func file_sidecar_v1_rate_limit_proto_init() {
 	}
 	file_sidecar_v1_rate_limit_proto_msgTypes[0].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[2].OneofWrappers = []any{}
+	file_sidecar_v1_rate_limit_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,28 +19,49 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RateLimitService_Check_FullMethodName = "/sidecar.v1.RateLimitService/Check"
-	RateLimitService_Peek_FullMethodName  = "/sidecar.v1.RateLimitService/Peek"
-	RateLimitService_Reset_FullMethodName = "/sidecar.v1.RateLimitService/Reset"
+	RateLimitService_Check_FullMethodName   = "/sidecar.v1.RateLimitService/Check"
+	RateLimitService_Peek_FullMethodName    = "/sidecar.v1.RateLimitService/Peek"
+	RateLimitService_Reset_FullMethodName   = "/sidecar.v1.RateLimitService/Reset"
+	RateLimitService_Acquire_FullMethodName = "/sidecar.v1.RateLimitService/Acquire"
+	RateLimitService_Release_FullMethodName = "/sidecar.v1.RateLimitService/Release"
+	RateLimitService_Renew_FullMethodName   = "/sidecar.v1.RateLimitService/Renew"
 )
 
 // RateLimitServiceClient is the client API for RateLimitService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// RateLimitService counts calls against named policies, across all sidecars that share a store.
+// RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+// store.
 //
-// A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-// atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+// A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+// Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
 // not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
 // reached. A refusal is not an error: the call is OK and `allowed` is false.
 type RateLimitServiceClient interface {
-	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing.
+	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
+	// (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
-	// Peek says what Check would answer, and takes nothing.
+	// Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
-	// Reset gives the key its whole allowance back.
+	// Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
 	Reset(ctx context.Context, in *ResetRequest, opts ...grpc.CallOption) (*ResetResponse, error)
+	// Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
+	// the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
+	// counts `expires_after` from before it sent the request. INVALID_ARGUMENT for another kind of policy (WRONG_ALGORITHM:
+	// use Check), no slots (SLOTS_ZERO), more than there are (COST_ABOVE_LIMIT), a lease out of bounds (LEASE_OUT_OF_BOUNDS),
+	// a name that is too long (HOLDER_TOO_LONG); FAILED_PRECONDITION (HOLDER_REUSED) for a name that holds another number of
+	// slots. Without `holder` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) slots may be leased that come free
+	// only when the lease ends.
+	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireResponse, error)
+	// Release gives a lease's slots back. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+	// (LEASE_UNKNOWN), as for a lease that has ended or a token of another holder's key, and changes nothing.
+	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (WRONG_ALGORITHM) as for Acquire.
+	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+	// Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
+	// ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
+	// INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
+	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
 }
 
 type rateLimitServiceClient struct {
@@ -81,23 +102,71 @@ func (c *rateLimitServiceClient) Reset(ctx context.Context, in *ResetRequest, op
 	return out, nil
 }
 
+func (c *rateLimitServiceClient) Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcquireResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_Acquire_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rateLimitServiceClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rateLimitServiceClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RateLimitServiceServer is the server API for RateLimitService service.
 // All implementations must embed UnimplementedRateLimitServiceServer
 // for forward compatibility.
 //
-// RateLimitService counts calls against named policies, across all sidecars that share a store.
+// RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+// store.
 //
-// A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-// atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+// A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+// Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
 // not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
 // reached. A refusal is not an error: the call is OK and `allowed` is false.
 type RateLimitServiceServer interface {
-	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing.
+	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
+	// (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
-	// Peek says what Check would answer, and takes nothing.
+	// Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)
-	// Reset gives the key its whole allowance back.
+	// Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
 	Reset(context.Context, *ResetRequest) (*ResetResponse, error)
+	// Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
+	// the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
+	// counts `expires_after` from before it sent the request. INVALID_ARGUMENT for another kind of policy (WRONG_ALGORITHM:
+	// use Check), no slots (SLOTS_ZERO), more than there are (COST_ABOVE_LIMIT), a lease out of bounds (LEASE_OUT_OF_BOUNDS),
+	// a name that is too long (HOLDER_TOO_LONG); FAILED_PRECONDITION (HOLDER_REUSED) for a name that holds another number of
+	// slots. Without `holder` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) slots may be leased that come free
+	// only when the lease ends.
+	Acquire(context.Context, *AcquireRequest) (*AcquireResponse, error)
+	// Release gives a lease's slots back. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+	// (LEASE_UNKNOWN), as for a lease that has ended or a token of another holder's key, and changes nothing.
+	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (WRONG_ALGORITHM) as for Acquire.
+	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	// Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
+	// ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
+	// INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
+	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
 	mustEmbedUnimplementedRateLimitServiceServer()
 }
 
@@ -116,6 +185,15 @@ func (UnimplementedRateLimitServiceServer) Peek(context.Context, *PeekRequest) (
 }
 func (UnimplementedRateLimitServiceServer) Reset(context.Context, *ResetRequest) (*ResetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reset not implemented")
+}
+func (UnimplementedRateLimitServiceServer) Acquire(context.Context, *AcquireRequest) (*AcquireResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Acquire not implemented")
+}
+func (UnimplementedRateLimitServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedRateLimitServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
 }
 func (UnimplementedRateLimitServiceServer) mustEmbedUnimplementedRateLimitServiceServer() {}
 func (UnimplementedRateLimitServiceServer) testEmbeddedByValue()                          {}
@@ -192,6 +270,60 @@ func _RateLimitService_Reset_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RateLimitService_Acquire_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcquireRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).Acquire(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_Acquire_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).Acquire(ctx, req.(*AcquireRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RateLimitService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RateLimitService_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).Renew(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_Renew_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).Renew(ctx, req.(*RenewRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RateLimitService_ServiceDesc is the grpc.ServiceDesc for RateLimitService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -210,6 +342,18 @@ var RateLimitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reset",
 			Handler:    _RateLimitService_Reset_Handler,
+		},
+		{
+			MethodName: "Acquire",
+			Handler:    _RateLimitService_Acquire_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _RateLimitService_Release_Handler,
+		},
+		{
+			MethodName: "Renew",
+			Handler:    _RateLimitService_Renew_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

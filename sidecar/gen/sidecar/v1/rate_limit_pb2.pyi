@@ -69,3 +69,73 @@ class ResetResponse(_message.Message):
     EXISTED_FIELD_NUMBER: _ClassVar[int]
     existed: bool
     def __init__(self, existed: _Optional[bool] = ...) -> None: ...
+
+class AcquireRequest(_message.Message):
+    __slots__ = ("policy", "key", "holder", "slots", "lease")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    holder: str
+    slots: int
+    lease: _duration_pb2.Duration
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., holder: _Optional[str] = ..., slots: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class AcquireResponse(_message.Message):
+    __slots__ = ("acquired", "token", "limit", "in_use", "remaining", "expires_after", "retry_after")
+    ACQUIRED_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    IN_USE_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    acquired: bool
+    token: str
+    limit: int
+    in_use: int
+    remaining: int
+    expires_after: _duration_pb2.Duration
+    retry_after: _duration_pb2.Duration
+    def __init__(self, acquired: _Optional[bool] = ..., token: _Optional[str] = ..., limit: _Optional[int] = ..., in_use: _Optional[int] = ..., remaining: _Optional[int] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ReleaseRequest(_message.Message):
+    __slots__ = ("policy", "key", "token")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    token: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ...) -> None: ...
+
+class ReleaseResponse(_message.Message):
+    __slots__ = ("slots", "in_use", "remaining")
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    IN_USE_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    slots: int
+    in_use: int
+    remaining: int
+    def __init__(self, slots: _Optional[int] = ..., in_use: _Optional[int] = ..., remaining: _Optional[int] = ...) -> None: ...
+
+class RenewRequest(_message.Message):
+    __slots__ = ("policy", "key", "token", "lease")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    token: str
+    lease: _duration_pb2.Duration
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RenewResponse(_message.Message):
+    __slots__ = ("expires_after",)
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    expires_after: _duration_pb2.Duration
+    def __init__(self, expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

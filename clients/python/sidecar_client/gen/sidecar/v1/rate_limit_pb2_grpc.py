@@ -26,10 +26,11 @@ if _version_not_supported:
 
 
 class RateLimitServiceStub:
-    """RateLimitService counts calls against named policies, across all sidecars that share a store.
+    """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+    store.
 
-    A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -55,33 +56,81 @@ class RateLimitServiceStub:
                 request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ResetRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ResetResponse.FromString,
                 _registered_method=True)
+        self.Acquire = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/Acquire',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.AcquireRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.AcquireResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/Release',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/Renew',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
-    """RateLimitService counts calls against named policies, across all sidecars that share a store.
+    """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+    store.
 
-    A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
 
     def Check(self, request, context):
-        """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing.
+        """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
+        (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Peek(self, request, context):
-        """Peek says what Check would answer, and takes nothing.
+        """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reset(self, request, context):
-        """Reset gives the key its whole allowance back.
+        """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Acquire(self, request, context):
+        """Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
+        the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
+        counts `expires_after` from before it sent the request. INVALID_ARGUMENT for another kind of policy (WRONG_ALGORITHM:
+        use Check), no slots (SLOTS_ZERO), more than there are (COST_ABOVE_LIMIT), a lease out of bounds (LEASE_OUT_OF_BOUNDS),
+        a name that is too long (HOLDER_TOO_LONG); FAILED_PRECONDITION (HOLDER_REUSED) for a name that holds another number of
+        slots. Without `holder` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) slots may be leased that come free
+        only when the lease ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Release gives a lease's slots back. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+        (LEASE_UNKNOWN), as for a lease that has ended or a token of another holder's key, and changes nothing.
+        INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (WRONG_ALGORITHM) as for Acquire.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
+        ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
+        INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +154,21 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ResetRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ResetResponse.SerializeToString,
             ),
+            'Acquire': grpc.unary_unary_rpc_method_handler(
+                    servicer.Acquire,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.AcquireRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.AcquireResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReleaseRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'sidecar.v1.RateLimitService', rpc_method_handlers)
@@ -114,10 +178,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RateLimitService:
-    """RateLimitService counts calls against named policies, across all sidecars that share a store.
+    """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+    store.
 
-    A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -193,6 +258,87 @@ class RateLimitService:
             '/sidecar.v1.RateLimitService/Reset',
             sidecar_dot_v1_dot_rate__limit__pb2.ResetRequest.SerializeToString,
             sidecar_dot_v1_dot_rate__limit__pb2.ResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Acquire(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/Acquire',
+            sidecar_dot_v1_dot_rate__limit__pb2.AcquireRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.AcquireResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/Release',
+            sidecar_dot_v1_dot_rate__limit__pb2.ReleaseRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/Renew',
+            sidecar_dot_v1_dot_rate__limit__pb2.RenewRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

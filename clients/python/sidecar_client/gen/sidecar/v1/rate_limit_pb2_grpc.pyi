@@ -27,10 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RateLimitServiceStub:
-    """RateLimitService counts calls against named policies, across all sidecars that share a store.
+    """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+    store.
 
-    A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -40,35 +41,79 @@ class RateLimitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RateLimitServiceAsyncStub: ...
     Check: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.CheckRequest, _rate_limit_pb2.CheckResponse]
-    """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing."""
+    """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
+    (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
+    """
     Peek: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.PeekRequest, _rate_limit_pb2.PeekResponse]
-    """Peek says what Check would answer, and takes nothing."""
+    """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing."""
     Reset: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ResetRequest, _rate_limit_pb2.ResetResponse]
-    """Reset gives the key its whole allowance back."""
+    """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN)."""
+    Acquire: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.AcquireRequest, _rate_limit_pb2.AcquireResponse]
+    """Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
+    the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
+    counts `expires_after` from before it sent the request. INVALID_ARGUMENT for another kind of policy (WRONG_ALGORITHM:
+    use Check), no slots (SLOTS_ZERO), more than there are (COST_ABOVE_LIMIT), a lease out of bounds (LEASE_OUT_OF_BOUNDS),
+    a name that is too long (HOLDER_TOO_LONG); FAILED_PRECONDITION (HOLDER_REUSED) for a name that holds another number of
+    slots. Without `holder` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) slots may be leased that come free
+    only when the lease ends.
+    """
+    Release: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ReleaseRequest, _rate_limit_pb2.ReleaseResponse]
+    """Release gives a lease's slots back. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+    (LEASE_UNKNOWN), as for a lease that has ended or a token of another holder's key, and changes nothing.
+    INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (WRONG_ALGORITHM) as for Acquire.
+    """
+    Renew: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.RenewRequest, _rate_limit_pb2.RenewResponse]
+    """Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
+    ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
+    INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
+    """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
-    """RateLimitService counts calls against named policies, across all sidecars that share a store.
+    """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+    store.
 
-    A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Check: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.CheckRequest, _rate_limit_pb2.CheckResponse]  # type: ignore[assignment]
-    """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing."""
+    """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
+    (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
+    """
     Peek: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.PeekRequest, _rate_limit_pb2.PeekResponse]  # type: ignore[assignment]
-    """Peek says what Check would answer, and takes nothing."""
+    """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing."""
     Reset: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ResetRequest, _rate_limit_pb2.ResetResponse]  # type: ignore[assignment]
-    """Reset gives the key its whole allowance back."""
+    """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN)."""
+    Acquire: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.AcquireRequest, _rate_limit_pb2.AcquireResponse]  # type: ignore[assignment]
+    """Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
+    the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
+    counts `expires_after` from before it sent the request. INVALID_ARGUMENT for another kind of policy (WRONG_ALGORITHM:
+    use Check), no slots (SLOTS_ZERO), more than there are (COST_ABOVE_LIMIT), a lease out of bounds (LEASE_OUT_OF_BOUNDS),
+    a name that is too long (HOLDER_TOO_LONG); FAILED_PRECONDITION (HOLDER_REUSED) for a name that holds another number of
+    slots. Without `holder` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) slots may be leased that come free
+    only when the lease ends.
+    """
+    Release: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ReleaseRequest, _rate_limit_pb2.ReleaseResponse]  # type: ignore[assignment]
+    """Release gives a lease's slots back. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+    (LEASE_UNKNOWN), as for a lease that has ended or a token of another holder's key, and changes nothing.
+    INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (WRONG_ALGORITHM) as for Acquire.
+    """
+    Renew: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.RenewRequest, _rate_limit_pb2.RenewResponse]  # type: ignore[assignment]
+    """Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
+    ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
+    INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
+    """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """RateLimitService counts calls against named policies, across all sidecars that share a store.
+    """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
+    store.
 
-    A policy is configured: `token_bucket` (rate and burst) or `sliding_window` (limit per window). Every decision is one
-    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
+    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -79,7 +124,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_pb2.CheckRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_pb2.CheckResponse, _abc.Awaitable[_rate_limit_pb2.CheckResponse]]:
-        """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing."""
+        """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
+        (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
+        """
 
     @_abc_1.abstractmethod
     def Peek(
@@ -87,7 +134,7 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_pb2.PeekRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_pb2.PeekResponse, _abc.Awaitable[_rate_limit_pb2.PeekResponse]]:
-        """Peek says what Check would answer, and takes nothing."""
+        """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing."""
 
     @_abc_1.abstractmethod
     def Reset(
@@ -95,6 +142,43 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_pb2.ResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_pb2.ResetResponse, _abc.Awaitable[_rate_limit_pb2.ResetResponse]]:
-        """Reset gives the key its whole allowance back."""
+        """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN)."""
+
+    @_abc_1.abstractmethod
+    def Acquire(
+        self,
+        request: _rate_limit_pb2.AcquireRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.AcquireResponse, _abc.Awaitable[_rate_limit_pb2.AcquireResponse]]:
+        """Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
+        the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
+        counts `expires_after` from before it sent the request. INVALID_ARGUMENT for another kind of policy (WRONG_ALGORITHM:
+        use Check), no slots (SLOTS_ZERO), more than there are (COST_ABOVE_LIMIT), a lease out of bounds (LEASE_OUT_OF_BOUNDS),
+        a name that is too long (HOLDER_TOO_LONG); FAILED_PRECONDITION (HOLDER_REUSED) for a name that holds another number of
+        slots. Without `holder` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) slots may be leased that come free
+        only when the lease ends.
+        """
+
+    @_abc_1.abstractmethod
+    def Release(
+        self,
+        request: _rate_limit_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.ReleaseResponse, _abc.Awaitable[_rate_limit_pb2.ReleaseResponse]]:
+        """Release gives a lease's slots back. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+        (LEASE_UNKNOWN), as for a lease that has ended or a token of another holder's key, and changes nothing.
+        INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (WRONG_ALGORITHM) as for Acquire.
+        """
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _rate_limit_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.RenewResponse, _abc.Awaitable[_rate_limit_pb2.RenewResponse]]:
+        """Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
+        ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
+        INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
+        """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
