@@ -16,6 +16,7 @@ from sidecar_client.errors import (
     ExhaustedError,
     InternalError,
     InvalidRequestError,
+    LeaseLostError,
     NotConfiguredError,
     OutcomeUnknownError,
     OverloadedError,
@@ -27,10 +28,12 @@ from sidecar_client.fields import Value
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
 from sidecar_client.limit import Limit
 from sidecar_client.records import Records
-from sidecar_client.results import Counted, Decision, Deleted, Lookup, Outcome, Record, WriteOutcome, Written
+from sidecar_client.results import Acquired, Counted, Decision, Deleted, Lookup, Outcome, Record, WriteOutcome, Written
 from sidecar_client.retry import RetryPolicy
+from sidecar_client.slot import NoSlotError, Slot
 
 __all__ = [
+    "Acquired",
     "BatchError",
     "Cache",
     "Condition",
@@ -47,8 +50,10 @@ __all__ = [
     "InternalError",
     "InvalidRequestError",
     "Item",
+    "LeaseLostError",
     "Limit",
     "Lookup",
+    "NoSlotError",
     "NotConfiguredError",
     "Outcome",
     "OutcomeUnknownError",
@@ -59,6 +64,7 @@ __all__ = [
     "RetryPolicy",
     "SidecarClient",
     "SidecarError",
+    "Slot",
     "UnavailableError",
     "Value",
     "WriteOutcome",

@@ -5,7 +5,8 @@ Every failed call raises a `SidecarError`. Its class follows the status code, an
     InvalidRequestError     INVALID_ARGUMENT     the request itself is wrong; `field` names the part at fault
     NotConfiguredError      NOT_FOUND            no cache or rate limit policy of that name
     PreconditionError       FAILED_PRECONDITION, what is stored, or the cache's policy, rules it out
-                            OUT_OF_RANGE
+                            OUT_OF_RANGE         its subclass
+      LeaseLostError          LEASE_UNKNOWN        the lease has ended, or was never this key's
     UnavailableError        UNAVAILABLE          the sidecar or its store cannot be reached
     ExhaustedError          RESOURCE_EXHAUSTED   the store is full; its subclass
       OverloadedError         OVERLOADED           the sidecar has too many calls in flight
@@ -44,6 +45,7 @@ DETAILS_TRAILER = "grpc-status-details-bin"
 
 OVERLOADED = "OVERLOADED"
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+LEASE_UNKNOWN = "LEASE_UNKNOWN"
 
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -89,6 +91,10 @@ class NotConfiguredError(SidecarError):
 
 class PreconditionError(SidecarError):
     """What is stored, or the cache's policy, rules the call out."""
+
+
+class LeaseLostError(PreconditionError):
+    """A lease of slots has ended, was released or reset, or is another key's: another may hold the slots."""
 
 
 class UnavailableError(SidecarError):
@@ -153,6 +159,7 @@ _BY_CODE: dict[grpc.StatusCode, type[SidecarError]] = {
 _BY_REASON: dict[str, type[SidecarError]] = {
     OVERLOADED: OverloadedError,
     OUTCOME_UNKNOWN: OutcomeUnknownError,
+    LEASE_UNKNOWN: LeaseLostError,
 }
 
 

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar_client.durations import from_duration
+from sidecar_client.durations import from_duration, to_duration
+from sidecar_client.errors import LeaseLostError
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
-from sidecar_client.results import Decision
+from sidecar_client.results import Acquired, Decision
+from sidecar_client.slot import Slot
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from sidecar_client.caller import Caller
     from sidecar_client.durations import Span
     from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceAsyncStub
@@ -20,7 +24,8 @@ class Limit:
     """A named rate limit policy. Made by `SidecarClient.limit`; it costs nothing and may be kept.
 
     `check` and `reset` are never repeated by the client: a second `check` may take its cost twice, a second `reset`
-    may give back what others took in between.
+    may give back what others took in between. Of a policy whose algorithm is `concurrency`, `slot` holds slots while a
+    block runs; it is made of `acquire`, `renew` and `release`.
     """
 
     def __init__(self, policy: str, stub: RateLimitServiceAsyncStub, caller: Caller) -> None:
@@ -45,6 +50,67 @@ class Limit:
         request = pb.ResetRequest(policy=self.policy, key=key)
         answer = await self._caller.call(self._stub.Reset, request, repeatable=False, timeout=timeout)
         return answer.existed
+
+    def slot(
+        self,
+        key: str,
+        *,
+        slots: int = 1,
+        lease: Span | None = None,
+        holder: str = "",
+        wait: Span = 0,
+        timeout: Span | None = None,
+    ) -> Slot:
+        """Return slots to hold while a block runs, renewed meanwhile and released after it.
+
+            async with sidecar.limit("reports").slot("db:7", wait=5) as slot:
+                ...
+                slot.raise_if_lost()
+
+        Entering raises NoSlotError when none is free and none becomes free within `wait`, and SidecarError. `lease` is
+        the policy's own if None, `holder` a name of one's own for the lease, `timeout` that of each call.
+        """
+        return Slot(self, key, slots=slots, lease=lease, holder=holder, wait=wait, timeout=timeout)
+
+    async def acquire(
+        self,
+        key: str,
+        *,
+        slots: int = 1,
+        lease: Span | None = None,
+        holder: str = "",
+        timeout: Span | None = None,
+    ) -> Acquired:
+        """Lease slots if so many are free. A refusal is an answer.
+
+        Repeated by the client only with a `holder`, a name for this one lease: acquiring again under it gives the same.
+        """
+        request = pb.AcquireRequest(policy=self.policy, key=key, holder=holder, slots=slots, lease=to_duration(lease))
+        answer = await self._caller.call(self._stub.Acquire, request, repeatable=bool(holder), timeout=timeout)
+        return Acquired(
+            acquired=answer.acquired,
+            token=answer.token,
+            limit=answer.limit,
+            in_use=answer.in_use,
+            remaining=answer.remaining,
+            expires_after=from_duration(answer.expires_after),
+            retry_after=from_duration(answer.retry_after),
+        )
+
+    async def renew(self, key: str, token: str, *, lease: Span | None = None, timeout: Span | None = None) -> timedelta:
+        """Let a lease last longer, from now; return how long. Raises LeaseLostError if it has ended."""
+        request = pb.RenewRequest(policy=self.policy, key=key, token=token, lease=to_duration(lease))
+        answer = await self._caller.call(self._stub.Renew, request, repeatable=True, timeout=timeout)
+        return from_duration(answer.expires_after)
+
+    async def release(self, key: str, token: str, *, timeout: Span | None = None) -> bool:
+        """Give slots back; return False if the lease had ended, or an attempt before had released it already."""
+        request = pb.ReleaseRequest(policy=self.policy, key=key, token=token)
+        try:
+            await self._caller.call(self._stub.Release, request, repeatable=True, timeout=timeout)
+        except LeaseLostError:
+            return False
+        return True
 
 
 def _decision(answer: pb.CheckResponse | pb.PeekResponse) -> Decision:

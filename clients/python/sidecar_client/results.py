@@ -247,3 +247,24 @@ class Decision(_NoTruthValue):
     """How long until the same cost could be allowed; zero when it was."""
     reset_after: timedelta
     """How long until the whole allowance is back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquired(_NoTruthValue):
+    """What an Acquire of slots says."""
+
+    _ask: ClassVar[str] = ".acquired"
+
+    acquired: bool
+    token: str
+    """What renews and releases the lease; empty when nothing was acquired."""
+    limit: int
+    """How many slots there are."""
+    in_use: int
+    """How many are leased now, the caller's own included."""
+    remaining: int
+    """How many are free now."""
+    expires_after: timedelta
+    """How long the lease lasts, counted from before the call; zero when nothing was acquired."""
+    retry_after: timedelta
+    """How long until enough leases have ended if none is renewed; zero when the slots were acquired."""
