@@ -104,6 +104,12 @@ def _refused_traffic(api: Api) -> None:
             timeout=5,
         ),
         lambda: api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY, cost=99), timeout=5),
+        lambda: api.limits.Acquire(
+            rate_limit_pb2.AcquireRequest(policy="reports", key=_KEY, holder=_IDEMPOTENCY * 10), timeout=5
+        ),
+        lambda: api.limits.Renew(
+            rate_limit_pb2.RenewRequest(policy="reports", key=_KEY, token=_IDEMPOTENCY), timeout=5
+        ),
     ]
     for call in refused:
         refusal = refusal_of(call)
@@ -158,6 +164,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SidecarProgram
             _phi_traffic(api)
             _refused_traffic(api)
             api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY), timeout=5)
+            slots = rate_limit_pb2.AcquireRequest(policy="reports", key=_KEY, holder=_IDEMPOTENCY)
+            assert api.limits.Acquire(slots, timeout=5).acquired
         yield program
 
 

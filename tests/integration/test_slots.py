@@ -31,7 +31,7 @@ LIMIT = 4
 MINUTE_US = 60 * 1_000_000
 PROJECT = Path(__file__).parents[2]
 
-PROCESSES, HOLDERS, ROUNDS, DEAD = 4, 25, 8, 2
+PROCESSES, HOLDERS, ROUNDS, DEAD = 8, 50, 2, 1
 
 
 class NotingStore:
@@ -250,9 +250,9 @@ async def test_exactly_the_limit_is_leased_however_many_ask_at_once(reports: Slo
 
 @pytest.mark.slow
 async def test_holders_in_many_processes_never_have_more_than_the_limit(server: StoreServer) -> None:
-    """A hundred holders in four processes take turns 700 times and more, some die with their slots; never five at once.
+    """Four hundred callers in eight processes take turns, some die with their slots; never are there five holders.
 
-    And at some time all four slots are taken: they wait no longer than they must.
+    And at some time there are four: nobody waits longer than necessary.
     """
     arguments = [str(number) for number in (server.port, LIMIT, HOLDERS, ROUNDS, DEAD)]
     outputs = await asyncio.gather(*(_held_by_a_process(*arguments) for _ in range(PROCESSES)))

@@ -29,7 +29,7 @@ KEY = "everybody"
 LEASE_MS = 1_000
 
 _HOLD_SECONDS = 0.004
-_POLL_SECONDS = 0.003
+_POLL_SECONDS = 0.05
 
 
 async def hold(limiter: RateLimiter, rounds: int, *, dies: bool) -> list[tuple[int, int]]:

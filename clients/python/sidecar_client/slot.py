@@ -75,6 +75,8 @@ class Slot:
         self._wait_s = to_seconds(wait)
         self._timeout = timeout
         self._lost = asyncio.Event()
+        self._why_lost: BaseException | None = None
+        self._is_leaving = False
         self._ends_at = 0.0
         self._renew_after_s = 0.0
         self._keeper: asyncio.Task[None] | None = None
@@ -93,7 +95,9 @@ class Slot:
     def raise_if_lost(self) -> None:
         """Raise LeaseLostError if the lease is lost; for a check between the steps of the work."""
         if self.lost:
-            raise LeaseLostError("the lease has ended; another may hold the slots", reason=LEASE_UNKNOWN)
+            raise LeaseLostError(
+                "the lease has ended; another may hold the slots", reason=LEASE_UNKNOWN
+            ) from self._why_lost
 
     async def __aenter__(self) -> Self:
         if self._keeper is not None:
@@ -121,6 +125,7 @@ class Slot:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_leaving = True
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -175,7 +180,10 @@ class Slot:
         self._renew_after_s = expires_after_s / _RENEWALS_PER_LEASE
 
     def _no_longer_kept(self, keeper: asyncio.Task[None]) -> None:
+        # Whatever ended it, nobody renews the lease any more: also when the client was closed, which cancels its calls.
         if not keeper.cancelled():
+            self._why_lost = keeper.exception()
+        if not self._is_leaving:
             self._lost.set()
 
 

@@ -239,6 +239,20 @@ class TestSlot:
         async with asyncio.timeout(5), sidecar.limit("reports").slot("db:7") as slot:
             await slot.wait_until_lost()
 
+    @pytest.mark.parametrize("renewal_under_way", [False, True])
+    async def test_a_lease_is_lost_when_the_client_is_closed(
+        self,
+        play: Play,
+        sidecar: SidecarClient,
+        renewal_under_way: bool,  # noqa: FBT001 (a parameter of the test)
+    ) -> None:
+        """Nobody can renew it any more, whether or not a renewal was under way."""
+        play.answer(leased(0.3), hang)
+        async with asyncio.timeout(5), sidecar.limit("reports").slot("db:7") as slot:
+            await until(lambda: len(play.received) == 1 + renewal_under_way)
+            await sidecar.close()
+            await slot.wait_until_lost()
+
     async def test_cancelled_while_it_acquires_it_gives_back_what_it_gets(
         self, play: Play, sidecar: SidecarClient
     ) -> None:
