@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from sidecar.call import Method
     from sidecar.config.model import Settings
     from sidecar.interceptors.chain import Interceptor
-    from sidecar.ratelimit.policy import Policy
+    from sidecar.ratelimit.limiter import AnyPolicy
     from sidecar.server.engine import Engine, EnginePolicy
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
@@ -386,7 +386,7 @@ class App:
         return KeyEncryptionKeys([key.kek for key in loaded])
 
 
-def _rate_limits(settings: Settings) -> list[Policy]:
+def _rate_limits(settings: Settings) -> list[AnyPolicy]:
     return [rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()]
 
 

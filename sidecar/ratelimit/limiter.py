@@ -85,43 +85,42 @@ class RateLimiter:
     def __init__(
         self, *, store: Store, keys: KeySpace, metrics: Metrics, policies: Iterable[AnyPolicy], max_key_bytes: int
     ) -> None:
-        policies = list(policies)
-        decisions = metrics.counter(
-            "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
-        )
         self._store = store
         self._keys = keys
         self._max_key_bytes = max_key_bytes
-        self._decisions = decisions
+        self._decisions = metrics.counter(
+            "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
+        )
         self._limits: dict[str, _Limit] = {}
+        self._slots: dict[str, Slots] = {}
         self.replace(policies)
 
-    def replace(self, policies: Iterable[Policy]) -> None:
+    def replace(self, policies: Iterable[AnyPolicy]) -> None:
         """Limit by these policies from now on; what keys have used stays, as far as `model.py` says."""
-        self._limits = {
-            policy.name: _Limit(
-                name=policy.name,
-                most=policy.limit,
-                script=load(_SCRIPTS[type(policy)]),
-                constants=policy.constants,
-                allowed=self._decisions.cell(policy.name, "allowed"),
-                denied=self._decisions.cell(policy.name, "denied"),
-            )
-            for policy in policies
-            if not isinstance(policy, ConcurrencyPolicy)
-        }
-        self._slots = {
-            policy.name: Slots(
-                policy=policy,
-                store=store,
-                keys=keys,
-                max_key_bytes=max_key_bytes,
-                allowed=decisions.cell(policy.name, "allowed"),
-                denied=decisions.cell(policy.name, "denied"),
-            )
-            for policy in policies
-            if isinstance(policy, ConcurrencyPolicy)
-        }
+        limits: dict[str, _Limit] = {}
+        slots: dict[str, Slots] = {}
+        for policy in policies:
+            allowed = self._decisions.cell(policy.name, "allowed")
+            denied = self._decisions.cell(policy.name, "denied")
+            if isinstance(policy, ConcurrencyPolicy):
+                slots[policy.name] = Slots(
+                    policy=policy,
+                    store=self._store,
+                    keys=self._keys,
+                    max_key_bytes=self._max_key_bytes,
+                    allowed=allowed,
+                    denied=denied,
+                )
+            else:
+                limits[policy.name] = _Limit(
+                    name=policy.name,
+                    most=policy.limit,
+                    script=load(_SCRIPTS[type(policy)]),
+                    constants=policy.constants,
+                    allowed=allowed,
+                    denied=denied,
+                )
+        self._limits, self._slots = limits, slots
 
     def slots(self, policy_name: str) -> Slots:
         """Return the slots of a concurrency policy; raises POLICY_UNKNOWN, or WRONG_ALGORITHM for another policy."""
