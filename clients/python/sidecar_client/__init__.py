@@ -6,6 +6,7 @@ async with SidecarClient("127.0.0.1:50051") as sidecar:
     found = await balances.get("account:7")
 """
 
+from sidecar_client.blocking import BlockingLimit, BlockingSidecar
 from sidecar_client.cache import Cache, Item
 from sidecar_client.client import SidecarClient
 from sidecar_client.conditions import Condition, IfAbsent, IfPresent, IfVersion, if_absent, if_present, if_version
@@ -25,16 +26,22 @@ from sidecar_client.errors import (
     UnavailableError,
 )
 from sidecar_client.fields import Value
+from sidecar_client.guard import BlockingGuard, Guard
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
 from sidecar_client.limit import Limit
 from sidecar_client.records import Records
 from sidecar_client.results import Acquired, Counted, Decision, Deleted, Lookup, Outcome, Record, WriteOutcome, Written
 from sidecar_client.retry import RetryPolicy
+from sidecar_client.rules import Answer, OnFailure, Rule, Ruling, Verdict
 from sidecar_client.slot import NoSlotError, Slot
 
 __all__ = [
     "Acquired",
+    "Answer",
     "BatchError",
+    "BlockingGuard",
+    "BlockingLimit",
+    "BlockingSidecar",
     "Cache",
     "Condition",
     "Counted",
@@ -43,6 +50,7 @@ __all__ = [
     "Decision",
     "Deleted",
     "ExhaustedError",
+    "Guard",
     "IdempotencyKey",
     "IfAbsent",
     "IfPresent",
@@ -55,6 +63,7 @@ __all__ = [
     "Lookup",
     "NoSlotError",
     "NotConfiguredError",
+    "OnFailure",
     "Outcome",
     "OutcomeUnknownError",
     "OverloadedError",
@@ -62,11 +71,14 @@ __all__ = [
     "Record",
     "Records",
     "RetryPolicy",
+    "Rule",
+    "Ruling",
     "SidecarClient",
     "SidecarError",
     "Slot",
     "UnavailableError",
     "Value",
+    "Verdict",
     "WriteOutcome",
     "Written",
     "if_absent",

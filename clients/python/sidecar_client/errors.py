@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -168,7 +168,20 @@ def error_class(code: grpc.StatusCode, reason: str) -> type[SidecarError]:
     return _BY_REASON.get(reason) or _BY_CODE.get(code, SidecarError)
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError) -> SidecarError:
+class FailedCall(Protocol):
+    """What gRPC raises, on an event loop (`AioRpcError`) or in a thread (an `RpcError` that is a `Call`)."""
+
+    def code(self) -> grpc.StatusCode:
+        """Return the status code."""
+
+    def details(self) -> str | None:
+        """Return the message."""
+
+    def trailing_metadata(self) -> Any:
+        """Return the trailers, as pairs."""
+
+
+def from_rpc_error(error: FailedCall) -> SidecarError:
     """Return the error that a failed call raises."""
     info = error_details_pb2.ErrorInfo()
     request = error_details_pb2.BadRequest()
@@ -209,7 +222,7 @@ def from_failure(failure: common_pb2.Failure) -> SidecarError:
     )
 
 
-def _details(error: grpc.aio.AioRpcError) -> list[Any]:
+def _details(error: FailedCall) -> list[Any]:
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_TRAILER and isinstance(value, bytes):
             return list(status_pb2.Status.FromString(value).details)

@@ -37,13 +37,13 @@ class Limit:
         """Take `cost` from the key's allowance if that much is left. A refusal is an answer and costs nothing."""
         request = pb.CheckRequest(policy=self.policy, key=key, cost=cost)
         answer = await self._caller.call(self._stub.Check, request, repeatable=False, timeout=timeout)
-        return _decision(answer)
+        return decision_of(answer)
 
     async def peek(self, key: str, *, cost: int = 1, timeout: Span | None = None) -> Decision:
         """Say what `check` would answer, and take nothing."""
         request = pb.PeekRequest(policy=self.policy, key=key, cost=cost)
         answer = await self._caller.call(self._stub.Peek, request, repeatable=True, timeout=timeout)
-        return _decision(answer)
+        return decision_of(answer)
 
     async def reset(self, key: str, *, timeout: Span | None = None) -> bool:
         """Give the key its whole allowance back; return whether anything was recorded for it."""
@@ -113,7 +113,8 @@ class Limit:
         return True
 
 
-def _decision(answer: pb.CheckResponse | pb.PeekResponse) -> Decision:
+def decision_of(answer: pb.CheckResponse | pb.PeekResponse) -> Decision:
+    """Return an answer that arrived."""
     return Decision(
         allowed=answer.allowed,
         limit=answer.limit,
