@@ -18,7 +18,7 @@ _BUILD_AND_RUN_S = 600
 @pytest.mark.slow
 @pytest.mark.timeout(_BUILD_AND_RUN_S + 30)
 def test_the_go_client_passes_its_tests(sidecar_address: str) -> None:
-    """Set, Get, records, limits, errors and health are as they are in Python; no test of the module is skipped."""
+    """Calls, errors, health and limits before routes are as they are in Python; no test of the module is skipped."""
     go = shutil.which("go")
     if go is None:
         if os.environ.get("SIDECAR_REQUIRE_GO"):
@@ -37,3 +37,4 @@ def test_the_go_client_passes_its_tests(sidecar_address: str) -> None:
     assert run.returncode == 0, run.stderr
     assert "--- SKIP" not in run.stdout
     assert "--- PASS: TestSetThenGet" in run.stdout
+    assert "--- PASS: TestTheEleventhLoginOnARealSidecar" in run.stdout
