@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 FUZZ_SECONDS := 600
+# Of the login example; it holds password hashes and a secret.
+ACCOUNTS := $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/sidecar-login/accounts.json
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run wheel test test-compiled test-fast conformance lint format proto proto-go lock fuzz \
+.PHONY: help install install-dev run add-login run-login wheel test test-compiled test-fast conformance lint format proto proto-go lock fuzz \
 	bench bench-compare bench-client bench-calls bench-store bench-footprint clean
 
 help: ## list the commands
@@ -29,6 +31,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
 
 run: install ## serve the hospital example on an embedded Valkey
 	$(BIN)/sidecar serve --config examples/hospital/sidecar.yaml
+
+add-login: install-dev ## keep an account of the login example: NAME=ada, its password from standard input
+	@PYTHONPATH=examples/hospital $(BIN)/python -m login --accounts $(ACCOUNTS) add $(NAME)
+
+run-login: install-dev ## serve the login example, beside `make run` (examples/hospital/README.md)
+	PYTHONPATH=examples/hospital $(BIN)/python -m login --accounts $(ACCOUNTS) serve
 
 wheel: $(VENV)/.installed$(if $(COMPILED),-compile) ## build the wheel into dist/; COMPILED=1 for one of this platform's own
 	PYTHON=$(BIN)/python tools/build_wheel.sh $(if $(COMPILED),compiled,pure) dist
