@@ -46,7 +46,7 @@ type Answer struct {
 	Ruling Ruling
 	// Limit and Remaining are the sidecar's; zero when the limit failed.
 	Limit, Remaining uint64
-	// RetryAfter is how long a request that did not pass should wait.
+	// RetryAfter is how long a request that did not pass should wait; zero: it will never pass.
 	RetryAfter time.Duration
 	// ResetAfter is how long it takes until the whole allowance is back.
 	ResetAfter time.Duration
@@ -83,6 +83,10 @@ func decision[S any](rule Rule[S], response *sidecarv1.CheckResponse) Answer {
 // failure returns the answer of a rule whose limit could not be asked, or the error if that was the rule's own mistake.
 func failure[S any](rule Rule[S], err error) (Answer, error) {
 	failed := status.Convert(err)
+	if allowsNothing(failed) {
+		// It may come by an operator's hand while the application runs, to stop something at once: no failure, no mistake.
+		return decision(rule, &sidecarv1.CheckResponse{}), nil
+	}
 	if failed.Code() == codes.InvalidArgument || failed.Code() == codes.NotFound {
 		return Answer{}, fmt.Errorf("ratelimit: rule %q: %w", rule.label(), err)
 	}
@@ -98,4 +102,14 @@ func failure[S any](rule Rule[S], err error) (Answer, error) {
 		}
 	}
 	return answer, nil
+}
+
+// allowsNothing says whether the cost is above the limit because the limit is 0.
+func allowsNothing(failed *status.Status) bool {
+	for _, detail := range failed.Details() {
+		if info, is := detail.(*errdetails.ErrorInfo); is && info.GetReason() == "COST_ABOVE_LIMIT" {
+			return info.GetMetadata()["limit"] == "0"
+		}
+	}
+	return false
 }

@@ -42,12 +42,14 @@ func rateLimit(answers []Answer, stoppedBy *Answer) string {
 		if !answer.decided() || answer.hidden || (stoppedBy != nil && answer != stoppedBy) {
 			continue
 		}
-		window := answer.ResetAfter
-		if answer.Ruling == Refused {
-			window = answer.RetryAfter
+		item := fmt.Sprintf("%s;r=%d", text(answer.Rule), min(answer.Remaining, maxInteger))
+		switch {
+		case answer.Ruling == Allowed:
+			item += fmt.Sprintf(";t=%d", wholeSeconds(answer.ResetAfter))
+		case answer.RetryAfter > 0:
+			item += fmt.Sprintf(";t=%d", wholeSeconds(answer.RetryAfter))
 		}
-		items = append(items, fmt.Sprintf(
-			"%s;r=%d;t=%d", text(answer.Rule), min(answer.Remaining, maxInteger), wholeSeconds(window)))
+		items = append(items, item)
 	}
 	return strings.Join(items, ", ")
 }

@@ -97,7 +97,10 @@ func admit(ctx context.Context, guard *guard[*Call], call *Call) error {
 }
 
 func refusal(stoppedBy *Answer) error {
-	details := []protoadapt.MessageV1{&errdetails.RetryInfo{RetryDelay: durationpb.New(stoppedBy.RetryAfter)}}
+	var details []protoadapt.MessageV1
+	if stoppedBy.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(stoppedBy.RetryAfter)})
+	}
 	refused := status.New(codes.ResourceExhausted, "too many calls")
 	switch {
 	case stoppedBy.Ruling == FailedClosed:

@@ -76,7 +76,7 @@ func setFields(header http.Header, answers []Answer, stoppedBy *Answer) {
 	if limit := rateLimit(answers, stoppedBy); limit != "" {
 		header.Add(fieldRateLimit, limit)
 	}
-	if stoppedBy != nil {
+	if stoppedBy != nil && stoppedBy.RetryAfter > 0 {
 		header.Set(fieldRetryAfter, strconv.FormatInt(wholeSeconds(stoppedBy.RetryAfter), 10))
 	}
 }
@@ -99,6 +99,9 @@ func problemOf(stoppedBy *Answer) problem {
 	refused := problem{
 		Type: quotaExceeded, Title: "Quota Exceeded", Status: http.StatusTooManyRequests,
 		Detail: "Too many requests; Retry-After says when to come again.",
+	}
+	if stoppedBy.RetryAfter == 0 {
+		refused.Detail = "This is not allowed at present."
 	}
 	if !stoppedBy.hidden {
 		refused.ViolatedPolicies = []string{stoppedBy.Rule}

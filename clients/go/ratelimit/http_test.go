@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	sidecar "sidecar.internal/clients/go"
 	"sidecar.internal/clients/go/ratelimit"
@@ -116,9 +118,9 @@ func TestAHiddenLimit(t *testing.T) {
 	hidden := byAddress
 	hidden.Hidden = true
 	_, limits := playing(t, allowed(9), refused(2*time.Second))
-	for _, status := range []int{http.StatusCreated, http.StatusTooManyRequests} {
+	for _, expected := range []int{http.StatusCreated, http.StatusTooManyRequests} {
 		answer, _ := ask(t, limits, quiet, hidden)
-		equal(t, "status", status, answer.StatusCode)
+		equal(t, "status", expected, answer.StatusCode)
 		equal(t, "policy", "", answer.Header.Get("RateLimit-Policy"))
 		equal(t, "limit", "", answer.Header.Get("RateLimit"))
 		body, _ := io.ReadAll(answer.Body)
@@ -149,6 +151,21 @@ func TestFailures(t *testing.T) {
 		passed, seen := ask(t, limits, quiet, open)
 		equal(t, "seen", true, seen)
 		equal(t, "limit", "", passed.Header.Get("RateLimit"))
+	}
+}
+
+// A limit of nothing refuses, and names no time: waiting does not help.
+func TestALimitOfNothing(t *testing.T) {
+	nothing := must(status.New(codes.InvalidArgument, "above").WithDetails(
+		&errdetails.ErrorInfo{Reason: "COST_ABOVE_LIMIT", Domain: "sidecar.v1", Metadata: map[string]string{"limit": "0"}}))
+	_, limits := playing(t, step{err: nothing.Err()}, refused(0))
+	for _, quota := range []string{"0", "10"} {
+		answer, seen := ask(t, limits, quiet, byAddress)
+		equal(t, "seen", false, seen)
+		equal(t, "status", http.StatusTooManyRequests, answer.StatusCode)
+		equal(t, "policy", `"caller";q=`+quota+`;w=60`, answer.Header.Get("RateLimit-Policy"))
+		equal(t, "limit", `"caller";r=0`, answer.Header.Get("RateLimit"))
+		equal(t, "retry", "", answer.Header.Get("Retry-After"))
 	}
 }
 

@@ -11,6 +11,9 @@ fault. It is then as good as not there ("open"), or as good as used up ("closed"
 login should rather stop than be guessed at without bound, a list of wards should rather be shown. So there is no
 default.
 
+A limit of nothing refuses everything, and waiting helps nobody: such a refusal has no wait. An operator may set it to
+stop something at once, while the application runs, so it is neither a failure nor a mistake.
+
 A mistake is no failure: a policy that is not configured, a key that is empty or too long, a cost that can never pass.
 That raises. If a misspelt policy failed open, nobody would ever notice that the limit is not there.
 """
@@ -22,20 +25,23 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
-from sidecar_client.durations import to_timedelta
-from sidecar_client.errors import InvalidRequestError, NotConfiguredError, SidecarError
+from sidecar_client.durations import ZERO, to_timedelta
+from sidecar_client.errors import COST_ABOVE_LIMIT, InvalidRequestError, NotConfiguredError, SidecarError
 from sidecar_client.http_fields import is_name
+from sidecar_client.results import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sidecar_client.durations import Span
-    from sidecar_client.results import Decision
 
 SubjectT = TypeVar("SubjectT")
 
 OnFailure = Literal["open", "closed"]
 """What becomes of a request when a limit cannot be asked: it passes, or it does not."""
+
+# What is allowed by a limit of nothing.
+_NEVER = Decision(allowed=False, limit=0, remaining=0, retry_after=ZERO, reset_after=ZERO)
 
 # How long a caller is sent away when the sidecar itself does not say: it is back from a restart within about a second.
 FAILURE_WAIT = timedelta(seconds=1)
@@ -82,7 +88,7 @@ class Rule(Generic[SubjectT]):
             raise ValueError(f'on_failure must be "open" or "closed", not {self.on_failure!r}')
         if self.cost < 1:
             raise ValueError(f"a cost must be at least 1, not {self.cost}: one that takes nothing allows everything")
-        if self.window is not None and to_timedelta(self.window) <= timedelta(0):
+        if self.window is not None and to_timedelta(self.window) <= ZERO:
             raise ValueError("a window must be positive")
 
     @property
@@ -108,10 +114,10 @@ class Answer:
         return self.ruling in {Ruling.ALLOWED, Ruling.FAILED_OPEN}
 
     @property
-    def wait(self) -> timedelta:
-        """How long a request that did not pass should wait."""
+    def wait(self) -> timedelta | None:
+        """How long a request that did not pass should wait; None: it will never pass."""
         if self.decision is not None:
-            return self.decision.retry_after
+            return self.decision.retry_after or None
         return (self.error and self.error.retry_after) or FAILURE_WAIT
 
 
@@ -136,6 +142,8 @@ def decided(rule: Rule[Any], decision: Decision) -> Answer:
 
 def failed(rule: Rule[Any], error: SidecarError) -> Answer:
     """Return the answer of a rule whose limit could not be asked; raises `error` if that was the rule's own mistake."""
+    if error.reason == COST_ABOVE_LIMIT and error.metadata.get("limit") == "0":
+        return decided(rule, _NEVER)
     if isinstance(error, InvalidRequestError | NotConfiguredError):
         raise error
     ruling = Ruling.FAILED_OPEN if rule.on_failure == "open" else Ruling.FAILED_CLOSED

@@ -10,6 +10,12 @@ from sidecar_client.gen.sidecar.v1 import rate_limit_pb2
 UNAVAILABLE = Refusal(code=grpc.StatusCode.UNAVAILABLE, reason="STORE_UNAVAILABLE", retry_after_ms=2500)
 OVERLOADED = Refusal(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="OVERLOADED")
 UNKNOWN_POLICY = Refusal(code=grpc.StatusCode.NOT_FOUND, reason="POLICY_UNKNOWN")
+NOTHING_ALLOWED = Refusal(
+    code=grpc.StatusCode.INVALID_ARGUMENT, reason="COST_ABOVE_LIMIT", metadata={"limit": "0"}, violated="cost"
+)
+COST_TOO_HIGH = Refusal(
+    code=grpc.StatusCode.INVALID_ARGUMENT, reason="COST_ABOVE_LIMIT", metadata={"limit": "2"}, violated="cost"
+)
 LONG_KEY = Refusal(code=grpc.StatusCode.INVALID_ARGUMENT, reason="KEY_TOO_LONG")
 
 

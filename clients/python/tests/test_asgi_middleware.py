@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from decisions import UNAVAILABLE, UNKNOWN_POLICY, allowed, refused
+from decisions import NOTHING_ALLOWED, UNAVAILABLE, UNKNOWN_POLICY, allowed, refused
 from sidecar_client import NotConfiguredError, Rule
 from sidecar_client.asgi import HttpRequest, RateLimitMiddleware, address_key
 
@@ -118,6 +118,19 @@ async def test_a_limit_that_is_not_advertised_shows_in_nothing(play: Play, sidec
         assert not {"RateLimit", "RateLimit-Policy"} & {name.title() for name in answer.headers}
         assert b"account" not in answer.content
     assert (429, "2") == (stopped.status_code, stopped.headers["Retry-After"])
+
+
+async def test_a_limit_of_nothing_names_no_time(play: Play, sidecar: SidecarClient, echo: Echo) -> None:
+    """Waiting does not help, so no one is told to."""
+    play.answer(NOTHING_ALLOWED)
+    answer = await ask(limited(echo, sidecar))
+    assert (429, '"caller";q=0;w=60', '"caller";r=0') == (
+        answer.status_code,
+        answer.headers["RateLimit-Policy"],
+        answer.headers["RateLimit"],
+    )
+    assert "Retry-After" not in answer.headers
+    assert "Retry-After" not in answer.text
 
 
 async def test_a_limit_that_fails_closed_is_a_503(play: Play, sidecar: SidecarClient, echo: Echo) -> None:

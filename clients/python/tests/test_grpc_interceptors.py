@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from decisions import UNAVAILABLE, UNKNOWN_POLICY, allowed, refused
+from decisions import NOTHING_ALLOWED, UNAVAILABLE, UNKNOWN_POLICY, allowed, refused
 from limited_methods import KINDS, SERVICE, AsyncKinds, PlainKinds, call_kind, call_method, details_of, handlers
 from sidecar_client import BlockingSidecar, Rule, SidecarClient
 from sidecar_client.grpc_server import AioRateLimitInterceptor, GrpcCall, RateLimitInterceptor
@@ -126,6 +126,19 @@ async def test_the_first_refusal_of_several_ends_the_call(play: Play, server_kin
         error = await failure(channel, "UnaryUnary")
     retry, subjects = details_of(error)
     assert (2, 2, []) == (len(play.received), retry.retry_delay.ToSeconds(), subjects)
+
+
+async def test_a_limit_of_nothing_names_no_time(play: Play, server_kind: str) -> None:
+    """Waiting does not help, so no one is told to."""
+    play.answer(NOTHING_ALLOWED)
+    async with serving(server_kind, play, LOGINS) as channel:
+        error = await failure(channel, "UnaryUnary")
+    retry, subjects = details_of(error)
+    assert (grpc.StatusCode.RESOURCE_EXHAUSTED, False, ["logins"]) == (
+        error.code(),
+        retry.HasField("retry_delay"),
+        subjects,
+    )
 
 
 async def test_a_call_without_a_key_is_not_limited(play: Play, server_kind: str) -> None:

@@ -9,7 +9,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from decisions import LONG_KEY, OVERLOADED, UNAVAILABLE, UNKNOWN_POLICY, allowed, refused
+from decisions import (
+    COST_TOO_HIGH,
+    LONG_KEY,
+    NOTHING_ALLOWED,
+    OVERLOADED,
+    UNAVAILABLE,
+    UNKNOWN_POLICY,
+    allowed,
+    refused,
+)
 from sidecar_client import (
     Answer,
     BlockingGuard,
@@ -136,8 +145,16 @@ async def test_a_failure_says_how_long_to_wait(
     assert expected == verdict.answers[0].wait
 
 
+@pytest.mark.parametrize("nothing", [NOTHING_ALLOWED, refused(0, limit=0)], ids=["above the limit", "refused"])
+async def test_a_limit_of_nothing_refuses_without_a_wait(play: Play, sidecar: SidecarClient, nothing: object) -> None:
+    """It is neither a failure nor a mistake."""
+    verdict = await judged(play, sidecar, rule(on_failure="open"), steps=(nothing,))
+    assert [(Ruling.REFUSED, None)] == [(answer.ruling, answer.wait) for answer in verdict.answers]
+
+
 @pytest.mark.parametrize(
-    ("mistake", "expected"), [(UNKNOWN_POLICY, NotConfiguredError), (LONG_KEY, InvalidRequestError)]
+    ("mistake", "expected"),
+    [(UNKNOWN_POLICY, NotConfiguredError), (LONG_KEY, InvalidRequestError), (COST_TOO_HIGH, InvalidRequestError)],
 )
 async def test_a_mistake_does_not_fail_open(
     play: Play, sidecar: SidecarClient, mistake: object, expected: type[Exception]

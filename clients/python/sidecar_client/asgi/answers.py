@@ -68,7 +68,11 @@ def stopped(verdict: Verdict, answer: Answer) -> HttpAnswer:
     else:
         members = {"type": "about:blank", "title": "Service Unavailable"}
         status, detail = 503, "The rate limit of this resource cannot be asked at present."
-    fields = [*fields_of(verdict), _field(RETRY_AFTER, retry_after(answer.wait))]
+    fields = fields_of(verdict)
+    if answer.wait is None:
+        detail = "This is not allowed at present."
+    else:
+        fields.append(_field(RETRY_AFTER, retry_after(answer.wait)))
     return _problem(status, {**members, "status": status, "detail": detail}, fields)
 
 
@@ -109,7 +113,7 @@ def _limit_items(answers: Sequence[Answer]) -> list[LimitItem]:
         LimitItem(
             name=answer.rule.label,
             remaining=answer.decision.remaining,
-            reset_after=answer.decision.reset_after if answer.decision.allowed else answer.decision.retry_after,
+            reset_after=answer.decision.reset_after if answer.decision.allowed else answer.wait,
         )
         for answer in answers
         if answer.decision is not None

@@ -1,7 +1,7 @@
 """What a call that does not pass ends with.
 
 A refusal is RESOURCE_EXHAUSTED, a limit that failed closed UNAVAILABLE. Both carry google.rpc's `RetryInfo`: how long
-to wait. A refusal names its rule in a `QuotaFailure`, unless the rule is not advertised.
+to wait, unless waiting will not help. A refusal names its rule in a `QuotaFailure`, unless the rule is not advertised.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class GrpcRefusal(NamedTuple):
 
 def refusal_of(answer: Answer) -> GrpcRefusal:
     """Return the end of a call that `answer` does not let through."""
-    details: list[Message] = [error_details_pb2.RetryInfo(retry_delay=to_duration(answer.wait))]
+    details: list[Message] = []
+    if answer.wait is not None:
+        details.append(error_details_pb2.RetryInfo(retry_delay=to_duration(answer.wait)))
     if answer.ruling is Ruling.REFUSED:
         code, message = grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls"
         if answer.rule.advertise:
