@@ -6,6 +6,8 @@ import math
 import secrets
 import statistics
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +95,15 @@ def test_the_eleventh_login_of_a_minute_is_refused(login: LoginProgram, address:
     still_s = math.ceil(peeked.retry_after.ToMilliseconds() / 1000)
     assert (False, True) == (peeked.allowed, wait in {still_s, still_s + 1})
     assert 1 <= wait <= LONGEST_WAIT_S
+
+
+def test_ten_of_many_at_once_get_through(login: LoginProgram, address: str) -> None:
+    """However they arrive, one caller's attempts are counted exactly."""
+    name = unknown()
+    login.caller(address)
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: login.login(address, name, "guess").status_code, range(40)))
+    assert {401: LIMIT, 429: 30} == dict(Counter(answers))
 
 
 def test_another_caller_is_not_affected(login: LoginProgram, address: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import sidecar_client
 from sidecar_client import (
     BatchError,
+    BlockingSidecar,
     InvalidRequestError,
     Item,
     NotConfiguredError,
@@ -272,6 +273,19 @@ async def test_reset(auth: Limit, key: str) -> None:
     existed = [await auth.reset(key), await auth.reset(key)]
     decision = await auth.check(key)
     assert ([True, False], True, 9) == (existed, decision.allowed, decision.remaining)
+
+
+async def test_threads_share_the_limit(sidecar_address: str, key: str) -> None:
+    """A client without an event loop counts on the same key, and fails with the same errors."""
+
+    def eleven() -> tuple[list[bool], str]:
+        with BlockingSidecar(sidecar_address, timeout=_TIMEOUT_S) as blocking:
+            allowed = [blocking.limit("auth").check(key).allowed for _ in range(11)]
+            with pytest.raises(NotConfiguredError) as caught:
+                blocking.limit("auht").check(key)
+        return allowed, caught.value.metadata["nearest"]
+
+    assert ([True] * 10 + [False], "auth") == await asyncio.to_thread(eleven)
 
 
 async def test_an_unknown_cache_names_the_nearest(sidecar: SidecarClient, key: str) -> None:
