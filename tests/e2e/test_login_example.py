@@ -16,12 +16,14 @@ from login.accounts import read
 from login.passwords import hashed, matches
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2
 from support.login_service import LoginProgram
-from support.programs import SidecarProgram, wait_until
+from support.programs import HOSPITAL, SidecarProgram, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.api import Api
+    from support.servers import StoreServer
 
 PASSWORD = "correct horse canary"
 ACCOUNTS = ("ada-canary", "grace", "edith")
@@ -196,8 +198,24 @@ def test_nothing_tells_who_logged_in(login: LoginProgram, address: str, oracle: 
     assert 0o600 == login.accounts.stat().st_mode & 0o777
 
 
-def test_who_waits_as_long_as_told_may_log_in(tmp_path: Any) -> None:
-    """Retry-After is enough; and while the sidecar is away, nobody logs in."""
+def test_without_its_limits_nobody_logs_in(tmp_path: Path, store: StoreServer) -> None:
+    """With the store gone, then with the sidecar gone; both back, logins are as before."""
+    store.start()
+    sidecar = SidecarProgram(tmp_path / "sidecar", config=HOSPITAL, arguments=["--redis", store.url])
+    with sidecar, LoginProgram(tmp_path / "login", sidecar.address, {"ada": PASSWORD}) as login:
+        assert 200 == login.login(new_address(), "ada", PASSWORD).status_code
+        for away, back in ((store.kill, store.start), (sidecar.stop, sidecar.start)):
+            away()
+            refused = login.login(new_address(), "ada", PASSWORD)
+            assert (503, "application/problem+json") == (refused.status_code, refused.headers["Content-Type"])
+            assert int(refused.headers["Retry-After"]) >= 1
+            back()
+            wait_until(lambda: login.login(new_address(), unknown(), "guess").status_code == 401, "the login is back")
+        assert login.output.count("the rate limit 'caller' cannot be asked, requests are refused") >= 2
+
+
+def test_who_waits_as_long_as_told_may_log_in(tmp_path: Path) -> None:
+    """Retry-After is enough."""
     config = """
 listen: ["{address}"]
 caches: {sessions: {data_class: phi, ttl: 15m, max_ttl: 15m}}
@@ -210,11 +228,6 @@ rate_limits: {auth: {algorithm: sliding_window, limit: 2, window: 2s}}
         assert [200, 200, 429] == [answer.status_code for answer in answers]
         time.sleep(int(answers[2].headers["Retry-After"]))
         assert 200 == login.login(address, "ada", PASSWORD).status_code
-        sidecar.stop()
-        away = login.login(new_address(), "ada", PASSWORD)
-        assert (503, True) == (away.status_code, int(away.headers["Retry-After"]) >= 1)
-        sidecar.start()
-        wait_until(lambda: login.login(new_address(), "nobody", "guess").status_code == 401, "the login is back")
 
 
 def facts(answer: Any) -> tuple[Any, ...]:
