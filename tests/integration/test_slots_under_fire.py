@@ -199,6 +199,20 @@ async def test_reset_ends_all_leases(store: StandaloneStore) -> None:
     assert ([True, False], Reason.LEASE_UNKNOWN, True) == (existed, reason, again.acquired)
 
 
+async def test_a_lowered_limit_keeps_what_is_leased(store: StandaloneStore) -> None:
+    """As when the configuration changes: none is given until enough have come free."""
+    limiter = a_limiter(store)
+    token = (await acquire(limiter.slots("reports"), slots=2)).token
+    await acquire(limiter.slots("reports"))
+    limiter.replace([ConcurrencyPolicy(name="reports", limit=2, lease_ms=60_000, max_lease_ms=60_000)])
+    reports = limiter.slots("reports")
+    refused = await acquire(reports)
+    await reports.renew("k", token, lease_ms=None, call=a_call())
+    released = await reports.release("k", token, a_call())
+    assert (False, 2, 3, 0) == (refused.acquired, refused.limit, refused.in_use, refused.remaining)
+    assert (2, 1, 1, True) == (*released, (await acquire(reports)).acquired)
+
+
 async def test_all_but_a_nameless_acquire_may_be_repeated(store: StandaloneStore) -> None:
     """That would lease twice."""
     noting = NotingStore(store)

@@ -116,6 +116,12 @@ async def test_slots_of_another_algorithm_are_told_to_check(
     assert (Reason.WRONG_ALGORITHM, "policy", {"use": "Check"}) == await refusal(ask(limiter, "auth"))
 
 
+async def test_a_policy_may_change_its_algorithm(limiter: RateLimiter) -> None:
+    """From the moment when the policies are replaced it is asked in the new one's way."""
+    limiter.replace([SlidingWindowPolicy(name="reports", limit=10, window_us=60_000_000)])
+    assert (Reason.WRONG_ALGORITHM, "policy", {"use": "Check"}) == await refusal(acquire(limiter))
+
+
 async def test_no_slot_is_refused(limiter: RateLimiter) -> None:
     """A lease of nothing would be held by nobody."""
     assert (Reason.SLOTS_ZERO, "slots", {}) == await refusal(acquire(limiter, slots=0))
