@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run add-login run-login wheel test test-compiled test-fast conformance lint format proto proto-go lock fuzz \
+.PHONY: help install install-dev run add-login run-login wheel test test-compiled test-fast conformance lint format \
+	proto proto-envoy proto-go lock fuzz \
 	bench bench-compare bench-client bench-calls bench-store bench-footprint clean
 
 help: ## list the commands
@@ -80,13 +81,16 @@ format: install-dev ## format the Python code
 proto: install-dev ## generate the protobuf modules, client stubs and configuration schema
 	$(BIN)/python tools/generate.py
 
+proto-envoy: install-dev ## take the protos of Envoy's rate limit service out of their package
+	$(BIN)/python tools/take_envoy_protos.py
+
 # Where there is no wheel of atheris, hypothesis does its work.
 fuzz: install-dev ## attack every parser with bytes at random, FUZZ_SECONDS each
 	$(PIP) install --require-hashes -r requirements/fuzz.txt || true
 	PYTHONPATH=tests:. $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 lock: install-dev ## pin the dependencies anew
-	for set in build runtime dev compile fuzz; do tools/lock.sh $$set; done
+	for set in build runtime dev compile fuzz protos; do tools/lock.sh $$set; done
 
 bench: install-dev ## measure everything, in about 15 minutes (bench/README.md)
 	$(MAKE) -j1 bench-compare
