@@ -1,0 +1,1 @@
+"""The configuration files of envoyproxy/ratelimit, read as they are."""
