@@ -15,7 +15,7 @@ import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health_pb2
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
     from sidecar.call import Method
+    from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.interceptors.chain import Interceptor
     from sidecar.ratelimit.limiter import AnyPolicy
@@ -102,6 +103,8 @@ class Berth:
     listeners: Sequence[Listener]
     embedded: RunningValkey | None
     """The embedded store; None where the settings name another."""
+    envoy_files: tuple[EnvoyFile, ...] | None = None
+    """What the files of Envoy's limits held when the supervisor started."""
 
 
 class App:
@@ -184,12 +187,14 @@ class App:
         self._stack.callback(tracing.shutdown)
         address = await self._store_address()
         store = self._connect(address, tracing)
-        self._health = HealthServicer(service.full_name for service in _STORE_SERVICES)
+        envoy = self._envoy_front()
+        named = [service.full_name for service in _STORE_SERVICES]
+        self._health = HealthServicer(named if envoy is None else [*named, envoy.service.full_name])
         probe = StoreProbe(store, self._clock, interval=settings.store.probe_interval.seconds)
         probe.on_change(self._health.set_serving)
         await probe.start()
         self._stack.push_async_callback(probe.stop)
-        table = self._method_table(self._methods(store, keks, self._health), tracing)
+        table = self._method_table(self._methods(store, keks, self._health, envoy), tracing)
         self._serve_metrics()
         await self._start_engines(table)
         lag = LoopLag(self._metrics)
@@ -262,7 +267,9 @@ class App:
 
     # --- services ---
 
-    def _methods(self, store: Store, keks: KeyEncryptionKeys | None, health: HealthServicer) -> list[Method]:
+    def _methods(
+        self, store: Store, keks: KeyEncryptionKeys | None, health: HealthServicer, envoy: _EnvoyFront | None
+    ) -> list[Method]:
         settings = self._settings
         keys = KeySpace(settings.tenant)
         ring = None
@@ -313,12 +320,36 @@ class App:
             (_PIPELINE, pipeline),
             (_HEALTH, health),
         ]
+        if envoy is not None:
+            served.append((envoy.service, envoy.make(store, keys, self._metrics)))
         if settings.reflection:
             current, alpha = reflection_services()
             names = [service.full_name for service, _ in served] + [current.full_name, alpha.full_name]
             reflection = ReflectionServicer(names)
             served += [(current, reflection), (alpha, reflection)]
         return [method for service, servicer in served for method in methods_of(service, servicer)]
+
+    def _envoy_front(self) -> _EnvoyFront | None:
+        """Read the limits of Envoy's front end, and make what it takes; None where it is not served."""
+        settings = self._settings
+        if settings.envoy.config_dir is None:
+            return None
+        # A sidecar without it has neither the modules nor the messages in memory.
+        from sidecar.ratelimit.envoy.limiter import EnvoyLimiter  # noqa: PLC0415
+        from sidecar.rpc.envoy import EnvoyServicer  # noqa: PLC0415
+        from sidecar.rpc.envoy_messages import messages  # noqa: PLC0415
+        from sidecar.translate_envoy import envoy_files, envoy_policy, envoy_rules  # noqa: PLC0415
+
+        files = envoy_files(settings) if self._berth is None else self._berth.envoy_files
+        rules = envoy_rules(files or (), settings.envoy)
+        self.warnings.extend(rules.warnings)
+        policy = envoy_policy(settings)
+
+        def make(store: Store, keys: KeySpace, metrics: Metrics) -> object:
+            limiter = EnvoyLimiter(store=store, keys=keys, metrics=metrics, domains=rules.domains, policy=policy)
+            return EnvoyServicer(limiter)
+
+        return _EnvoyFront(messages().service, make)
 
     def _method_table(self, methods: list[Method], tracing: Tracing) -> MethodTable:
         limits = self._settings.limits
@@ -388,6 +419,13 @@ class App:
 
 def _rate_limits(settings: Settings) -> list[AnyPolicy]:
     return [rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()]
+
+
+class _EnvoyFront(NamedTuple):
+    """Envoy's rate limit service, ready to be put over a store."""
+
+    service: ServiceDescriptor
+    make: Callable[[Store, KeySpace, Metrics], object]
 
 
 def _engine_named(name: str) -> Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]:

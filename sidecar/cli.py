@@ -86,10 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--redis", metavar="URL", help="redis://, rediss:// or unix:// (default: an embedded Valkey)")
     serve.add_argument("--workers", metavar="N", help="processes that take calls: 1 to 64, or auto (default: 1)")
+    serve.add_argument(
+        "--envoy-config", metavar="DIR", help="serve Envoy's rate limit service by envoyproxy/ratelimit's files in DIR"
+    )
     serve.set_defaults(run=_serve)
 
     check = commands.add_parser("check-config", help="report every problem of a configuration")
-    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("file", type=Path, nargs="?", metavar="FILE")
+    check.add_argument("--envoy-config", metavar="DIR", help="check envoyproxy/ratelimit's files in DIR as well")
     check.set_defaults(run=_check_config)
 
     health = commands.add_parser("health", help="exit 0 if a sidecar is serving")
@@ -122,6 +126,8 @@ def _serve(options: argparse.Namespace) -> int:
         overrides["store.url"] = options.redis
     if options.workers is not None:
         overrides["workers"] = int(options.workers) if re.fullmatch("[0-9]{1,9}", options.workers) else options.workers
+    if options.envoy_config is not None:
+        overrides["envoy.config_dir"] = options.envoy_config
     path = options.config or _named_config()
     settings = load(path, os.environ, overrides)
 
@@ -216,6 +222,8 @@ def _summary(app: _Sidecar, settings: Settings, seconds: float) -> list[str]:
         f"  caches   {caches or 'none'}",
         f"  limits   {', '.join(settings.rate_limits) or 'none'}",
     ]
+    if settings.envoy.config_dir is not None:
+        lines.append(f"  envoy    limits of {settings.envoy.config_dir}")
     if app.worker_ids:
         listed = ", ".join(str(process_id) for process_id in app.worker_ids)
         lines.append(f"  workers  {len(app.worker_ids)} (processes {listed})")
@@ -244,9 +252,31 @@ def _exposed(settings: Settings) -> list[str]:
 def _check_config(options: argparse.Namespace) -> int:
     from sidecar.config.loader import load  # noqa: PLC0415
     from sidecar.translate import check_policies  # noqa: PLC0415
+    from sidecar.translate_envoy import check_envoy  # noqa: PLC0415
 
-    check_policies(load(options.file, os.environ))
-    print(f"{options.file}: no problems found")
+    folder = options.envoy_config
+    if options.file is None and folder is None:
+        raise StartupError(
+            "sidecar check-config: needs FILE, --envoy-config DIR, or both; see sidecar check-config --help"
+        )
+    settings = load(options.file, os.environ, {} if folder is None else {"envoy.config_dir": folder})
+    problems: list[str] = []
+    warnings: Sequence[str] = ()
+    try:
+        check_policies(settings)
+    except StartupError as error:
+        problems.append(str(error))
+    try:
+        warnings = check_envoy(settings)
+    except StartupError as error:
+        problems.append(str(error))
+    if problems:
+        raise StartupError("\n".join(problems))
+    for warning in warnings:
+        print(f"{warning} (without effect)")
+    for checked in (options.file, settings.envoy.config_dir):
+        if checked is not None:
+            print(f"{checked}: no problems found")
     return 0
 
 

@@ -72,7 +72,8 @@ async def _serve(link: socket.socket) -> int:
         raise TypeError("the first message is no assignment")
     settings = assignment.settings
     set_up_logging(settings.telemetry.log.level, settings.telemetry.log.format, assignment.worker)
-    app = App(settings, os.environ, Berth(listeners=assignment.listeners, embedded=assignment.embedded))
+    berth = Berth(listeners=assignment.listeners, embedded=assignment.embedded, envoy_files=assignment.envoy_files)
+    app = App(settings, os.environ, berth)
     supervisor = _Supervisor(reader, writer)
     listening = asyncio.create_task(supervisor.listen(app, stop), name="supervisor")
     try:

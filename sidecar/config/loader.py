@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from sidecar.config.rules import Finding
 
 # Names of the command line's flags; any other override is reported by its path.
-_FLAGS = {"listen": "--listen", "store.url": "--redis", "workers": "--workers"}
+_FLAGS = {
+    "listen": "--listen",
+    "store.url": "--redis",
+    "workers": "--workers",
+    "envoy.config_dir": "--envoy-config",
+}
 # Each round cuts something out or is the last; real input takes two or three. The bound is for input made to be slow.
 _MAX_ROUNDS = 20
 

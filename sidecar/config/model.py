@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from pydantic_core import PydanticCustomError
 
 from sidecar.config.addresses import check_store_url, is_local
+from sidecar.config.envoy.settings import EnvoySettings
 from sidecar.config.policies import CacheSettings, RateLimitSettings, TokenBucketSettings
 from sidecar.config.quantities import Duration, Lasting, Rate, Sized, WorkerCount
 from sidecar.config.rules import broken_rules
@@ -310,6 +311,10 @@ class Settings(Section):
         json_schema_extra={"additionalProperties": False},
         description="Rate limit policies by name (`[a-z][a-z0-9_-]{0,62}`). Not given: one named "
         "`default`, a token bucket of 100/s and burst 200.",
+    )
+    envoy: EnvoySettings = Field(
+        default_factory=EnvoySettings,
+        description="Envoy's rate limit service, with the configuration of envoyproxy/ratelimit.",
     )
     encryption: EncryptionSettings = Field(
         default_factory=EncryptionSettings, description="The keys that seal the data of phi caches."

@@ -3,6 +3,7 @@
     sc:<tenant>:e:{<cache>:<name>}               an entry: a string (value) or a hash (record)
     sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
     sc:<tenant>:l:{<policy>:<name>}              a rate limit's state
+    sc:<tenant>:d:{<32 hex>}                     the state of a rate limit that Envoy asks for by descriptors
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
 
 Redis Cluster hashes what stands between the first `{` and the first `}` after it (Cluster specification, "Hash tags").
@@ -32,12 +33,13 @@ ENTRY_TAIL = b"}"
 class KeySpace:
     """The keys of one tenant."""
 
-    __slots__ = ("_data_key", "_entry", "_idempotency", "_limit")
+    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit")
 
     def __init__(self, tenant: str) -> None:
         self._entry = f"sc:{tenant}:e:{{".encode()
         self._idempotency = f"sc:{tenant}:i:{{".encode()
         self._limit = f"sc:{tenant}:l:{{".encode()
+        self._descriptor = f"sc:{tenant}:d:{{".encode()
         self._data_key = f"sc:{tenant}:k:{{".encode()
 
     def entry(self, cache: str, name: bytes) -> bytes:
@@ -67,6 +69,10 @@ class KeySpace:
     def limit(self, policy: str, name: bytes) -> bytes:
         """Return the key of a rate limit's state."""
         return b"%b%b:%b}" % (self._limit, policy.encode(), name)
+
+    def descriptor(self, digest: bytes) -> bytes:
+        """Return the key of the state of a limit on descriptors; `digest` stands for them."""
+        return b"%b%b}" % (self._descriptor, digest)
 
     def data_key(self, cache: str, epoch: str) -> bytes:
         """Return the key of a wrapped data key; `epoch` holds no brace."""

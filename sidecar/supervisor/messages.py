@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from sidecar.config.envoy.model import EnvoyFile
 from sidecar.config.model import Settings
 from sidecar.server.engine import Listener
 from sidecar.store.embedded import RunningValkey
@@ -34,6 +35,8 @@ class Assignment(_Message):
     settings: Settings
     listeners: tuple[Listener, ...]
     embedded: RunningValkey | None
+    envoy_files: tuple[EnvoyFile, ...] | None = None
+    """What the files of Envoy's limits held when the supervisor started; None where there are none."""
 
 
 class AskMetrics(_Message):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
+    from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.store.embedded import RunningValkey
     from sidecar.telemetry.reloads import ReloadOutcome
@@ -113,13 +114,16 @@ class Supervisor:
             raise StartupError(f"not all calls under way were finished: {'; '.join(problems)}")
 
     async def _start(self) -> None:
+        files = self._envoy_files()
         listeners = self._open()
         embedded = await self._embedded_store()
         key = development_key(self._settings, self._environ)
         if key is not None:
             create_development_file(key)
         assignments = [
-            Assignment(worker=number, settings=self._settings, listeners=listeners, embedded=embedded)
+            Assignment(
+                worker=number, settings=self._settings, listeners=listeners, embedded=embedded, envoy_files=files
+            )
             for number in range(1, self._count + 1)
         ]
         self._crew = crew = Crew(assignments, self._metrics, self._on_failure)
@@ -131,6 +135,16 @@ class Supervisor:
             wait.cancel()
         if self._failure is not None:
             raise self._failure
+
+    def _envoy_files(self) -> tuple[EnvoyFile, ...] | None:
+        """Read the files of Envoy's limits, once for all workers; raises `StartupError` for what is wrong with them."""
+        if self._settings.envoy.config_dir is None:
+            return None
+        from sidecar.translate_envoy import envoy_files, envoy_rules  # noqa: PLC0415 (most sidecars have no such files)
+
+        files = envoy_files(self._settings)
+        envoy_rules(files or (), self._settings.envoy)
+        return files
 
     def _open(self) -> tuple[Listener, ...]:
         """Take all addresses; raises `StartupError` for one that somebody else has."""

@@ -40,6 +40,34 @@ def test_check_config_reports_variables_too(tmp_path: Path) -> None:
     assert ended.stderr.startswith("SIDECAR_TENANT: ")
 
 
+def test_check_config_of_envoys_files(tmp_path: Path) -> None:
+    """Files of Envoy's limits are checked by themselves, with what has no effect told."""
+    (tmp_path / "a.yaml").write_text("domain: d\ndescriptors: [{key: k, unit: day}]\n")
+    ended = run_sidecar("check-config", "--envoy-config", str(tmp_path))
+    said = f"{tmp_path}/a.yaml:2: descriptors[0]: `unit` means nothing here (without effect)\n"
+    assert (0, f"{said}{tmp_path}: no problems found\n", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_check_config_of_everything(tmp_path: Path) -> None:
+    """Limits that cannot be counted, of the file and of Envoy's files, are told together, each with its place."""
+    config = tmp_path / "sidecar.conf"
+    config.write_text("rate_limits: {odd: {algorithm: token_bucket, rate: 999999937/d, burst: 1}}\n")
+    limit = "{unit: year, requests_per_unit: 4294967291, algorithm: token_bucket, burst: 4294967291}"
+    (tmp_path / "a.yaml").write_text(f"domain: d\ndescriptors:\n  - key: k\n    rate_limit: {limit}\n")
+    ended = run_sidecar("check-config", str(config), "--envoy-config", str(tmp_path))
+    assert (2, "") == (ended.returncode, ended.stdout)
+    assert ["rate_limits.odd", f"{tmp_path}/a.yaml:4"] == [
+        line.partition(": ")[0] for line in ended.stderr.splitlines()
+    ]
+
+
+def test_check_config_of_nothing() -> None:
+    """A check of nothing is told what it may check."""
+    ended = run_sidecar("check-config")
+    assert 2 == ended.returncode
+    assert "FILE, --envoy-config DIR" in ended.stderr
+
+
 @pytest.mark.parametrize("command", [[str(PROGRAM)], [sys.executable, "-m", "sidecar"]], ids=["sidecar", "python -m"])
 def test_version(command: list[str]) -> None:
     """The version is printed, by the program and by the module."""

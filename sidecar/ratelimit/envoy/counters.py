@@ -1,0 +1,100 @@
+"""From a match to what the store is asked, and from its reply to what became of the limit.
+
+A fixed window counts every hit and leaves the verdict to its reader. The other algorithms are those of the sidecar's
+own policies: they take a cost or refuse it whole, and a refused one costs nothing. Hits that are more than such a limit
+could ever allow are refused after a look, since their scripts take no such cost.
+
+The store's key is a digest of domain, algorithm, unit and entries. Entries hold what a proxy found in a request, such
+as addresses, user names and paths: they may be long, and none of them belongs in the name of a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.ratelimit.envoy.window import MOST_HITS
+from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.store.base import ScriptCall
+from sidecar.store.scripts import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sidecar.ratelimit.envoy.matching import Match
+    from sidecar.ratelimit.envoy.rules import Entry, Limit
+    from sidecar.ratelimit.policy import Policy
+    from sidecar.store.base import Reply
+    from sidecar.store.keys import KeySpace
+
+_FIXED_WINDOW = "count_window"
+_SCRIPTS: dict[type[Policy], str] = {
+    TokenBucketPolicy: "check_token_bucket",
+    SlidingWindowPolicy: "check_sliding_window",
+}
+_TAKE, _LOOK = 1, 0
+
+
+class Usage(NamedTuple):
+    """How a limit stands after the hits."""
+
+    over: bool
+    remaining: int
+    before: int
+    """How much of the limit was used without these hits."""
+    after: int
+    """And with them: more than the limit where refused hits count."""
+    reset_after_us: int
+    """Until all of the limit is there again, if nothing more is taken."""
+    retry_after_us: int
+    """Until the same hits could pass; 0 if they did."""
+
+
+def script_call(keys: KeySpace, domain: str, match: Match, limit: Limit, hits: int) -> ScriptCall:
+    """Return what to ask the store for a match of that limit."""
+    policy = match.rule.policy
+    if policy is None:
+        algorithm = _FIXED_WINDOW
+        words: tuple[int, ...] = (limit.unit.length_us, min(hits, MOST_HITS))
+        writes = hits > 0
+    else:
+        algorithm = _SCRIPTS[type(policy)]
+        writes = 0 < hits <= policy.limit
+        words = (*policy.constants, min(hits, policy.limit), _TAKE if writes else _LOOK)
+    key = keys.descriptor(_digest(domain, f"{algorithm}:{limit.unit:d}", match.counted))
+    # A second run would count the hits twice.
+    return ScriptCall(load(algorithm), (key,), words, repeatable=not writes, writes=writes)
+
+
+def usage(match: Match, limit: Limit, hits: int, reply: Reply) -> Usage:
+    """Say what the store's reply means."""
+    policy = match.rule.policy
+    if policy is None:
+        count, reset_after_us, _ = reply
+        over = count > limit.requests_per_unit
+        return Usage(
+            over=over,
+            remaining=0 if over else limit.requests_per_unit - count,
+            before=max(0, count - hits),
+            after=count,
+            reset_after_us=reset_after_us,
+            retry_after_us=reset_after_us if over else 0,
+        )
+    allowed, remaining, retry_after_us, reset_after_us, _ = reply
+    used = policy.limit - remaining
+    over = allowed == 0 or hits > policy.limit
+    return Usage(
+        over=over,
+        remaining=remaining,
+        before=used if over else used - hits,
+        after=used,
+        reset_after_us=reset_after_us,
+        retry_after_us=max(retry_after_us, reset_after_us if hits > policy.limit else 0),
+    )
+
+
+def _digest(domain: str, algorithm: str, entries: Sequence[Entry]) -> bytes:
+    """Return 32 hexadecimal digits that no other counter has: of a text that gives each part's length before it."""
+    parts = [domain, algorithm, *(part for entry in entries for part in entry)]
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:32].encode()

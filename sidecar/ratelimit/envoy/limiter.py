@@ -1,0 +1,134 @@
+"""ShouldRateLimit, without its messages: match, ask the store for all that counts together, put the answer together.
+
+Each descriptor counts by itself, as in envoyproxy/ratelimit: one that is over does not keep the others from counting.
+The store is asked once, and not at all when nothing counts. If it fails for one limit, the call fails: Envoy has a
+setting for what to do then (`failure_mode_deny`), and an answer about half of the limits is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
+from sidecar.ratelimit.envoy.answer import answer, applied
+from sidecar.ratelimit.envoy.counters import script_call, usage
+from sidecar.ratelimit.envoy.headers import HeaderPolicy, headers
+from sidecar.ratelimit.envoy.matching import REQUEST_LABEL, Match, find
+from sidecar.ratelimit.envoy.rules import Rule
+from sidecar.ratelimit.envoy.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sidecar.call import Call
+    from sidecar.ratelimit.envoy.answer import Answer
+    from sidecar.ratelimit.envoy.counters import Usage
+    from sidecar.ratelimit.envoy.headers import Header
+    from sidecar.ratelimit.envoy.rules import Asked, Limit, Node
+    from sidecar.store.base import Reply, Store
+    from sidecar.store.keys import KeySpace
+    from sidecar.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyPolicy:
+    """What holds for all domains."""
+
+    shadow_mode: bool = False
+    """Every call is let through, whatever its limits say."""
+    quota_mode: bool = False
+    """Every limit is in quota mode."""
+    near_limit_ratio: float = 0.8
+    max_descriptors: int = 1_000
+    """The most that one request may have."""
+    headers: HeaderPolicy = field(default_factory=HeaderPolicy)
+
+
+class EnvoyLimiter:
+    """The domains of a configuration, over one store."""
+
+    def __init__(
+        self, *, store: Store, keys: KeySpace, metrics: Metrics, domains: Mapping[str, Node], policy: EnvoyPolicy
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._domains = domains
+        self._policy = policy
+        self._tally = Tally(metrics, near_ratio=policy.near_limit_ratio)
+
+    async def should_rate_limit(
+        self, domain: str, descriptors: Sequence[Asked], call: Call
+    ) -> tuple[Answer, list[Header]]:
+        """Count a request's hits; return its answer, and the headers to add to the response.
+
+        Raises SidecarError: KEY_EMPTY (no domain), BATCH_SIZE (no descriptors, or too many), and what the store raises.
+        """
+        self._check(domain, descriptors)
+        top = self._domains.get(domain)
+        if top is None:
+            self._tally.unknown_domain.value += 1
+        matches = [None if top is None else _match(top, asked) for asked in descriptors]
+        limits = applied(matches)
+        usages = await self._use(domain, descriptors, matches, limits, call)
+        given = answer(matches, limits, usages, all_shadow=self._policy.shadow_mode, all_quota=self._policy.quota_mode)
+        self._count(given)
+        return given, headers(self._policy.headers, given)
+
+    def _check(self, domain: str, descriptors: Sequence[Asked]) -> None:
+        if not domain:
+            raise InvalidArgumentError(Reason.KEY_EMPTY, "the domain is empty", field="domain")
+        most = self._policy.max_descriptors
+        if not 0 < len(descriptors) <= most:
+            raise InvalidArgumentError(
+                Reason.BATCH_SIZE,
+                f"a request needs from 1 to {most} descriptors (limits.max_batch_keys), not {len(descriptors)}",
+                field="descriptors",
+                metadata={"max_keys": str(most)},
+            )
+
+    async def _use(
+        self,
+        domain: str,
+        descriptors: Sequence[Asked],
+        matches: Sequence[Match | None],
+        limits: Sequence[Limit | None],
+        call: Call,
+    ) -> list[Usage | None]:
+        """Count in the store what counts; return how each limit stands then."""
+        counted = [
+            (place, match, limit)
+            for place, (match, limit) in enumerate(zip(matches, limits, strict=True))
+            if match is not None and limit is not None
+        ]
+        requests = [
+            script_call(self._keys, domain, match, limit, descriptors[place].hits) for place, match, limit in counted
+        ]
+        replies: list[Reply] = []
+        if len(requests) == 1:
+            replies = [await self._store.run(requests[0], call)]
+        elif requests:
+            replies = await self._store.call_many(requests, call)
+        usages: list[Usage | None] = [None] * len(matches)
+        for (place, match, limit), reply in zip(counted, replies, strict=True):
+            if isinstance(reply, SidecarError):
+                raise reply
+            hits = descriptors[place].hits
+            used = usages[place] = usage(match, limit, hits, reply)
+            self._tally.add(domain, match, limit, used.before, hits)
+        return usages
+
+    def _count(self, given: Answer) -> None:
+        if given.over:
+            self._tally.over_limit.value += 1
+        elif given.shadowed:
+            self._tally.shadowed.value += 1
+        else:
+            self._tally.ok.value += 1
+
+
+def _match(top: Node, asked: Asked) -> Match | None:
+    """Return what applies to a descriptor: the limit that it brings along, else a rule."""
+    if asked.limit is not None:
+        return Match(Rule(limit=asked.limit, label=REQUEST_LABEL), asked.entries, REQUEST_LABEL)
+    return find(top, asked.entries)
