@@ -44,7 +44,6 @@ def used(count: int) -> Usage:
         over=over,
         remaining=max(0, 10 - count),
         before=count - 1,
-        after=count,
         reset_after_us=30_500_000,
         retry_after_us=30_500_000 if over else 0,
     )

@@ -28,7 +28,10 @@ class Status(NamedTuple):
     """None where there is nothing that counts: no rule, an unlimited one, a replaced one."""
     remaining: int = 0
     reset_after_us: int = 0
-    retry_after_us: int = 0
+
+
+_WITHOUT_LIMIT = Status(over=False, limit=None)
+_UNLIMITED = Status(over=False, limit=None, remaining=UNLIMITED_REMAINING)
 
 
 class Answer(NamedTuple):
@@ -69,39 +72,29 @@ def answer(
     retry_after_us = 0
     quotas = quotas_over = 0
     for match, limit, usage in zip(matches, limits, usages, strict=True):
-        status = _status(match, limit, usage)
+        if match is None or limit is None or usage is None:
+            is_unlimited = match is not None and match.rule.limit is None
+            statuses.append(_UNLIMITED if is_unlimited else _WITHOUT_LIMIT)
+            quotas += all_quota and not is_unlimited
+            continue
+        rule = match.rule
+        over, remaining, _, reset_after_us, retry = usage
+        status = Status(over and not rule.shadow_mode, limit, remaining, reset_after_us)
         statuses.append(status)
-        is_quota = all_quota or (limit is not None and match is not None and match.rule.quota_mode)
-        if match is not None and match.rule.limit is None:
-            is_quota = False
-        if is_quota:
+        if status.over:
+            retry_after_us = max(retry_after_us, retry)
+        if all_quota or rule.quota_mode:
             quotas += 1
             quotas_over += status.over
         elif status.over:
             refusal = status
-        if status.over:
-            retry_after_us = max(retry_after_us, status.retry_after_us)
-        if status.limit is not None and (least is None or status.remaining < least.remaining):
+        if least is None or remaining < least.remaining:
             least = status
-    over = refusal is not None or (quotas > 0 and quotas == quotas_over)
+    over = refusal is not None or 0 < quotas == quotas_over
     return Answer(
         over=over and not all_shadow,
         statuses=statuses,
         least=refusal or least,
         retry_after_us=retry_after_us if over else 0,
         shadowed=over and all_shadow,
-    )
-
-
-def _status(match: Match | None, limit: Limit | None, usage: Usage | None) -> Status:
-    if match is not None and match.rule.limit is None:
-        return Status(over=False, limit=None, remaining=UNLIMITED_REMAINING)
-    if match is None or limit is None or usage is None:
-        return Status(over=False, limit=None)
-    return Status(
-        over=usage.over and not match.rule.shadow_mode,
-        limit=limit,
-        remaining=usage.remaining,
-        reset_after_us=usage.reset_after_us,
-        retry_after_us=usage.retry_after_us,
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.envoy.counters import Usage
     from sidecar.ratelimit.envoy.headers import Header
     from sidecar.ratelimit.envoy.rules import Asked, Limit, Node
-    from sidecar.store.base import Reply, Store
+    from sidecar.store.base import Reply, ScriptCall, Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
 
@@ -96,24 +96,23 @@ class EnvoyLimiter:
         call: Call,
     ) -> list[Usage | None]:
         """Count in the store what counts; return how each limit stands then."""
-        counted = [
-            (place, match, limit)
-            for place, (match, limit) in enumerate(zip(matches, limits, strict=True))
-            if match is not None and limit is not None
-        ]
-        requests = [
-            script_call(self._keys, domain, match, limit, descriptors[place].hits) for place, match, limit in counted
-        ]
+        counted: list[tuple[int, Match, Limit, int]] = []
+        requests: list[ScriptCall] = []
+        for place, limit in enumerate(limits):
+            match = matches[place]
+            if match is not None and limit is not None:
+                hits = descriptors[place].hits
+                counted.append((place, match, limit, hits))
+                requests.append(script_call(self._keys, domain, match, limit, hits))
         replies: list[Reply] = []
         if len(requests) == 1:
             replies = [await self._store.run(requests[0], call)]
         elif requests:
             replies = await self._store.call_many(requests, call)
         usages: list[Usage | None] = [None] * len(matches)
-        for (place, match, limit), reply in zip(counted, replies, strict=True):
+        for (place, match, limit, hits), reply in zip(counted, replies, strict=True):
             if isinstance(reply, SidecarError):
                 raise reply
-            hits = descriptors[place].hits
             used = usages[place] = usage(match, limit, hits, reply)
             self._tally.add(domain, match, limit, used.before, hits)
         return usages

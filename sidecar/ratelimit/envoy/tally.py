@@ -70,9 +70,9 @@ class Tally:
 
     def add(self, domain: str, match: Match, limit: Limit, before: int, hits: int) -> None:
         """Count a call's hits on a limit."""
-        near_from = int(limit.requests_per_unit * self._near_ratio)
         policy = match.rule.policy
         most = limit.requests_per_unit if policy is None else policy.limit
+        near_from = int(most * self._near_ratio)
         found = shares(most, near_from, before, hits, counts_refused=policy is None)
         cells = self._cells_of(domain, match)
         cells.within.value += found.within
