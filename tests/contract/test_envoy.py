@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.contract import refusal
 from support.envoy import EnvoyClient, Told, descriptor
+from support.metrics_page import MetricsPage
 from support.sidecars import RunningSidecar
 
 from sidecar.errors import StartupError
@@ -283,6 +284,36 @@ class TestService:
         names = [name for name in shared_store.oracle().scan_iter(count=1000) if b":d:{" in name]
         assert names
         assert not [name for name in names if who.encode() in name or b"shop" in name]
+
+
+def test_metrics(shared_store: StoreServer, rules: Path, who: str) -> None:
+    """Calls are counted by their answer, hits by rule and by what became of them, and no label holds a value."""
+    overrides = {"envoy.config_dir": str(rules)}
+    sidecar = RunningSidecar(shared_store.url, engine="fast", metrics=True, overrides=overrides)
+    sidecar.start()
+    try:
+        envoy = EnvoyClient(sidecar.channel())
+        envoy.ask("shop", descriptor(("client", who)), hits=2)
+        envoy.ask("shop", descriptor(("client", who)), descriptor(("tried", who), hits=3), hits=2)
+        envoy.ask("shop", descriptor(("page", f"/pages/{who}")), descriptor(("any", who), limit=(1, DAY)))
+        envoy.ask("unheard_of", descriptor(("client", who)))
+        page = MetricsPage(sidecar.metrics_address or "")
+    finally:
+        sidecar.stop()
+    calls = {
+        outcome: page("sidecar_envoy_calls_total", outcome=outcome)
+        for outcome in ("ok", "over_limit", "unknown_domain")
+    }
+    assert {"ok": 3, "over_limit": 1, "unknown_domain": 1} == calls
+    hits = {
+        (rule, outcome): page("sidecar_envoy_hits_total", domain="shop", rule=rule, outcome=outcome)
+        for rule, outcome in (
+            ("client", "within"), ("client", "near"), ("client", "over"), ("tried", "within"), ("tried", "shadow"),
+            ("tried", "over"), ("page_/pages/*", "within"), ("(request)", "within"),
+        )
+    }  # fmt: skip
+    assert [3, 1, 1, 1, 2, 0, 1, 1] == list(hits.values())
+    assert who not in page.text
 
 
 def test_store_gone(server: StoreServer, rules: Path) -> None:

@@ -24,9 +24,12 @@ from sidecar.cache.entry import decode_entry
 from sidecar.cache.fields import decode_field, decode_name
 from sidecar.clock import after
 from sidecar.config import ConfigError, load
+from sidecar.config.envoy.model import EnvoyFile
+from sidecar.config.envoy.settings import EnvoySettings
 from sidecar.crypto.envelope import DataKey, EnvelopeError, MessageKey, read_write, start_write
 from sidecar.errors import StoreError
 from sidecar.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
+from sidecar.ratelimit.envoy.matching import find
 from sidecar.server.h2 import frames
 from sidecar.server.h2.connection import Connection
 from sidecar.server.h2.faults import ConnectionFault
@@ -35,6 +38,7 @@ from sidecar.server.h2.messages import MessageFault, MessageReader
 from sidecar.store.connection import Connection as StoreConnection
 from sidecar.store.connection import ConnectionLostError, pack
 from sidecar.store.replies import to_error
+from sidecar.translate_envoy import envoy_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -203,6 +207,16 @@ def read_stored(given: bytes) -> None:
         decode_name(given)
 
 
+def run_envoy_files(given: bytes) -> None:
+    """Read bytes as a file of envoyproxy/ratelimit, and make rules of it."""
+    file = EnvoyFile("fuzzed.yaml", given.decode(errors="replace"))
+    with contextlib.suppress(ConfigError):
+        envoy_rules([file, file._replace(source="again.yaml")], EnvoySettings(merge_domains=True))
+    with contextlib.suppress(ConfigError):
+        for top in envoy_rules([file], EnvoySettings()).domains.values():
+            find(top, [("key", "value"), ("key", "")])
+
+
 def run_replies(given: bytes) -> None:
     """Answer three requests with these bytes: each gets an answer or an error, and none waits for ever.
 
@@ -282,6 +296,15 @@ _REPLIES = [
     b"\x3f%1\r\n*1\r\n:1\r\n:2\r\n",
 ]
 
+_ENVOY_FILE = b"""domain: d
+descriptors:
+  - key: key
+    value: v*e
+    share_threshold: true
+    rate_limit: {unit: day, requests_per_unit: 0x10, name: n, replaces: [{name: m}], algorithm: token_bucket, burst: 5}
+    descriptors: [{key: key, quota_mode: yes, metadata: {a: [1]}, rate_limit: {unlimited: true}}]
+"""
+
 TARGETS = {
     "frames": Target(run_frames, _frames()),
     "header_blocks": Target(run_header_blocks, _header_blocks()),
@@ -289,6 +312,9 @@ TARGETS = {
     "requests": Target(run_requests, _requests()),
     "configuration": Target(
         run_configuration, [(PROJECT / "examples" / "hospital" / "sidecar.yaml").read_bytes(), b"listen: [a:1]"]
+    ),
+    "envoy_files": Target(
+        run_envoy_files, [_ENVOY_FILE, b"domain: d\ndescriptors: [&a {key: k}, {<<: *a, value: v*}]"]
     ),
     "replies": Target(run_replies, _REPLIES),
     "stored": Target(read_stored, [b"S\x01" + bytes(40), b"t" + b"text"]),
