@@ -8,9 +8,12 @@ descriptor's windows that begin at the same time, whatever their unit, and the s
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from support.envoy import EnvoyClient, descriptor
@@ -18,8 +21,18 @@ from support.envoy_ratelimit import EnvoyRatelimit
 from support.servers import StoreServer
 from support.sidecars import RunningSidecar
 
+from sidecar.config.envoy.folder import read_folder
+from sidecar.config.envoy.reader import read
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from sidecar.config.envoy.model import EnvoyDescriptor
+
+# A checkout of envoyproxy/ratelimit, and where it has examples.
+SOURCE_VARIABLE = "ENVOY_RATELIMIT_SOURCE"
+EXAMPLE_FOLDERS = ("examples/ratelimit/config", "test/integration/runtime/current/ratelimit/config")
 
 REQUESTS = 10_000
 # A pair of calls takes a few milliseconds; less than this much of a second left is too little.
@@ -100,6 +113,58 @@ def random_descriptor(rng: random.Random) -> dict[str, Any]:
     return descriptor(*entries[: rng.randint(0, 3)], hits=hits)
 
 
+class Both:
+    """The two programs with the same files, each over a store of its own."""
+
+    def __init__(
+        self, folder: Path, texts: Mapping[str, str], settings: Mapping[str, str], overrides: Mapping[str, object]
+    ) -> None:
+        self._stores = [StoreServer("valkey", folder) for _ in range(2)]
+        ports = [store.port for store in self._stores]
+        headers = {"LIMIT_RESPONSE_HEADERS_ENABLED": "true"}
+        self._peer = EnvoyRatelimit(folder / "peer", ports[0], texts, headers | dict(settings))
+        made = {"envoy.config_dir": str(self._peer.files), "envoy.response_headers.kind": "fields"}
+        self._sidecar = RunningSidecar(self._stores[1].url, engine="fast", overrides=made | dict(overrides))
+        self._stack = ExitStack()
+        self.compared = 0
+        self.over = 0
+
+    def __enter__(self) -> Self:
+        """Start them."""
+        with ExitStack() as stack:
+            for store in self._stores:
+                stack.callback(store.stop)
+                store.start()
+            self._oracles = [store.oracle() for store in self._stores]
+            stack.enter_context(self._peer)
+            self._sidecar.start()
+            stack.callback(self._sidecar.stop)
+            self._clients = [EnvoyClient(self._peer.channel), EnvoyClient(self._sidecar.channel())]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop them."""
+        self._stack.close()
+
+    def compare(self, domain: str, asked: list[dict[str, Any]], hits: int) -> None:
+        """Send a request to both, within one second, and hold the answers against each other."""
+        left = 1 - time.time() % 1
+        if left < EDGE_SECONDS:
+            time.sleep(left)
+        second = int(time.time())
+        theirs, ours = (client.ask(domain, *asked, hits=hits) for client in self._clients)
+        if int(time.time()) != second:
+            for oracle in self._oracles:
+                oracle.flushall()
+            return
+        assert theirs == ours, (domain, asked, hits)
+        self.compared += 1
+        self.over += ours.over
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
@@ -113,40 +178,43 @@ def random_descriptor(rng: random.Random) -> dict[str, Any]:
 )
 def test_same_answers(tmp_path: Path, requests: int, settings: dict[str, str], overrides: dict[str, object]) -> None:
     """For random requests: the same codes, limits, remaining counts, resets and headers."""
-    stores = [StoreServer("valkey", tmp_path) for _ in range(2)]
-    for store in stores:
-        store.start()
-    oracles = [store.oracle() for store in stores]
-    compared = over = 0
-    try:
-        headers = {"LIMIT_RESPONSE_HEADERS_ENABLED": "true"}
-        with EnvoyRatelimit(tmp_path / "peer", stores[0].port, RULES, headers | settings) as peer:
-            made = {"envoy.config_dir": str(peer.files), "envoy.response_headers.kind": "fields"}
-            sidecar = RunningSidecar(stores[1].url, engine="fast", overrides=made | overrides)
-            sidecar.start()
-            try:
-                clients = [EnvoyClient(peer.channel), EnvoyClient(sidecar.channel())]
-                rng = random.Random(f"envoy: {sorted(settings)}")
-                for _ in range(requests):
-                    domain = rng.choice(["shop", "shop", "shop", "shop", "unheard"])
-                    asked = [random_descriptor(rng) for _ in range(rng.randint(1, 4))]
-                    hits = rng.choice([0, 0, 1, 3])
-                    left = 1 - time.time() % 1
-                    if left < EDGE_SECONDS:
-                        time.sleep(left)
-                    second = int(time.time())
-                    theirs, ours = (client.ask(domain, *asked, hits=hits) for client in clients)
-                    if int(time.time()) != second:
-                        for oracle in oracles:
-                            oracle.flushall()
-                        continue
-                    assert theirs == ours, (domain, asked, hits)
-                    compared += 1
-                    over += ours.over
-            finally:
-                sidecar.stop()
-    finally:
-        for store in stores:
-            store.stop()
-    print(f"{compared} of {requests} requests compared, {over} of them over a limit")  # noqa: T201 (pytest -s shows it)
-    assert compared > requests * 0.9
+    rng = random.Random(f"envoy: {sorted(settings)}")
+    with Both(tmp_path, {"rules.yaml": RULES}, settings, overrides) as both:
+        for _ in range(requests):
+            domain = rng.choice(["shop", "shop", "shop", "shop", "unheard"])
+            asked = [random_descriptor(rng) for _ in range(rng.randint(1, 4))]
+            both.compare(domain, asked, rng.choice([0, 0, 1, 3]))
+    print(f"{both.compared} of {requests} requests compared, {both.over} of them over a limit")  # noqa: T201 (for -s)
+    assert both.compared > requests * 0.9
+
+
+def random_walk(rng: random.Random, descriptors: Sequence[EnvoyDescriptor]) -> list[tuple[str, str]]:
+    """Return entries that lead down a configuration, most of the time as far as a limit."""
+    if not descriptors:
+        return []
+    chosen = rng.choice(descriptors)
+    others = rng.choice(["x", "y", ""])
+    value = chosen.value.replace("*", others) if chosen.value and rng.random() < 0.8 else others
+    entry = (chosen.key, value)
+    if chosen.limit is not None and rng.random() < 0.6:
+        return [entry]
+    return [entry, *random_walk(rng, chosen.descriptors)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_same_answers_by_its_own_examples(tmp_path: Path) -> None:
+    """With the example configurations of envoyproxy/ratelimit's sources, too."""
+    source = os.environ.get(SOURCE_VARIABLE)
+    if source is None:
+        pytest.skip(f"{SOURCE_VARIABLE} names no checkout of envoyproxy/ratelimit")
+    files = [file for folder in EXAMPLE_FOLDERS for file in read_folder(Path(source) / folder)]
+    domains = {domain.name: domain.descriptors for domain in read(files, merge_domains=False).domains}
+    rng = random.Random("examples")
+    with Both(tmp_path, {Path(file.source).name: file.text for file in files}, {}, {}) as both:
+        for _ in range(REQUESTS // 2):
+            domain = rng.choice(list(domains))
+            asked = [descriptor(*random_walk(rng, domains[domain])) for _ in range(rng.randint(1, 3))]
+            both.compare(domain, asked, 0)
+    print(f"{both.compared} requests compared, {both.over} of them over a limit")  # noqa: T201 (for -s)
+    assert both.over > 100

@@ -22,15 +22,16 @@ _PATIENCE_SECONDS = 10.0
 
 
 class EnvoyRatelimit:
-    """One process over a store; its configuration is the folder `files` below a folder of its own."""
+    """One process over a store, with configuration files, texts by name, that it finds in the folder `files`."""
 
-    def __init__(self, folder: Path, store_port: int, rules: str, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, store_port: int, texts: Mapping[str, str], settings: Mapping[str, str]) -> None:
         binary = os.environ.get(BINARY_VARIABLE)
         if binary is None:
             pytest.skip(f"{BINARY_VARIABLE} names no program of envoyproxy/ratelimit")
         self.files = folder / "ratelimit" / "files"
         self.files.mkdir(parents=True)
-        (self.files / "rules.yaml").write_text(rules)
+        for name, text in texts.items():
+            (self.files / name).write_text(text)
         self.address = f"127.0.0.1:{free_port()}"
         self._command = [binary]
         self._environ = {
