@@ -227,12 +227,16 @@ class TestTally:
         assert (2, 2, 0) == shares(10, 8, 8, 2, counts_refused=False)
 
     def test_labels_with_values_are_bounded(self) -> None:
-        """Names that hold values of requests are kept up to a bound; then hits count under the rule's own name."""
+        """Names with values of requests are kept up to a bound, long ones not at all; others count as the rule."""
         metrics = Metrics()
         tally = Tally(metrics, near_ratio=0.8)
         limit = Limit(10, Unit.MINUTE)
         for number in range(MAX_VALUED_LABELS + 50):
             tally.add("d", match()._replace(label=f"rule_{number}"), limit, 0, 1)
+        Tally(other := Metrics(), near_ratio=0.8).add("d", match()._replace(label="rule_" + "v" * 200), limit, 0, 1)
+        long = other.families["sidecar_envoy_hits"]
+        assert isinstance(long, Counter)
+        assert {"rule"} == {rule for _, rule, _ in long.cells}
         family = metrics.families["sidecar_envoy_hits"]
         assert isinstance(family, Counter)
         assert MAX_VALUED_LABELS + 1 == len({rule for _, rule, _ in family.cells})

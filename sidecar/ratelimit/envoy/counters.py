@@ -14,7 +14,6 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.ratelimit.envoy.window import MOST_HITS
 from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
 from sidecar.store.base import ScriptCall
 from sidecar.store.scripts import load
@@ -50,11 +49,11 @@ class Usage(NamedTuple):
 
 
 def script_call(keys: KeySpace, domain: str, match: Match, limit: Limit, hits: int) -> ScriptCall:
-    """Return what to ask the store for a match of that limit."""
+    """Return what to ask the store for a match of that limit; hits are at most `MOST_HITS`."""
     policy = match.rule.policy
     if policy is None:
         algorithm = _FIXED_WINDOW
-        words: tuple[int, ...] = (limit.unit.length_us, min(hits, MOST_HITS))
+        words: tuple[int, ...] = (limit.unit.length_us, hits)
         writes = hits > 0
     else:
         algorithm = _SCRIPTS[type(policy)]

@@ -17,6 +17,7 @@ from sidecar.ratelimit.envoy.headers import HeaderPolicy, headers
 from sidecar.ratelimit.envoy.matching import REQUEST_LABEL, Match, find
 from sidecar.ratelimit.envoy.rules import Rule
 from sidecar.ratelimit.envoy.tally import Tally
+from sidecar.ratelimit.envoy.window import MOST_HITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ class EnvoyLimiter:
         for place, limit in enumerate(limits):
             match = matches[place]
             if match is not None and limit is not None:
-                hits = descriptors[place].hits
+                hits = min(descriptors[place].hits, MOST_HITS)
                 counted.append((place, match, limit, hits))
                 requests.append(script_call(self._keys, domain, match, limit, hits))
         replies: list[Reply] = []

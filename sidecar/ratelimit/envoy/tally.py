@@ -5,7 +5,7 @@ has five within and five over. `near` are those that are within, past a share of
 in shadow mode that would have been over.
 
 `detailed_metric` and `value_to_metric` put values of requests into the name of a rule. Such names have no bound of
-their own: a bounded number of them is kept, and what comes after counts under the rule's plain name.
+their own: a bounded number of them is kept, none of them long, and all others count under the rule's plain name.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.envoy.rules import Limit
     from sidecar.telemetry.metrics import Cell, Metrics
 
-# Names with values of requests in them: some hundred kilobytes of memory and of the metrics page.
+# Names with values of requests in them: at most some hundred kilobytes of memory and of the metrics page.
 MAX_VALUED_LABELS = 1_000
+MAX_VALUED_CHARACTERS = 200
 
 
 class Shares(NamedTuple):
@@ -85,7 +86,7 @@ class Tally:
         if found is not None:
             return found
         if label != match.rule.label:
-            if self._valued >= MAX_VALUED_LABELS:
+            if self._valued >= MAX_VALUED_LABELS or len(label) > MAX_VALUED_CHARACTERS:
                 return self._cells_of(domain, match._replace(label=match.rule.label))
             self._valued += 1
         made = _Cells(*(self._hits.cell(domain, label, outcome) for outcome in _Cells._fields))
