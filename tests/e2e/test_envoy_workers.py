@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import grpc
@@ -40,6 +42,25 @@ def test_workers_keep_the_rules_that_they_began_with(tmp_path: Path) -> None:
                 grpc.channel_ready_future(channel).result(10)
                 passed += not EnvoyClient(channel).ask("shop", descriptor(("client", "ann"))).over
     assert 5 == passed
+
+
+def test_exact_under_fire(tmp_path: Path) -> None:
+    """Of a thousand calls from fifty callers at once, on two workers, exactly the limit is let through."""
+    (tmp_path / "shop.yaml").write_text(RULES.replace("requests_per_unit: 5", "requests_per_unit: 137"))
+    arguments = ["--workers", "2", "--envoy-config", str(tmp_path)]
+    with SidecarProgram(tmp_path / "sidecar", arguments=arguments) as program, ExitStack() as stack:
+        channels = [
+            stack.enter_context(grpc.insecure_channel(program.address, [("grpc.use_local_subchannel_pool", 1)]))
+            for _ in range(16)
+        ]
+        clients = [EnvoyClient(channel) for channel in channels]
+
+        def call(number: int) -> bool:
+            return clients[number % len(clients)].ask("shop", descriptor(("client", "ann"))).over
+
+        with ThreadPoolExecutor(50) as pool:
+            over = list(pool.map(call, range(1000)))
+    assert 137 == over.count(False)
 
 
 def test_wrong_rules_do_not_start(tmp_path: Path) -> None:
