@@ -302,6 +302,7 @@ class App:
         limiter = self._limiter = RateLimiter(
             store=store,
             keys=keys,
+            clock=self._clock,
             metrics=self._metrics,
             policies=_rate_limits(settings),
             max_key_bytes=settings.limits.max_key_bytes,
@@ -316,7 +317,7 @@ class App:
         served: list[tuple[ServiceDescriptor, object]] = [
             (_CACHE, CacheServicer(caches)),
             (_RECORD, RecordServicer(caches)),
-            (_RATE_LIMIT, RateLimitServicer(limiter)),
+            (_RATE_LIMIT, RateLimitServicer(limiter, max_checks=settings.limits.max_batch_keys)),
             (_PIPELINE, pipeline),
             (_HEALTH, health),
         ]

@@ -12,9 +12,25 @@ from typing import TYPE_CHECKING
 
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
 from sidecar.config.addresses import parse_url
-from sidecar.config.policies import ConcurrencySettings, TokenBucketSettings
+from sidecar.config.policies import (
+    CombinedSettings,
+    ConcurrencySettings,
+    FixedWindowSettings,
+    GcraSettings,
+    SlidingLogSettings,
+    TokenBucketSettings,
+)
+from sidecar.config.zones import find_zone
 from sidecar.errors import StartupError
-from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
+from sidecar.ratelimit.policy import (
+    CombinedPolicy,
+    FixedWindowPolicy,
+    GcraPolicy,
+    SlidingLogPolicy,
+    SlidingWindowPolicy,
+    TokenBucketPolicy,
+)
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 from sidecar.rpc.pipeline import PipelinePolicy
 from sidecar.server.engine import EnginePolicy
@@ -27,7 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.config.model import LimitSettings, Settings, StoreSettings
-    from sidecar.config.policies import CacheSettings, RateLimitSettings
+    from sidecar.config.policies import CacheSettings, RateLimitSettings, SingleLimitSettings
+    from sidecar.ratelimit.policy import Policy
 
 
 def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
@@ -45,25 +62,36 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
     )
 
 
-def rate_limit_policy(
-    name: str, settings: RateLimitSettings
-) -> TokenBucketPolicy | SlidingWindowPolicy | ConcurrencyPolicy:
+def rate_limit_policy(name: str, settings: RateLimitSettings) -> Policy | CombinedPolicy | ConcurrencyPolicy:
     """Return a limit's policy; raises `StartupError` for what cannot be counted exactly."""
+    path = f"rate_limits.{name}"
+    if isinstance(settings, ConcurrencySettings):
+        return ConcurrencyPolicy(
+            name=name,
+            limit=settings.limit,
+            lease_ms=settings.lease.ms,
+            max_lease_ms=settings.longest_lease.ms,
+        )
+    if not isinstance(settings, CombinedSettings):
+        return _limit_policy(path, name, settings)
+    limits = [_limit_policy(f"{path}.limits.{part}", part, limit) for part, limit in settings.limits.items()]
+    return CombinedPolicy(name=name, limits=tuple(limits))
+
+
+def _limit_policy(path: str, name: str, settings: SingleLimitSettings) -> Policy:
     try:
-        if isinstance(settings, ConcurrencySettings):
-            return ConcurrencyPolicy(
-                name=name,
-                limit=settings.limit,
-                lease_ms=settings.lease.ms,
-                max_lease_ms=settings.longest_lease.ms,
-            )
-        if isinstance(settings, TokenBucketSettings):
-            return TokenBucketPolicy(
+        if isinstance(settings, TokenBucketSettings | GcraSettings):
+            kind = TokenBucketPolicy if isinstance(settings, TokenBucketSettings) else GcraPolicy
+            return kind(
                 name=name,
                 tokens=settings.rate.amount,
                 period_us=settings.rate.per_ms * 1000,
                 burst=settings.burst,
             )
+        if isinstance(settings, FixedWindowSettings):
+            return _fixed_window_policy(name, settings)
+        if isinstance(settings, SlidingLogSettings):
+            return SlidingLogPolicy(name=name, limit=settings.limit, window_us=settings.window.ms * 1000)
         return SlidingWindowPolicy(
             name=name,
             limit=settings.limit,
@@ -71,7 +99,15 @@ def rate_limit_policy(
             sub_windows=settings.sub_windows,
         )
     except ValueError as error:
-        raise StartupError(f"rate_limits.{name}: {error}") from None
+        raise StartupError(f"{path}: {error}") from None
+
+
+def _fixed_window_policy(name: str, settings: FixedWindowSettings) -> FixedWindowPolicy:
+    calendar = None
+    if settings.calendar is not None:
+        calendar = Calendar(CalendarUnit(settings.calendar), find_zone(settings.time_zone))
+    window_us = None if settings.window is None else settings.window.ms * 1000
+    return FixedWindowPolicy(name=name, limit=settings.limit, window_us=window_us, calendar=calendar)
 
 
 def store_address(settings: StoreSettings, environ: Mapping[str, str]) -> StoreAddress:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.quantities import Duration, Lasting, Rate
-from sidecar.config.section import Count, FieldName, Section, Share
+from sidecar.config.section import Count, FieldName, Name, Section, Share
+from sidecar.config.zones import check_zone
 
 
 class CacheSettings(Section):
@@ -94,12 +95,30 @@ class TokenBucketSettings(Section):
     )
 
 
+class GcraSettings(Section):
+    """The same limit as a token bucket's by the generic cell rate algorithm, which keeps a time instead of a level."""
+
+    algorithm: Literal["gcra"] = Field(description="The kind of limit.")
+    rate: Annotated[Rate, AfterValidator(_check_rate)] = Field(
+        description="What may be taken per s, m, h or d, evenly: `100/s`. 1/d to 1000000/s."
+    )
+    burst: Count = Field(
+        ge=1,
+        le=1_000_000_000,
+        description="Most that may be taken at once. 1 to 1000000000; at most ten years' worth of `rate`.",
+    )
+
+
+# A limit over less is one on concurrency; over more than a year and a day, none at all.
+Window = Annotated[Duration, Lasting("10ms", "366d")]
+
+
 class SlidingWindowSettings(Section):
     """At most `limit` in any interval of `window`, counted in sub-windows."""
 
     algorithm: Literal["sliding_window"] = Field(description="The kind of limit.")
     limit: Count = Field(ge=1, le=1_000_000_000, description="Most that any window may hold. 1 to 1000000000.")
-    window: Annotated[Duration, Lasting("100ms", "31d")] = Field(description="The window's length. 100ms to 31d.")
+    window: Window = Field(description="The window's length. 10ms to 366d.")
     sub_windows: Count = Field(
         10,
         ge=1,
@@ -130,6 +149,68 @@ class ConcurrencySettings(Section):
         return self.lease if self.max_lease is None else self.max_lease
 
 
+class SlidingLogSettings(Section):
+    """At most `limit` in any interval of `window`, to the call: each is remembered until it has left the window."""
+
+    algorithm: Literal["sliding_log"] = Field(description="The kind of limit.")
+    limit: Count = Field(
+        ge=1,
+        le=10_000,
+        description="Most that any window may hold. 1 to 10000, since each call takes 14 bytes.",
+    )
+    window: Window = Field(description="The window's length. 10ms to 366d.")
+
+
+class FixedWindowSettings(Section):
+    """At most `limit` in each window, whether of one length or of a calendar."""
+
+    algorithm: Literal["fixed_window"] = Field(description="The kind of limit.")
+    limit: Count = Field(ge=1, le=1_000_000_000, description="Most that a window may hold. 1 to 1000000000.")
+    window: Window | None = Field(
+        None, description="The windows' length, counted from 1970-01-01 UTC. 10ms to 366d. Null: `calendar` says it."
+    )
+    calendar: Literal["hour", "day", "week", "month", "year"] | None = Field(
+        None,
+        description="What a window is, by the local time of `time_zone`; a week begins on Monday. "
+        "Null: `window` says it.",
+    )
+    time_zone: Annotated[str, Field(max_length=64), AfterValidator(check_zone)] = Field(
+        "UTC", description="IANA name of the zone whose calendar counts, such as `Europe/Berlin`."
+    )
+
+
+SingleLimitSettings = Annotated[
+    TokenBucketSettings | GcraSettings | SlidingWindowSettings | SlidingLogSettings | FixedWindowSettings,
+    Field(discriminator="algorithm"),
+]
+
+
+class CombinedSettings(Section):
+    """Several limits: a call takes its cost from all of them or from none, in one step."""
+
+    algorithm: Literal["combined"] = Field("combined", description="The kind of limit; need not be written.")
+    limits: dict[Name, SingleLimitSettings] = Field(
+        max_length=8,
+        json_schema_extra={"additionalProperties": False, "minProperties": 1},
+        description="Limits by name (`[a-z][a-z0-9_-]{0,62}`), each as one of `rate_limits`. 1 to 8.",
+    )
+
+
+def _algorithm_of(value: object) -> object:
+    """Let a policy of several limits go without its algorithm."""
+    if isinstance(value, dict) and "limits" in value and "algorithm" not in value:
+        return {"algorithm": "combined", **value}
+    return value
+
+
 RateLimitSettings = Annotated[
-    TokenBucketSettings | SlidingWindowSettings | ConcurrencySettings, Field(discriminator="algorithm")
+    TokenBucketSettings
+    | GcraSettings
+    | SlidingWindowSettings
+    | SlidingLogSettings
+    | FixedWindowSettings
+    | ConcurrencySettings
+    | CombinedSettings,
+    Field(discriminator="algorithm"),
+    BeforeValidator(_algorithm_of),
 ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sidecar.config.model import EncryptionSettings, LimitSettings, Settings, StoreSettings
-    from sidecar.config.policies import CacheSettings, RateLimitSettings
+    from sidecar.config.policies import CacheSettings, FixedWindowSettings, RateLimitSettings
 
 # Protected health information must not outlive a day in a cache, whatever the callers ask for.
 _MAX_PHI_KEPT = Duration.parse("24h")
@@ -196,7 +196,7 @@ def _raw_prefixes(caches: dict[str, CacheSettings]) -> Iterator[Finding]:
 
 
 def _rate_limit(path: Path, limit: RateLimitSettings) -> Iterator[Finding]:
-    if limit.algorithm == "token_bucket":
+    if limit.algorithm in {"token_bucket", "gcra"}:
         refill = Duration(limit.burst * limit.rate.per_ms // limit.rate.amount)
         if refill > _MAX_REFILL:
             yield Finding(
@@ -205,12 +205,29 @@ def _rate_limit(path: Path, limit: RateLimitSettings) -> Iterator[Finding]:
                 f"allowed ({_MAX_REFILL})",
                 ((*path, "rate"),),
             )
-    if limit.algorithm == "concurrency" and limit.lease > limit.longest_lease:
+    elif limit.algorithm == "fixed_window":
+        yield from _fixed_window(path, limit)
+    elif limit.algorithm == "concurrency" and limit.lease > limit.longest_lease:
         yield Finding(
             (*path, "lease"),
             f"{limit.lease} is above max_lease ({limit.longest_lease})",
             ((*path, "max_lease"),),
         )
+    elif limit.algorithm == "combined":
+        if not limit.limits:
+            yield Finding((*path, "limits"), "must not be empty")
+        for name, part in limit.limits.items():
+            yield from _rate_limit((*path, "limits", name), part)
+
+
+def _fixed_window(path: Path, limit: FixedWindowSettings) -> Iterator[Finding]:
+    window, calendar = (*path, "window"), (*path, "calendar")
+    if limit.window is None and limit.calendar is None:
+        yield Finding(path, "a fixed window needs either `window` or `calendar`", (window, calendar))
+    elif limit.window is not None and limit.calendar is not None:
+        yield Finding(calendar, "give either window or calendar", (window,))
+    elif limit.calendar is None and limit.time_zone != "UTC":
+        yield Finding((*path, "time_zone"), "has no use without `calendar`", (calendar,))
 
 
 def _keys(encryption: EncryptionSettings) -> Iterator[Finding]:

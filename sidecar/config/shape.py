@@ -59,6 +59,12 @@ def shape_at(path: Path) -> Shape | None:
     return shape
 
 
+def algorithms(path: Path) -> list[str]:
+    """Return the kinds of rate limit that may stand at a place, the only sections that there is a choice of."""
+    limit = shape_at(path)
+    return list(limit.variants) if limit else []
+
+
 def _of(annotation: Any) -> Shape:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.problems import Path, did_you_mean, nearest, shown
-from sidecar.config.shape import Shape, settings_shape
+from sidecar.config.shape import Shape, algorithms, settings_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,8 @@ _WANTED = {
     "string_too_short": "must not be empty",
 }
 _UNION_TAG = "algorithm"
+# The kind that need not be named.
+_COMBINED = "combined"
 
 
 def locate(location: Sequence[str | int]) -> tuple[Path, Shape | None]:
@@ -57,6 +59,8 @@ def sentence(error: ErrorDetails, path: Path, parent: Shape | None) -> str:
         return f"unknown key `{shown(name)}`{did_you_mean(name, parent.parts if parent else ())}"
     if kind in _WANTED:
         return _WANTED[kind]
+    if kind == "union_tag_not_found":
+        return _no_tag(error["input"], path)
     write = _WRITERS.get(kind)
     return write(error["input"], error.get("ctx", {})) if write else error["msg"]
 
@@ -87,11 +91,13 @@ def _tag(written: Any, context: dict[str, Any]) -> str:
     return _none_of(written.get(_UNION_TAG), context["expected_tags"])
 
 
-def _no_tag(written: Any, _context: dict[str, Any]) -> str:
+def _no_tag(written: Any, path: Path) -> str:
     for key in written:
         if nearest(str(key), [_UNION_TAG]):
             return f"unknown key `{shown(str(key))}`, did you mean `{_UNION_TAG}`?"
-    return f"needs `{_UNION_TAG}`: token_bucket, sliding_window or concurrency"
+    names = algorithms(path)
+    text = f"needs `{_UNION_TAG}`: one of {', '.join(name for name in names if name != _COMBINED)}"
+    return f"{text}; or `limits`, to combine several" if _COMBINED in names else text
 
 
 def _none_of(written: object, expected: str) -> str:
@@ -123,7 +129,6 @@ _WRITERS: dict[str, Callable[[Any, dict[str, Any]], str]] = {
     "less_than_equal": _above,
     "literal_error": _literal,
     "union_tag_invalid": _tag,
-    "union_tag_not_found": _no_tag,
     "value_error": _rule,
     "string_pattern_mismatch": _pattern,
     "too_long": _too_many,

@@ -10,50 +10,52 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.errors import InvalidArgumentError, Reason, SidecarError
-from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.errors import Reason, SidecarError
+from sidecar.ratelimit.charges import (
+    LOOK,
+    TAKE,
+    Charge,
+    Together,
+    cost_above_limit,
+    decision_of_one,
+    script_of_one,
+)
+from sidecar.ratelimit.decision import Decision, combined
+from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
+from sidecar.ratelimit.terms import Terms, terms_of
 from sidecar.store import commands
 from sidecar.store.base import ScriptCall
-from sidecar.store.keys import check_name
-from sidecar.store.plans import Plan, run_alone
-from sidecar.store.scripts import Script, load
+from sidecar.store.keys import check_name, limit_suffix
+from sidecar.store.plans import Plan, run_alone, run_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sidecar.call import Call
+    from sidecar.clock import StoreClock
     from sidecar.ratelimit.policy import Policy
     from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Cell, Metrics
 
-    AnyPolicy = Policy | ConcurrencyPolicy
-
-_SCRIPTS: dict[type[Policy], str] = {
-    TokenBucketPolicy: "check_token_bucket",
-    SlidingWindowPolicy: "check_sliding_window",
-}
-
-_TAKE, _LOOK = 1, 0
+    AnyPolicy = Policy | CombinedPolicy | ConcurrencyPolicy
 
 # Characters. A name that is not configured may be of any length; of a longer one neither the error's metadata, which
 # travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
 _MAX_NAME_ECHO = 64
 
+# Decisions hold no values, and a batch of them has a bound of its own.
+_ANY_SIZE = 0
 
-class Decision(NamedTuple):
-    """The answer to a Check or a Peek; durations in microseconds, at most 2^53-1."""
 
-    allowed: bool
-    limit: int
-    """The most that can be taken at once."""
-    remaining: int
-    retry_after_us: int
-    """How long until the same cost could be allowed; 0 if it was."""
-    reset_after_us: int
-    """How long until all of the limit is there again, if nothing more is taken."""
+class Asked(NamedTuple):
+    """One of several checks."""
+
+    policy_name: str
+    key: str
+    cost: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +63,18 @@ class _Limit:
     """A policy, made ready for its calls."""
 
     name: str
+    policies: tuple[Policy, ...]
+    """Its limits."""
+    suffixes: tuple[bytes, ...]
+    """What follows the policy's key in that of each of its limits."""
+    terms: Terms | None
+    """Those of the only limit; None for a policy of several."""
     most: int
-    script: Script
-    constants: tuple[int, ...]
     allowed: Cell
     denied: Cell
 
     def decision(self, replies: Sequence[Reply]) -> Decision:
-        """Read what the script answered."""
+        """Read what the script of the only limit answered."""
         allowed, remaining, retry_after_us, reset_after_us, _ = replies[0]
         return Decision(allowed == 1, self.most, remaining, retry_after_us, reset_after_us)
 
@@ -78,15 +84,35 @@ class _Limit:
         (self.allowed if decision.allowed else self.denied).value += 1
         return decision
 
+    def charges(self, key: bytes, cost: int) -> list[Charge]:
+        """Return what a call is to take from each limit, of a policy's key; raises COST_ABOVE_LIMIT."""
+        if cost > self.most:
+            raise cost_above_limit(self.most)
+        return [Charge(policy, key + suffix, cost) for policy, suffix in zip(self.policies, self.suffixes, strict=True)]
+
+    def combined(self, decisions: Sequence[Decision]) -> Decision:
+        """Return what its limits decide together."""
+        if self.terms is not None:
+            return decisions[0]
+        return combined([policy.name for policy in self.policies], decisions)
+
 
 class RateLimiter:
     """All configured policies over one store."""
 
     def __init__(
-        self, *, store: Store, keys: KeySpace, metrics: Metrics, policies: Iterable[AnyPolicy], max_key_bytes: int
+        self,
+        *,
+        store: Store,
+        keys: KeySpace,
+        clock: StoreClock,
+        metrics: Metrics,
+        policies: Iterable[AnyPolicy],
+        max_key_bytes: int,
     ) -> None:
         self._store = store
         self._keys = keys
+        self._clock = clock
         self._max_key_bytes = max_key_bytes
         self._decisions = metrics.counter(
             "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
@@ -96,7 +122,7 @@ class RateLimiter:
         self.replace(policies)
 
     def replace(self, policies: Iterable[AnyPolicy]) -> None:
-        """Limit by these policies from now on; what keys have used stays, as far as `model.py` says."""
+        """Limit by these policies from now on; what keys have used stays, as far as the models say."""
         limits: dict[str, _Limit] = {}
         slots: dict[str, Slots] = {}
         for policy in policies:
@@ -112,14 +138,7 @@ class RateLimiter:
                     denied=denied,
                 )
             else:
-                limits[policy.name] = _Limit(
-                    name=policy.name,
-                    most=policy.limit,
-                    script=load(_SCRIPTS[type(policy)]),
-                    constants=policy.constants,
-                    allowed=allowed,
-                    denied=denied,
-                )
+                limits[policy.name] = _ready(policy, allowed, denied)
         self._limits, self._slots = limits, slots
 
     def slots(self, policy_name: str) -> Slots:
@@ -141,7 +160,51 @@ class RateLimiter:
     def plan_check(self, policy_name: str, key: str, cost: int) -> Plan[Decision]:
         """Return the plan of `check`."""
         limit = self._named(policy_name)
-        return Plan((self._script(limit, key, cost, _TAKE),), limit.counted)
+        if limit.terms is None:
+            return self._plan_several(limit, key, cost, TAKE)
+        return Plan((self._script(limit, limit.terms, key, cost, TAKE),), limit.counted)
+
+    async def check_many(
+        self, asked: Sequence[Asked], call: Call, *, together: bool
+    ) -> list[Decision | SidecarError]:  # fmt: skip
+        """Make several checks; return the decision on each, in order, or the error that it ends with.
+
+        `together` they are made all or nothing, in one script: each decision then says what its own policy does, and
+        nothing was taken unless all allow. What is wrong with one is then raised, with the path of its field.
+        """
+        if together:
+            return [*await self._check_together(asked, call)]
+        plans: list[Plan[Decision] | SidecarError] = []
+        for policy_name, key, cost in asked:
+            try:
+                plans.append(self.plan_check(policy_name, key, cost))
+            except SidecarError as error:
+                plans.append(error)
+        return await run_together(plans, self._store, call, max_answer_bytes=_ANY_SIZE)
+
+    async def _check_together(self, asked: Sequence[Asked], call: Call) -> list[Decision]:
+        limits: list[_Limit] = []
+        charges: list[Charge] = []
+        for number, (policy_name, key, cost) in enumerate(asked):
+            try:
+                limit = self._named(policy_name)
+                charges += limit.charges(self._state_key(limit, key), cost)
+            except SidecarError as error:
+                raise _at(f"checks[{number}].{error.field}", error) from None
+            limits.append(limit)
+        try:
+            together = Together(charges, TAKE, self._clock.micros())
+        except SidecarError as error:  # the sum of those of one key
+            raise _at("checks", error) from None
+        decided = iter(together.decisions(await self._store.run(together.script_call, call)))
+        decisions = [limit.combined([next(decided) for _ in limit.policies]) for limit in limits]
+        taken = all(decision.allowed for decision in decisions)
+        for limit, decision in zip(limits, decisions, strict=True):
+            if not decision.allowed:
+                limit.denied.value += 1
+            elif taken:
+                limit.allowed.value += 1
+        return decisions
 
     async def peek(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
         """Return what `check` would, and take nothing; raises the same."""
@@ -153,7 +216,9 @@ class RateLimiter:
         if slots is not None:
             return slots.plan_peek(key, cost, Decision)
         limit = self._named(policy_name)
-        return Plan((self._script(limit, key, cost, _LOOK),), limit.decision)
+        if limit.terms is None:
+            return self._plan_several(limit, key, cost, LOOK)
+        return Plan((self._script(limit, limit.terms, key, cost, LOOK),), limit.decision)
 
     async def reset(self, policy_name: str, key: str, call: Call) -> bool:
         """Give the key its whole allowance back; return whether anything was recorded for it.
@@ -167,19 +232,60 @@ class RateLimiter:
         slots = self._slots.get(policy_name)
         if slots is not None:
             return slots.plan_reset(key)
-        return Plan((commands.delete(self._state_key(self._named(policy_name), key)),), _existed)
-
-    def _script(self, limit: _Limit, key: str, cost: int, mode: int) -> ScriptCall:
+        limit = self._named(policy_name)
         state_key = self._state_key(limit, key)
-        if cost > limit.most:
-            raise InvalidArgumentError(
-                Reason.COST_ABOVE_LIMIT,
-                f"the cost is above the policy's limit of {limit.most}, so it could never be allowed",
-                field="cost",
-                metadata={"limit": str(limit.most)},
-            )
-        words = (*limit.constants, cost, mode)
-        return ScriptCall(limit.script, (state_key,), words, mode == _LOOK, mode == _TAKE)
+        return Plan((commands.delete(*[state_key + suffix for suffix in limit.suffixes]),), _existed)
+
+    async def decide(
+        self, charges: Sequence[Charge], call: Call, *, take: bool, together: bool
+    ) -> list[Decision]:  # fmt: skip
+        """Decide on charges of policies that need not be configured; return a decision for each, in order.
+
+        `take` charges what is allowed; without it nothing changes. `together` charges all or nothing, in one script:
+        each decision then says what its own limit does, and nothing was taken unless all allow. All keys are then on
+        one node. Apart, each is charged for itself. Nothing is counted in metrics.
+
+        Raises SidecarError: COST_ABOVE_LIMIT (a fixed window refuses such a cost instead), and what the store raises;
+        charges that are made apart may then have been taken or not.
+        """
+        if not charges:
+            return []
+        mode, now_us = TAKE if take else LOOK, self._clock.micros()
+        if together and len(charges) > 1:
+            all_of_them = Together(charges, mode, now_us)
+            return all_of_them.decisions(await self._store.run(all_of_them.script_call, call))
+        all_terms = [terms_of(charge.policy) for charge in charges]
+        scripts = [
+            script_of_one(terms, charge.key, charge.cost, mode, now_us)
+            for terms, charge in zip(all_terms, charges, strict=True)
+        ]
+        if len(scripts) == 1:
+            return [decision_of_one(all_terms[0], await self._store.run(scripts[0], call))]
+        replies = await self._store.call_many(scripts, call)
+        for reply in replies:
+            if isinstance(reply, SidecarError):
+                raise reply
+        return [decision_of_one(terms, reply) for terms, reply in zip(all_terms, replies, strict=True)]
+
+    def _plan_several(self, limit: _Limit, key: str, cost: int, mode: int) -> Plan[Decision]:
+        charges = limit.charges(self._state_key(limit, key), cost)
+        together = Together(charges, mode, self._clock.micros())
+
+        def read(replies: Sequence[Reply]) -> Decision:
+            decision = limit.combined(together.decisions(replies[0]))
+            if mode == TAKE:
+                (limit.allowed if decision.allowed else limit.denied).value += 1
+            return decision
+
+        return Plan((together.script_call,), read)
+
+    def _script(self, limit: _Limit, terms: Terms, key: str, cost: int, mode: int) -> ScriptCall:
+        state_key = self._state_key(limit, key)
+        if cost > terms.most:
+            raise cost_above_limit(terms.most)
+        constants = terms.constants if terms.windows is None else terms.constants_at(self._clock.micros())
+        words = (*constants, cost, mode)
+        return ScriptCall(terms.script, (state_key,), words, mode == LOOK, mode == TAKE)
 
     def _named(self, policy_name: str) -> _Limit:
         limit = self._limits.get(policy_name)
@@ -193,9 +299,29 @@ class RateLimiter:
         return self._keys.limit(limit.name, check_name(key, self._max_key_bytes))
 
 
+def _ready(policy: Policy | CombinedPolicy, allowed: Cell, denied: Cell) -> _Limit:
+    several = isinstance(policy, CombinedPolicy)
+    policies = policy.limits if isinstance(policy, CombinedPolicy) else (policy,)
+    return _Limit(
+        name=policy.name,
+        policies=policies,
+        # None has the policy's own key: a policy that had a single limit before has no state for these.
+        suffixes=tuple(limit_suffix(one.name) for one in policies) if several else (b"",),
+        terms=None if several else terms_of(policies[0]),
+        most=policy.limit,
+        allowed=allowed,
+        denied=denied,
+    )
+
+
+def _at(field: str, error: SidecarError) -> SidecarError:
+    """Return the same error about a field of one of several checks."""
+    return SidecarError(error.reason, error.message, field=field, metadata=error.metadata)
+
+
 def _existed(replies: Sequence[Reply]) -> bool:
     removed: int = replies[0]
-    return removed == 1
+    return removed > 0
 
 
 def _unknown(policy_name: str, known: Iterable[str]) -> SidecarError:

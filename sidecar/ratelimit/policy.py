@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sidecar.ratelimit.calendar_windows import Calendar
 
 # Integers below this are exact in a double.
 EXACT = 2**53
@@ -21,6 +24,15 @@ MAX_BURST = 1_000_000_000
 
 # A cost is a uint32 on the wire, and each count is stored in 32 bits.
 MAX_LIMIT = 2**32 - 1
+
+# Ten years.
+MAX_AHEAD_US = 3_660 * 86_400 * 1_000_000
+
+# A log holds 14 bytes for each call: 140 kB, and up to twice that while entries that have left are not dropped.
+MAX_LOGGED = 10_000
+
+# TTLs are milliseconds; and the way to the store takes longer than a window of less than ten of them.
+MIN_WINDOW_US = 10_000
 
 # A slot comes free at most one sub-window late; past a hundred of them that is under one per cent of the window.
 MAX_SUB_WINDOWS = 100
@@ -59,8 +71,8 @@ def tick_rate(tokens: int, period_us: int) -> TickRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenBucketPolicy:
-    """Up to `burst` at once, and in the long run `tokens` per `period_us`. Raises ValueError with a sentence."""
+class _RatePolicy:
+    """A rate and a burst."""
 
     name: str
     tokens: int
@@ -88,6 +100,22 @@ class TokenBucketPolicy:
     def constants(self) -> tuple[int, ...]:
         """The script's first arguments."""
         return (self.burst, *self.rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBucketPolicy(_RatePolicy):
+    """Up to `burst` at once, and in the long run `tokens` per `period_us`. Raises ValueError with a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcraPolicy(_RatePolicy):
+    """The same limit as a token bucket's, kept as a time instead of a level. Raises ValueError with a sentence."""
+
+    def __post_init__(self) -> None:
+        _RatePolicy.__post_init__(self)
+        # No longer than that may the arrival time be ahead: then its sum with any time stays exact.
+        if self.burst * self.period_us > MAX_AHEAD_US * self.tokens:
+            raise ValueError("burst must be no more than ten years' worth of the rate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +151,74 @@ class SlidingWindowPolicy:
         return (self.limit, self.sub_window_us, self.counted)
 
 
-Policy = TokenBucketPolicy | SlidingWindowPolicy
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlidingLogPolicy:
+    """At most `limit` in any interval of `window_us`, to the call. Raises ValueError with a sentence."""
+
+    name: str
+    limit: int
+    window_us: int
+
+    def __post_init__(self) -> None:
+        _check_range("limit", self.limit, 1, MAX_LOGGED)
+        _check_range("window", self.window_us, MIN_WINDOW_US, MAX_PERIOD_US, " µs")
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """The script's first arguments."""
+        return (self.limit, self.window_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedWindowPolicy:
+    """At most `limit` in each window, of `window_us` from the epoch on or of a calendar. Raises ValueError.
+
+    With `charge_refused` what is refused is counted all the same, as a plain counter would.
+    """
+
+    name: str
+    limit: int
+    """0 refuses everything."""
+    window_us: int | None = None
+    calendar: Calendar | None = None
+    charge_refused: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("limit", self.limit, 0, MAX_LIMIT)
+        if (self.window_us is None) == (self.calendar is None):
+            raise ValueError("a fixed window has either a length or a calendar")
+        if self.window_us is not None:
+            _check_range("window", self.window_us, MIN_WINDOW_US, MAX_PERIOD_US, " µs")
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """The script's first arguments; for a calendar the boundaries are still to follow."""
+        head = (self.limit, int(self.charge_refused), self.window_us or 0)
+        return head if self.calendar is not None else (*head, 0, 0, 0, 0)
+
+
+Policy = TokenBucketPolicy | GcraPolicy | SlidingWindowPolicy | SlidingLogPolicy | FixedWindowPolicy
+
+# A script that charges more for each call would keep the store from its other callers.
+MAX_LIMITS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombinedPolicy:
+    """Several limits, each with a name of its own: a call takes its cost from all or from none. Raises ValueError."""
+
+    name: str
+    limits: tuple[Policy, ...]
+
+    def __post_init__(self) -> None:
+        _check_range("the number of limits", len(self.limits), 1, MAX_LIMITS)
+        if len({limit.name for limit in self.limits}) < len(self.limits):
+            raise ValueError("each limit needs a name of its own")
+
+    @property
+    def limit(self) -> int:
+        """The most that can be taken at once."""
+        return min(limit.limit for limit in self.limits)
 
 
 def _check_range(what: str, value: int, least: int, most: int, unit: str = "") -> None:

@@ -11,7 +11,7 @@ from sidecar.rpc.convert import NANOS_PER_MILLI, OUTCOMES, WRITE_OUTCOMES, set_m
 if TYPE_CHECKING:
     from sidecar.cache.policy import Counted, Found, Written
     from sidecar.gen.sidecar.v1 import cache_pb2, rate_limit_pb2
-    from sidecar.ratelimit.limiter import Decision
+    from sidecar.ratelimit.decision import Decision
 
 _MISS = Outcome.MISS
 _OUTCOME_MISS = common_pb2.OUTCOME_MISS
@@ -62,12 +62,18 @@ def fill_counted(message: cache_pb2.IncrementResponse, counted: Counted) -> None
 
 def fill_decision(message: rate_limit_pb2.CheckResponse | rate_limit_pb2.PeekResponse, decision: Decision) -> None:
     """Say what a rate limit decided."""
-    allowed, limit, remaining, retry_after_us, reset_after_us = decision
+    allowed, limit, remaining, retry_after_us, reset_after_us, limits = decision
     message.allowed = allowed
     message.limit = limit
     message.remaining = remaining
     set_us(message.retry_after, retry_after_us)
     set_us(message.reset_after, reset_after_us)
+    for status in limits:
+        part = message.limits.add(
+            name=status.name, allowed=status.allowed, limit=status.limit, remaining=status.remaining
+        )
+        set_us(part.retry_after, status.retry_after_us)
+        set_us(part.reset_after, status.reset_after_us)
 
 
 def fill_reset(message: rate_limit_pb2.ResetResponse, existed: bool) -> None:  # noqa: FBT001 (the answer itself)

@@ -25,9 +25,9 @@ def whole_hash(key: bytes) -> Command:
     return Command(("HGETALL", key), True)
 
 
-def delete(key: bytes) -> Command:
-    """Remove a key: 1 or 0. Not repeatable: a late copy would remove what was written since."""
-    return Command(("DEL", key), False)
+def delete(*keys: bytes) -> Command:
+    """Remove keys of one slot: how many there were. Not repeatable: a late copy would remove what was written since."""
+    return Command(("DEL", *keys), False)
 
 
 def time() -> Command:

@@ -3,6 +3,7 @@
     sc:<tenant>:e:{<cache>:<name>}               an entry: a string (value) or a hash (record)
     sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
     sc:<tenant>:l:{<policy>:<name>}              a rate limit's state
+    sc:<tenant>:l:{<policy>:<name>}:<16 hex>     the state of one limit of a policy that has several
     sc:<tenant>:d:{<32 hex>}                     the state of a rate limit that Envoy asks for by descriptors
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 # 128 bits of SHA-256: enough that no two idempotency keys of one entry ever meet, and a key stays short.
 _DIGEST_HEX = 32
+
+# 64 bits: of the few limits of a policy no two meet.
+_LIMIT_HEX = 16
 
 ENTRY_TAIL = b"}"
 
@@ -77,6 +81,11 @@ class KeySpace:
     def data_key(self, cache: str, epoch: str) -> bytes:
         """Return the key of a wrapped data key; `epoch` holds no brace."""
         return b"%b%b:%b}" % (self._data_key, cache.encode(), epoch.encode())
+
+
+def limit_suffix(limit: str) -> bytes:
+    """Return what follows the key of a policy's state in that of one of its several limits."""
+    return b":" + hashlib.sha256(limit.encode()).hexdigest()[:_LIMIT_HEX].encode()
 
 
 def hash_tag(key: bytes) -> bytes:

@@ -18,7 +18,7 @@ RETRY_AFTER_MS = 250
 
 _UNAVAILABLE = "the store cannot serve this now; nothing was changed, try again"
 
-# The server has refused these without doing anything, and may accept them in a moment.
+# The server, or a script, has refused these without doing anything, and may accept them in a moment.
 TRANSIENT_CODES = frozenset(
     {
         "LOADING",
@@ -29,6 +29,8 @@ TRANSIENT_CODES = frozenset(
         "BUSY",
         "NOREPLICAS",
         "MISCONF",
+        # The store's clock is not where the sidecar took it to be; the next probe corrects that.
+        "SCCLOCK",
     }
 )
 

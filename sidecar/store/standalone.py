@@ -160,12 +160,12 @@ def _in_order(commands: Sequence[Command | ScriptCall]) -> list[tuple[Arg, ...]]
 
 def _by_digest(script_call: ScriptCall) -> tuple[Arg, ...]:
     script, keys, args, _, _ = script_call
-    return ("EVALSHA", script.sha, script.key_count, *keys, *args)
+    return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
 def _by_text(script_call: ScriptCall) -> tuple[Arg, ...]:
     script, keys, args, _, _ = script_call
-    return ("EVAL", script.source, script.key_count, *keys, *args)
+    return ("EVAL", script.source, len(keys), *keys, *args)
 
 
 def _wants_text(reply: Reply) -> bool:

@@ -42,26 +42,26 @@ class TestNames:
     def test_an_unknown_name_is_not_found(self, api: Contract, key: str, rpc: Rpc) -> None:
         """NOT_FOUND, at the field that names it."""
         refused = refusal(lambda: rpc.call(api, "xyzzy", key, None))
-        assert (NOT_FOUND, f"{rpc.owner_field.upper()}_UNKNOWN", rpc.owner_field) == refused.brief
+        assert (NOT_FOUND, f"{rpc.owner.upper()}_UNKNOWN", rpc.owner_field) == refused.brief
 
     @each(ALL_RPCS)
     def test_the_nearest_name_is_suggested(self, api: Contract, key: str, rpc: Rpc) -> None:
         """A slip of the finger is told what was probably meant."""
         slip = "windwo" if rpc in LIMIT_RPCS else "plian"
         refused = refusal(lambda: rpc.call(api, slip, key, None))
-        assert {rpc.owner_field: slip, "nearest": owner_of(rpc)} == refused.metadata
+        assert {rpc.owner: slip, "nearest": owner_of(rpc)} == refused.metadata
 
     @each(ALL_RPCS)
     def test_a_huge_name_is_cut(self, api: Contract, key: str, rpc: Rpc) -> None:
         """An error's metadata travel in a header, so a name of 100,000 letters is not repeated whole."""
         refused = refusal(lambda: rpc.call(api, "x" * 100_000, key, None))
-        assert {rpc.owner_field: "x" * 64} == refused.metadata
+        assert {rpc.owner: "x" * 64} == refused.metadata
 
     @each(ALL_RPCS)
     def test_an_empty_name_is_not_found(self, api: Contract, key: str, rpc: Rpc) -> None:
         """There is no default."""
         refused = refusal(lambda: rpc.call(api, "", key, None))
-        assert (NOT_FOUND, f"{rpc.owner_field.upper()}_UNKNOWN", rpc.owner_field) == refused.brief
+        assert (NOT_FOUND, f"{rpc.owner.upper()}_UNKNOWN", rpc.owner_field) == refused.brief
 
     @each(ALL_RPCS)
     def test_every_refusal_names_the_domain(self, api: Contract, key: str, rpc: Rpc) -> None:
@@ -278,7 +278,10 @@ class TestConditions:
         assert (INVALID, "CONDITION_EMPTY", field) == refused.brief
 
 
-@pytest.mark.parametrize(("policy", "limit"), [("window", 10), ("bucket", 20)])
+@pytest.mark.parametrize(
+    ("policy", "limit"),
+    [("window", 10), ("bucket", 20), ("gcra", 15), ("log", 8), ("fixed", 30), ("yearly", 5), ("several", 4)],
+)
 class TestCosts:
     """Costs that no wait could pay."""
 

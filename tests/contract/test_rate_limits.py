@@ -1,4 +1,4 @@
-"""RateLimitService: Check, Peek and Reset on both algorithms."""
+"""RateLimitService: Check, Peek and Reset on each algorithm."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 
+from sidecar.store.keys import hash_tag
+
 if TYPE_CHECKING:
     from support.contract import Contract
 
 # The limits of the tests' configuration: what can be taken at once.
-LIMITS = {"window": 10, "bucket": 20}
+LIMITS = {"window": 10, "bucket": 20, "gcra": 15, "log": 8, "fixed": 30, "yearly": 5, "several": 4}
 POLICIES = pytest.mark.parametrize(("policy", "limit"), LIMITS.items())
 
 
@@ -63,7 +65,7 @@ class TestCheck:
 
     def test_a_cost_is_taken_whole(self, api: Contract, key: str, policy: str, limit: int) -> None:
         """A call may take several at once."""
-        assert limit - 7 == check(api, policy, key, 7).remaining
+        assert limit - 3 == check(api, policy, key, 3).remaining
 
     def test_the_whole_limit_can_be_taken_at_once(self, api: Contract, key: str, policy: str, limit: int) -> None:
         """That is what the limit says."""
@@ -87,11 +89,10 @@ class TestCheck:
         assert limit == sum(future.result().allowed for future in asked)
 
     def test_what_is_stored_expires(self, api: Contract, key: str, policy: str, limit: int) -> None:
-        """The state's key has a TTL."""
-        before = api.names()
+        """Each of the state's keys has a TTL."""
         check(api, policy, key, limit)
-        (name,) = api.names() - before
-        assert api.oracle.pttl(name) > 0
+        expires = [expires_ms for _, expires_ms in api.snapshot(key).values()]
+        assert (True, True) == (bool(expires), all(expires_ms > 0 for expires_ms in expires))
 
 
 @POLICIES
@@ -134,6 +135,42 @@ class TestReset:
         """Of a key without state it says so."""
         answer = api.limits.Reset(pb.ResetRequest(policy=policy, key=key))
         assert (False, limit) == (answer.existed, peek(api, policy, key).remaining)
+
+
+class TestSeveral:
+    """A policy of several limits: all of them are charged, or none."""
+
+    def test_each_limit_says_what_it_does(self, api: Contract, key: str) -> None:
+        """And the answer as a whole is that of the one of which least remains."""
+        answer = check(api, "several", key)
+        told = [(status.name, status.allowed, status.limit, status.remaining) for status in answer.limits]
+        assert [("steady", True, 4, 3), ("yearly", True, 6, 5)] == told
+        assert (True, 4, 3) == (answer.allowed, answer.limit, answer.remaining)
+
+    def test_a_refusal_by_one_charges_none(self, api: Contract, key: str) -> None:
+        """What the yearly limit had left, it has left after the steady one has refused."""
+        check(api, "several", key, 4)
+        refused = check(api, "several", key)
+        told = [(status.name, status.allowed, status.remaining) for status in refused.limits]
+        assert [("steady", False, 0), ("yearly", True, 2)] == told
+        assert (False, refused.limits[0].retry_after) == (refused.allowed, refused.retry_after)
+
+    def test_limits_have_states_of_their_own_in_one_slot(self, api: Contract, key: str) -> None:
+        """A state for each, and the same hash tag."""
+        check(api, "several", key)
+        names = list(api.snapshot(key))
+        assert (2, {b"several:" + key.encode()}) == (len(names), {hash_tag(name) for name in names})
+
+    def test_reset_gives_all_limits_back(self, api: Contract, key: str) -> None:
+        """And leaves nothing."""
+        check(api, "several", key, 3)
+        api.limits.Reset(pb.ResetRequest(policy="several", key=key))
+        remaining = [status.remaining for status in peek(api, "several", key).limits]
+        assert ([4, 6], {}) == (remaining, api.snapshot(key))
+
+    def test_a_policy_of_one_limit_lists_none(self, api: Contract, key: str) -> None:
+        """The answer says all that there is to say."""
+        assert 0 == len(check(api, "bucket", key).limits)
 
 
 class TestTime:

@@ -21,8 +21,8 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 DEADLINE_SECONDS = 0.2
 # Calls must end this soon after their deadline; the rest is for a busy machine.
 GRACE_SECONDS = 0.05 + 0.2
-SINGLE_RPCS = [rpc for rpc in ALL_RPCS if "[" not in rpc.key_field]
-BATCH_RPCS = [rpc for rpc in ALL_RPCS if "[" in rpc.key_field]
+SINGLE_RPCS = [rpc for rpc in ALL_RPCS if not rpc.is_batch]
+BATCH_RPCS = [rpc for rpc in ALL_RPCS if rpc.is_batch]
 
 
 def owner_of(rpc: Rpc) -> str:

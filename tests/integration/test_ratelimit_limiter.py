@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from sidecar.call import Call
-from sidecar.clock import after
+from sidecar.clock import StoreClock, after
 from sidecar.errors import Reason, StoreError
-from sidecar.ratelimit.limiter import Decision, RateLimiter
-from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
+from sidecar.ratelimit.decision import Decision
+from sidecar.ratelimit.limiter import Asked, RateLimiter
+from sidecar.ratelimit.policy import (
+    FixedWindowPolicy,
+    GcraPolicy,
+    SlidingLogPolicy,
+    SlidingWindowPolicy,
+    TokenBucketPolicy,
+)
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Counter, Metrics
 
@@ -27,6 +37,10 @@ DAY_US = 86_400 * 1_000_000
 POLICIES = (
     SlidingWindowPolicy(name="window", limit=10, window_us=DAY_US),
     TokenBucketPolicy(name="bucket", tokens=1, period_us=DAY_US, burst=10),
+    GcraPolicy(name="gcra", tokens=1, period_us=DAY_US, burst=10),
+    SlidingLogPolicy(name="log", limit=10, window_us=DAY_US),
+    FixedWindowPolicy(name="fixed", limit=10, window_us=366 * DAY_US),
+    FixedWindowPolicy(name="yearly", limit=10, calendar=Calendar(CalendarUnit.YEAR, ZoneInfo("Asia/Tokyo"))),
 )
 NAMES = [policy.name for policy in POLICIES]
 
@@ -58,10 +72,15 @@ class NotingStore:
         return self._store.run(script_call, call)
 
 
-def a_limiter(store: Store, metrics: Metrics | None = None) -> RateLimiter:
-    """Return a limiter with a policy of each kind; neither gives anything back for hours."""
+def a_limiter(store: Store, metrics: Metrics | None = None, clock: StoreClock | None = None) -> RateLimiter:
+    """Return a limiter with a policy of each kind; none gives anything back for hours."""
     return RateLimiter(
-        store=store, keys=KeySpace("default"), metrics=metrics or Metrics(), policies=POLICIES, max_key_bytes=512
+        store=store,
+        keys=KeySpace("default"),
+        clock=clock or StoreClock(),
+        metrics=metrics or Metrics(),
+        policies=POLICIES,
+        max_key_bytes=512,
     )
 
 
@@ -121,11 +140,12 @@ async def test_keys_are_limited_apart(store: StandaloneStore, name: str) -> None
 
 
 async def test_policies_are_limited_apart(store: StandaloneStore, server: StoreServer) -> None:
-    """The same key under two policies is two states, in the limiter's part of the key space."""
+    """The same key under several policies is as many states, in the limiter's part of the key space."""
     limiter = a_limiter(store)
     for name in NAMES:
         await limiter.check(name, "k", 1, a_call())
-    assert [b"sc:default:l:{bucket:k}", b"sc:default:l:{window:k}"] == sorted(server.oracle().keys("*"))
+    expected = {b"sc:default:l:{%b:k}" % name.encode() for name in NAMES}
+    assert expected == set(server.oracle().keys("*"))
 
 
 async def test_only_a_peek_may_be_repeated(store: StandaloneStore) -> None:
@@ -148,11 +168,28 @@ async def test_checks_are_counted_by_policy_and_outcome(store: StandaloneStore) 
     counter = metrics.families["sidecar_ratelimit_decisions"]
     assert isinstance(counter, Counter)
     assert {
-        ("window", "allowed"): 0,
-        ("window", "denied"): 0,
+        **{(name, outcome): 0 for name in NAMES for outcome in ("allowed", "denied")},
         ("bucket", "allowed"): 2,
         ("bucket", "denied"): 1,
     } == {labels: cell.value for labels, cell in counter.cells.items()}
+
+
+async def test_wrong_estimate_of_the_stores_time_is_no_decision(store: StandaloneStore, server: StoreServer) -> None:
+    """With a clock that is years out, a calendar's windows are not those of the store's time: nothing is counted."""
+    clock = StoreClock()
+    clock.observe(clock.micros() - 4 * 366 * DAY_US, time.monotonic(), time.monotonic())
+    with pytest.raises(StoreError) as caught:
+        await a_limiter(store, clock=clock).check("yearly", "k", 1, a_call())
+    assert (Reason.STORE_UNAVAILABLE, []) == (caught.value.reason, server.oracle().keys("*"))
+
+
+async def test_estimate_within_a_window_is_good_enough(store: StandaloneStore) -> None:
+    """With a clock that is a year out the store still finds the window of its own time."""
+    clock = StoreClock()
+    right = await a_limiter(store).check("yearly", "k", 1, a_call())
+    clock.observe(clock.micros() - 365 * DAY_US, time.monotonic(), time.monotonic())
+    late = await a_limiter(store, clock=clock).check("yearly", "k", 1, a_call())
+    assert (9, 8, True) == (right.remaining, late.remaining, late.reset_after_us <= right.reset_after_us)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,3 +211,31 @@ async def test_key_of_another_type_ends_the_call(store: StandaloneStore, server:
     with pytest.raises(StoreError) as caught:
         await a_limiter(store).check(name, "k", 1, a_call())
     assert Reason.WRONG_TYPE is caught.value.reason
+
+
+async def test_check_many_counts_what_was_taken_and_what_refused(store: StandaloneStore) -> None:
+    """All or nothing, a check that another's refusal kept from its cost counts as neither."""
+    metrics = Metrics()
+    limiter = a_limiter(store, metrics)
+    asked = [Asked("bucket", "k", 6), Asked("log", "k", 2)]
+    for _ in range(2):
+        await limiter.check_many(asked, a_call(), together=True)
+    await limiter.check_many(asked, a_call(), together=False)
+    counter = metrics.families["sidecar_ratelimit_decisions"]
+    assert isinstance(counter, Counter)
+    counted = {labels: cell.value for labels, cell in counter.cells.items() if labels[0] in {"bucket", "log"}}
+    assert {
+        ("bucket", "allowed"): 1,
+        ("bucket", "denied"): 2,
+        ("log", "allowed"): 2,
+        ("log", "denied"): 0,
+    } == counted
+
+
+async def test_no_check_of_many_may_be_repeated(store: StandaloneStore) -> None:
+    """Apart or together, a second run would cost twice."""
+    noting = NotingStore(store)
+    asked = [Asked("bucket", "k", 1), Asked("log", "k", 1)]
+    for together in (True, False):
+        await a_limiter(noting).check_many(asked, a_call(), together=together)
+    assert [False, False, False] == noting.repeatable

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sidecar.call import Call
-from sidecar.clock import after
+from sidecar.clock import StoreClock, after
 from sidecar.errors import Reason, SidecarError
-from sidecar.ratelimit.limiter import Decision, RateLimiter
+from sidecar.ratelimit.decision import Decision
+from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Counter, Metrics
@@ -64,6 +65,7 @@ def a_limiter(store: Store, metrics: Metrics | None = None) -> RateLimiter:
     return RateLimiter(
         store=store,
         keys=KeySpace("default"),
+        clock=StoreClock(),
         metrics=metrics or Metrics(),
         policies=[
             ConcurrencyPolicy(name="reports", limit=LIMIT, lease_ms=60_000, max_lease_ms=600_000),

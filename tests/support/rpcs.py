@@ -31,6 +31,18 @@ class Rpc:
     key_field: str = "key"
     ttl_field: str = ""
     """Where a TTL that is wrong is reported; none for an RPC without."""
+    fails_whole: bool = False
+    """Whether a batch fails as one, and not item by item."""
+
+    @property
+    def owner(self) -> str:
+        """What names the cache or policy, without the way there."""
+        return self.owner_field.rpartition(".")[2]
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether its items fail by themselves."""
+        return "[" in self.key_field and not self.fails_whole
 
 
 def _set_many(api: Contract, cache: str, key: str, ttl: Duration | None) -> object:
@@ -41,6 +53,12 @@ def _set_many(api: Contract, cache: str, key: str, ttl: Duration | None) -> obje
 def _set_many_at_once(api: Contract, cache: str, key: str, ttl: Duration | None) -> object:
     entries = [cache_pb2.SetManyEntry(key=key)]
     return api.cache.SetMany(cache_pb2.SetManyRequest(cache=cache, entries=entries, ttl=ttl))
+
+
+def _check_many(api: Contract, policy: str, key: str, _: Any) -> object:
+    checks = [rate_limit_pb2.CheckRequest(policy="bucket", key=_GOOD + key[:64])]
+    checks.append(rate_limit_pb2.CheckRequest(policy=policy, key=key))
+    return api.limits.CheckMany(rate_limit_pb2.CheckManyRequest(checks=checks))
 
 
 VALUE_RPCS = (
@@ -105,6 +123,13 @@ LIMIT_RPCS = (
         "Check",
         lambda api, policy, key, _: api.limits.Check(rate_limit_pb2.CheckRequest(policy=policy, key=key)),
         owner_field="policy",
+    ),
+    Rpc(
+        "CheckMany",
+        _check_many,
+        owner_field="checks[1].policy",
+        key_field="checks[1].key",
+        fails_whole=True,
     ),
     Rpc(
         "Peek",

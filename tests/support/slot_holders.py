@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 
 from sidecar.call import Call
-from sidecar.clock import after
+from sidecar.clock import StoreClock, after
 from sidecar.errors import SidecarError
 from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
@@ -61,6 +61,7 @@ async def main(port: int, limit: int, holders: int, rounds: int, dead: int) -> N
     limiter = RateLimiter(
         store=StandaloneStore(pool),
         keys=KeySpace("default"),
+        clock=StoreClock(),
         metrics=Metrics(),
         policies=[ConcurrencyPolicy(name=POLICY, limit=limit, lease_ms=LEASE_MS, max_lease_ms=LEASE_MS)],
         max_key_bytes=512,

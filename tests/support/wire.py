@@ -48,6 +48,11 @@ class Wire:
                 replies.append(reply)
         return replies
 
+    def now_us(self) -> int:
+        """Return the server's time."""
+        seconds, micros = self.send(("TIME",))[0]
+        return int(seconds) * 1_000_000 + int(micros)
+
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()

@@ -36,7 +36,23 @@ SCALARS = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=20),
-    st.sampled_from(["phi", "raw", "token_bucket", "sliding_window", "concurrency", "1s", "25h", "1MiB", "100/s"]),
+    st.sampled_from(
+        [
+            "phi",
+            "raw",
+            "token_bucket",
+            "sliding_window",
+            "sliding_log",
+            "gcra",
+            "fixed_window",
+            "concurrency",
+            "UTC",
+            "1s",
+            "25h",
+            "1MiB",
+            "100/s",
+        ]
+    ),
     st.sampled_from(["a:1", "unix:/a", "redis://h", "sc:"]),
 )
 TREES = st.recursive(
@@ -61,7 +77,12 @@ ROOTS = st.one_of(
             ),
             "rate_limits": st.dictionaries(
                 st.sampled_from(["a", "b"]),
-                st.dictionaries(st.sampled_from(["algorithm", "rate", "burst", "limit", "window"]), TREES),
+                st.dictionaries(
+                    st.sampled_from(
+                        ["algorithm", "rate", "burst", "limit", "window", "calendar", "time_zone", "limits"]
+                    ),
+                    TREES,
+                ),
             ),
             "store": st.dictionaries(st.sampled_from(["url", "tls", "backoff", "username"]), TREES),
             "listen": TREES,

@@ -39,6 +39,12 @@ REDIS = "url: 'redis://host'"
         # Rate limits.
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
         ("rate_limits: {a: {algorithm: concurrency, limit: 1, max_lease: 29s}}", "rate_limits.a.lease: 30s is above max_lease (29s)"),
+        ("rate_limits: {a: {algorithm: gcra, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 10001, window: 1d}}", "rate_limits.a.limit: 10001 is above the most allowed, 10000"),
+        ("rate_limits: {a: {limits: {b: {algorithm: fixed_window, limit: 1}}}}", "rate_limits.a.limits.b: a fixed window needs either `window` or `calendar`"),
+        ("rate_limits: {a: {algorithm: fixed_window, limit: 1}}", "rate_limits.a: a fixed window needs either `window` or `calendar`"),
+        ("rate_limits: {a: {algorithm: fixed_window, limit: 1, window: 1d, calendar: day}}", "rate_limits.a.calendar: give either window or calendar"),
+        ("rate_limits: {a: {algorithm: fixed_window, limit: 1, window: 1d, time_zone: Asia/Tokyo}}", "rate_limits.a.time_zone: has no use without `calendar`"),
         # Limits.
         ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
         ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),
@@ -92,6 +98,13 @@ def test_broken_rule(tmp_path: Path, text: str, problem: str) -> None:
         "rate_limits: {a: {algorithm: token_bucket, rate: 60000000/m, burst: 1000000000}}",
         "rate_limits: {a: {algorithm: concurrency, limit: 10000, lease: 1d}}",
         "rate_limits: {a: {algorithm: concurrency, limit: 1, lease: 10ms, max_lease: 10ms}}",
+        "rate_limits: {a: {algorithm: gcra, rate: 1/d, burst: 3650}}",
+        "rate_limits: {a: {algorithm: combined, limits: {gcra: {algorithm: gcra, rate: 1/d, burst: 1}}}}",
+        "rate_limits: {a: {limits: {b: {algorithm: gcra, rate: 1/s, burst: 1}, c: {algorithm: fixed_window, limit: 9, calendar: day}}}}",
+        "rate_limits: {a: {algorithm: sliding_log, limit: 10000, window: 366d}}",
+        "rate_limits: {a: {algorithm: fixed_window, limit: 1, window: 10ms}}",
+        "rate_limits: {a: {algorithm: fixed_window, limit: 1, calendar: month, time_zone: Asia/Tokyo}}",
+        "rate_limits: {a: {algorithm: sliding_window, limit: 1, window: 366d}}",
         "store: {url: 'rediss://bob:pw@host:1/2', tls: {cert_file: c, key_file: k, server_name: s}}",
         "store: {url: 'unix:///run/redis.sock?db=1', username: bob, password_env: PW}",
     ],
@@ -112,6 +125,8 @@ def test_kept_rule(tmp_path: Path, text: str) -> None:
         ("rate_limits: {a: {algorithm: sliding_window, limit: 1, windw: 1m}}", "rate_limits.a: unknown key `windw`, did you mean `window`?"),
         ("rate_limits: {a: {algorithm: concurrency, limit: 1, lease: 1m, max_leas: 1m}}", "rate_limits.a: unknown key `max_leas`, did you mean `max_lease`?"),
         ("rate_limits: {a: {algorithm: sliding_window, limit: 1, window: 1}}", "rate_limits.a.window: 1 has no unit; write 1s for seconds"),
+        ("rate_limits: {a: {algorithm: fixed_window, limit: 1, window: 1}}", "rate_limits.a.window: 1 has no unit; write 1s for seconds"),
+        ("rate_limits: {a: {algorithm: fixed_window, limit: 1, calender: day}}", "rate_limits.a: unknown key `calender`, did you mean `calendar`?"),
     ],
 )  # fmt: skip
 def test_an_echo_is_left_out(tmp_path: Path, text: str, problem: str) -> None:

@@ -31,6 +31,8 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 def children(prop: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Return the sections that a map or a list holds."""
+    if path == "rate_limits.<name>.limits":
+        return  # each is as one of `rate_limits`
     for item in prop.get("patternProperties", {}).values():
         for variant in item.get("oneOf", [item]):
             yield f"{path}.<name>", resolved(variant)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,12 @@ from sidecar.ratelimit.policy import (
     EXACT,
     MAX_BURST,
     MAX_LIMIT,
+    MAX_LOGGED,
     MAX_PERIOD_US,
+    MIN_WINDOW_US,
+    FixedWindowPolicy,
+    GcraPolicy,
+    SlidingLogPolicy,
     SlidingWindowPolicy,
     TickRate,
     TokenBucketPolicy,
@@ -88,6 +95,44 @@ def test_sliding_window_out_of_bounds_is_refused(wrong: dict[str, int], sentence
     """Each bound of a window has its sentence."""
     with pytest.raises(ValueError, match=sentence):
         SlidingWindowPolicy(name="auth", **({"limit": 10, "window_us": 60 * SECOND_US} | wrong))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"limit": 0}, f"limit must be from 1 to {MAX_LOGGED}, not 0"),
+        ({"limit": MAX_LOGGED + 1}, f"limit must be from 1 to {MAX_LOGGED}, not {MAX_LOGGED + 1}"),
+        ({"window_us": MIN_WINDOW_US - 1}, f"window must be from {MIN_WINDOW_US} to {MAX_PERIOD_US} µs, not 9999"),
+        ({"window_us": MAX_PERIOD_US + 1}, f"window must be from {MIN_WINDOW_US} to {MAX_PERIOD_US} µs, not"),
+    ],
+)
+def test_sliding_log_out_of_bounds_is_refused(wrong: dict[str, int], sentence: str) -> None:
+    """Each bound of a log has its sentence."""
+    with pytest.raises(ValueError, match=sentence):
+        SlidingLogPolicy(name="auth", **({"limit": 10, "window_us": 60 * SECOND_US} | wrong))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"limit": -1}, f"limit must be from 0 to {MAX_LIMIT}, not -1"),
+        ({"limit": MAX_LIMIT + 1}, f"limit must be from 0 to {MAX_LIMIT}, not {MAX_LIMIT + 1}"),
+        ({"window_us": MIN_WINDOW_US - 1}, f"window must be from {MIN_WINDOW_US} to {MAX_PERIOD_US} µs, not 9999"),
+        ({"window_us": None}, "a fixed window has either a length or a calendar"),
+    ],
+)
+def test_fixed_window_out_of_bounds_is_refused(wrong: dict[str, int | None], sentence: str) -> None:
+    """Each bound of a fixed window has its sentence."""
+    values: dict[str, Any] = {"limit": 10, "window_us": 60 * SECOND_US} | wrong
+    with pytest.raises(ValueError, match=sentence):
+        FixedWindowPolicy(name="auth", **values)
+
+
+def test_gcra_of_more_than_ten_years_is_refused() -> None:
+    """A burst that takes longer to come than times are exact for; 3660 days' worth is the most."""
+    GcraPolicy(name="api", tokens=1, period_us=DAY_US, burst=3_660)
+    with pytest.raises(ValueError, match="burst must be no more than ten years' worth of the rate"):
+        GcraPolicy(name="api", tokens=1, period_us=DAY_US, burst=3_661)
 
 
 def test_token_bucket_gives_its_script_burst_and_rate() -> None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from sidecar.call import Call
+from sidecar.clock import StoreClock
 from sidecar.errors import Reason, SidecarError
+from sidecar.ratelimit.charges import Charge
 from sidecar.ratelimit.limiter import RateLimiter
-from sidecar.ratelimit.policy import SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.ratelimit.policy import CombinedPolicy, FixedWindowPolicy, SlidingWindowPolicy, TokenBucketPolicy
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Metrics
 
@@ -35,10 +37,18 @@ def limiter() -> RateLimiter:
     return RateLimiter(
         store=NO_STORE,
         keys=KeySpace("default"),
+        clock=StoreClock(),
         metrics=Metrics(),
         policies=[
             SlidingWindowPolicy(name="auth", limit=10, window_us=60 * SECOND_US),
             TokenBucketPolicy(name="api", tokens=100, period_us=SECOND_US, burst=200),
+            CombinedPolicy(
+                name="both",
+                limits=(
+                    TokenBucketPolicy(name="second", tokens=100, period_us=SECOND_US, burst=200),
+                    FixedWindowPolicy(name="hour", limit=50, window_us=3_600 * SECOND_US),
+                ),
+            ),
         ],
         max_key_bytes=MAX_KEY_BYTES,
     )
@@ -99,8 +109,30 @@ async def test_key_is_measured_in_bytes(limiter: RateLimiter, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("ask", [check, peek])
-@pytest.mark.parametrize(("policy", "limit"), [("auth", 10), ("api", 200)])
+@pytest.mark.parametrize(("policy", "limit"), [("auth", 10), ("api", 200), ("both", 50)])
 async def test_cost_above_the_limit_is_refused(limiter: RateLimiter, ask: Ask, policy: str, limit: int) -> None:
     """What could never be allowed is the caller's mistake, not a refusal to try again after."""
     expected = (Reason.COST_ABOVE_LIMIT, "cost", {"limit": str(limit)})
     assert expected == await refusal(ask(limiter, policy, "k", limit + 1))
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_charge_above_its_limit_is_refused(limiter: RateLimiter, together: bool) -> None:  # noqa: FBT001 (a parameter)
+    """Also of a policy that is not configured, alone or with others, and before anything is charged."""
+    window = SlidingWindowPolicy(name="w", limit=3, window_us=SECOND_US)
+    charges = [Charge(window, b"{a}", 1), Charge(window, b"{a}b", 4)]
+    expected = (Reason.COST_ABOVE_LIMIT, "cost", {"limit": "3"})
+    assert expected == await refusal(limiter.decide(charges, CALL, take=True, together=together))
+
+
+async def test_same_key_twice_together_is_charged_with_the_sum(limiter: RateLimiter) -> None:
+    """Two and two of a limit of three can never pass together."""
+    window = SlidingWindowPolicy(name="w", limit=3, window_us=SECOND_US)
+    charges = [Charge(window, b"{a}", 2), Charge(window, b"{a}", 2)]
+    expected = (Reason.COST_ABOVE_LIMIT, "cost", {"limit": "3"})
+    assert expected == await refusal(limiter.decide(charges, CALL, take=True, together=True))
+
+
+async def test_no_charge_needs_no_store(limiter: RateLimiter) -> None:
+    """Nothing is decided about nothing."""
+    assert [] == await limiter.decide([], CALL, take=True, together=True)

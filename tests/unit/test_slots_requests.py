@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from sidecar.call import Call
+from sidecar.clock import StoreClock
 from sidecar.errors import Reason, SidecarError
 from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.policy import SlidingWindowPolicy
@@ -32,6 +33,7 @@ def limiter() -> RateLimiter:
     return RateLimiter(
         store=NO_STORE,
         keys=KeySpace("default"),
+        clock=StoreClock(),
         metrics=Metrics(),
         policies=[
             ConcurrencyPolicy(name="reports", limit=4, lease_ms=1_000, max_lease_ms=5_000),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from sidecar.errors import InvalidArgumentError, Reason
-from sidecar.store.keys import KeySpace, check_name, hash_tag
+from sidecar.store.keys import KeySpace, check_name, hash_tag, limit_suffix
 
 NAMES = st.text(min_size=1, max_size=40).map(str.encode) | st.text("{}:a", min_size=1, max_size=8).map(str.encode)
 LABELS = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
@@ -32,6 +32,12 @@ class TestSlots:
         else:
             assert key_slot(raw) == key_slot(record)
 
+    @given(LABELS, NAMES, LABELS)
+    def test_the_limits_of_a_policy_share_a_slot(self, policy: str, name: bytes, limit: str) -> None:
+        """So that one script can charge them all."""
+        key = KEYS.limit(policy, name)
+        assert key_slot(key) == key_slot(key + limit_suffix(limit))
+
 
 class TestUniqueness:
     """Different things have different keys."""
@@ -46,12 +52,20 @@ class TestUniqueness:
         """Nor does an idempotency key reach into the entry's name."""
         assert (one == other) == (KEYS.idempotency(*one) == KEYS.idempotency(*other))
 
+    @given(st.tuples(LABELS, NAMES, LABELS), st.tuples(LABELS, NAMES, LABELS))
+    def test_two_limits_never_share_a_key(self, one: tuple[str, bytes, str], other: tuple[str, bytes, str]) -> None:
+        """Nor does the name of one of several reach into the caller's."""
+        keys = [KEYS.limit(policy, name) + limit_suffix(limit) for policy, name, limit in (one, other)]
+        assert (one == other) == (keys[0] == keys[1])
+
     @given(LABELS, NAMES)
     def test_kinds_and_tenants_are_apart(self, label: str, name: bytes) -> None:
         """An entry, a limit, a data key and another tenant's entry."""
         keys = [
             KEYS.entry(label, name),
             KEYS.limit(label, name),
+            KEYS.limit(label, name) + limit_suffix("a"),
+            KEYS.limit(label, name) + limit_suffix("b"),
             KEYS.data_key(label, "1"),
             KEYS.idempotency(label, name, ""),
             KeySpace("other").entry(label, name),

@@ -21,6 +21,15 @@ return redis.call('SET', KEYS[1], ARGV[1])
 """
 
 
+MANY = """-- Sets things.
+-- KEYS[*]  the things
+-- ARGV[1]  their TTL (ms)
+-- ARGV[*]  a value for each
+-- returns  nothing
+for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'PX', ARGV[1]) end
+"""
+
+
 def written(folder: Path, body: str, name: str = "set_thing-1.lua") -> Path:
     """Write a script file; return its folder."""
     (folder / name).write_text(body)
@@ -42,14 +51,14 @@ def test_every_packaged_script_keeps_the_rules(name: str) -> None:
 
 @pytest.mark.parametrize("name", packaged())
 def test_no_script_leaves_a_key_without_a_ttl(name: str) -> None:
-    """Every SET has an expiry or keeps one; every HSET is followed by PEXPIRE, or changes a key that has one."""
+    """Every SET has an expiry or keeps one; PEXPIRE follows every HSET and APPEND, or their key has one."""
     source = load(name).source.decode()
     for line in source.splitlines():
         if "redis.call('SET'" in line and name != "ensure_data_key":
             start = source.index(line)
             statement = source[start : start + 260]
             assert "'PX'" in statement or "'PXAT'" in statement or "KEEPTTL" in statement, line
-    if "'HSET'" in source:
+    if "'HSET'" in source or "'APPEND'" in source:
         assert "'PEXPIRE'" in source
 
 
@@ -59,6 +68,11 @@ def test_comments_do_not_travel(tmp_path: Path) -> None:
     assert (b"return redis.call('SET', KEYS[1], ARGV[1])", 1) == (script.source, script.key_count)
 
 
+def test_a_script_may_take_any_number_of_keys(tmp_path: Path) -> None:
+    """It has no count, and a header for all keys together."""
+    assert load_from(written(tmp_path, MANY, "set_thing-n.lua"), "set_thing").key_count is None
+
+
 def test_an_include_stands_in_front_and_can_be_replaced(tmp_path: Path) -> None:
     """A test can give a script another clock."""
     (tmp_path / "includes").mkdir()
@@ -66,6 +80,15 @@ def test_an_include_stands_in_front_and_can_be_replaced(tmp_path: Path) -> None:
     written(tmp_path, GOOD + "-- include: now\n")
     assert load_from(tmp_path, "set_thing").source.startswith(b"local now = 1")
     assert load_from(tmp_path, "set_thing", replaced={"now": "local now = 2"}).source.startswith(b"local now = 2")
+
+
+def test_an_include_that_reaches_for_the_scripts_keys_is_refused(tmp_path: Path) -> None:
+    """What a script's header says of its keys and arguments is then all that happens to them."""
+    (tmp_path / "includes").mkdir()
+    (tmp_path / "includes" / "now.lua").write_text("local now = ARGV[1]\n")
+    written(tmp_path, GOOD + "-- include: now\n")
+    with pytest.raises(ScriptError, match=r"includes/now\.lua: it uses KEYS or ARGV"):
+        load_from(tmp_path, "set_thing")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +102,14 @@ def test_an_include_stands_in_front_and_can_be_replaced(tmp_path: Path) -> None:
         (GOOD.replace("-- returns  nothing\n", ""), "set_thing-1.lua", "what it returns"),
         (GOOD + "redis.call('KEYS', '*')", "set_thing-1.lua", "keys of its own"),
         (GOOD, "set_thing-x.lua", "not named"),
+        (GOOD + "redis.call('DEL', KEYS[ARGV[1]])", "set_thing-1.lua", "keys that its name does not promise"),
+        (GOOD + "redis.call('DEL', unpack(KEYS))", "set_thing-1.lua", "keys that its name does not promise"),
+        (GOOD, "set_thing-n.lua", "disagree about how many keys"),
+        (MANY, "set_thing-1.lua", "disagree about how many keys"),
+        (MANY.replace("ipairs(KEYS)", "ipairs(ARGV)"), "set_thing-n.lua", "any number of keys"),
+        (MANY.replace("ipairs(KEYS)", "ipairs(KEYS[1])"), "set_thing-n.lua", "any number of keys"),
+        (MANY.replace("ARGV[i + 1]", "'v'"), "set_thing-n.lua", "further arguments"),
+        (MANY.replace("'PX', ARGV[1]", "'PX', 1"), "set_thing-n.lua", "use of ARGV disagree"),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused(tmp_path: Path, body: str, name: str, problem: str) -> None:

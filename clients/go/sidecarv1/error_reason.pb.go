@@ -68,7 +68,7 @@ const (
 	// ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG (INVALID_ARGUMENT): the idempotency key is longer than 128 bytes.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG ErrorReason = 15
 	// ERROR_REASON_OPERATION_EMPTY (INVALID_ARGUMENT): an operation of a batch is unset, or of a kind that this sidecar does
-	// not know.
+	// not know; or the mode of a CheckMany is none that it knows.
 	ErrorReason_ERROR_REASON_OPERATION_EMPTY ErrorReason = 16
 	// ERROR_REASON_IDEMPOTENCY_KEY_REUSED (FAILED_PRECONDITION): the idempotency key was used before, for another
 	// request.

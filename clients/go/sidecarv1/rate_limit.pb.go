@@ -22,6 +22,61 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// CheckMode says how the checks of a CheckMany hang together.
+type CheckMode int32
+
+const (
+	// CHECK_MODE_UNSPECIFIED is taken for CHECK_MODE_ALL_OR_NOTHING.
+	CheckMode_CHECK_MODE_UNSPECIFIED CheckMode = 0
+	// CHECK_MODE_ALL_OR_NOTHING: costs are taken if every check is allowed, in one atomic step; else none is taken. A check
+	// that is wrong fails the whole call, with the path of its field (`checks[1].policy`).
+	CheckMode_CHECK_MODE_ALL_OR_NOTHING CheckMode = 1
+	// CHECK_MODE_EACH: each check takes its cost if it is allowed, as a Check of its own would; one that is wrong or fails
+	// has a failure as its result. Those of the same policy and key take effect in their order.
+	CheckMode_CHECK_MODE_EACH CheckMode = 2
+)
+
+// Enum value maps for CheckMode.
+var (
+	CheckMode_name = map[int32]string{
+		0: "CHECK_MODE_UNSPECIFIED",
+		1: "CHECK_MODE_ALL_OR_NOTHING",
+		2: "CHECK_MODE_EACH",
+	}
+	CheckMode_value = map[string]int32{
+		"CHECK_MODE_UNSPECIFIED":    0,
+		"CHECK_MODE_ALL_OR_NOTHING": 1,
+		"CHECK_MODE_EACH":           2,
+	}
+)
+
+func (x CheckMode) Enum() *CheckMode {
+	p := new(CheckMode)
+	*p = x
+	return p
+}
+
+func (x CheckMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CheckMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_v1_rate_limit_proto_enumTypes[0].Descriptor()
+}
+
+func (CheckMode) Type() protoreflect.EnumType {
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[0]
+}
+
+func (x CheckMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CheckMode.Descriptor instead.
+func (CheckMode) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{0}
+}
+
 // CheckRequest asks for leave.
 type CheckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -92,14 +147,18 @@ type CheckResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// allowed says whether the cost was taken.
 	Allowed bool `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
-	// limit is the most that can be taken at once: a token bucket's burst, a sliding window's limit.
+	// limit is the most that can be taken at once: a token bucket's burst, a window's limit. Of a policy with several
+	// limits, this and what follows are those of the tightest: the one of which least remains.
 	Limit uint64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// remaining is what is left after this decision.
 	Remaining uint64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	// retry_after is how long to wait until the same cost could be allowed; zero when it was allowed.
+	// retry_after is how long to wait until the same cost could be allowed; zero when it was allowed. Of a policy with several
+	// limits, it is the longest of those that refused.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// reset_after is how long it takes until the whole allowance is back if nothing more is taken.
-	ResetAfter    *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
+	Limits        []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +228,303 @@ func (x *CheckResponse) GetResetAfter() *durationpb.Duration {
 	return nil
 }
 
+func (x *CheckResponse) GetLimits() []*LimitStatus {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// CheckManyRequest asks for leave of several limits.
+type CheckManyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// checks are what to ask for: 1 to 1000 (`limits.max_batch_keys`).
+	Checks []*CheckRequest `protobuf:"bytes,1,rep,name=checks,proto3" json:"checks,omitempty"`
+	// mode says whether they hang together.
+	Mode          CheckMode `protobuf:"varint,2,opt,name=mode,proto3,enum=sidecar.v1.CheckMode" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckManyRequest) Reset() {
+	*x = CheckManyRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckManyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckManyRequest) ProtoMessage() {}
+
+func (x *CheckManyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckManyRequest.ProtoReflect.Descriptor instead.
+func (*CheckManyRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CheckManyRequest) GetChecks() []*CheckRequest {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *CheckManyRequest) GetMode() CheckMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CheckMode_CHECK_MODE_UNSPECIFIED
+}
+
+// CheckManyResponse is the decision on each check.
+type CheckManyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// allowed says whether every check was allowed. All or nothing, that is whether anything was taken.
+	Allowed bool `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// results are the checks' own, in the order of the request.
+	Results       []*CheckManyResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckManyResponse) Reset() {
+	*x = CheckManyResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckManyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckManyResponse) ProtoMessage() {}
+
+func (x *CheckManyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckManyResponse.ProtoReflect.Descriptor instead.
+func (*CheckManyResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CheckManyResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *CheckManyResponse) GetResults() []*CheckManyResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// CheckManyResult is how one check ended.
+type CheckManyResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// result is the decision, or what went wrong.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*CheckManyResult_Decision
+	//	*CheckManyResult_Failure
+	Result        isCheckManyResult_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckManyResult) Reset() {
+	*x = CheckManyResult{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckManyResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckManyResult) ProtoMessage() {}
+
+func (x *CheckManyResult) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckManyResult.ProtoReflect.Descriptor instead.
+func (*CheckManyResult) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CheckManyResult) GetResult() isCheckManyResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *CheckManyResult) GetDecision() *CheckResponse {
+	if x != nil {
+		if x, ok := x.Result.(*CheckManyResult_Decision); ok {
+			return x.Decision
+		}
+	}
+	return nil
+}
+
+func (x *CheckManyResult) GetFailure() *Failure {
+	if x != nil {
+		if x, ok := x.Result.(*CheckManyResult_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+type isCheckManyResult_Result interface {
+	isCheckManyResult_Result()
+}
+
+type CheckManyResult_Decision struct {
+	// decision is what the check's own policy says: all or nothing, it may be allowed although another's refusal kept
+	// anything from being taken. Several checks of one policy and key are then decided as one of their sum, and each is
+	// told that.
+	Decision *CheckResponse `protobuf:"bytes,1,opt,name=decision,proto3,oneof"`
+}
+
+type CheckManyResult_Failure struct {
+	// failure is what the status of the same Check alone would have said. Only with CHECK_MODE_EACH.
+	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3,oneof"`
+}
+
+func (*CheckManyResult_Decision) isCheckManyResult_Result() {}
+
+func (*CheckManyResult_Failure) isCheckManyResult_Result() {}
+
+// LimitStatus is what one of several limits says. Nothing was taken unless all of them allow.
+type LimitStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name is the limit's name in the policy.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// allowed says whether this limit allows the cost.
+	Allowed bool `protobuf:"varint,2,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// limit is the most that can be taken from it at once.
+	Limit uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// remaining is what is left of it after this decision.
+	Remaining uint64 `protobuf:"varint,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// retry_after is how long to wait until this limit could allow the same cost; zero when it does.
+	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// reset_after is how long it takes until the whole of it is back.
+	ResetAfter    *durationpb.Duration `protobuf:"bytes,6,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitStatus) Reset() {
+	*x = LimitStatus{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitStatus) ProtoMessage() {}
+
+func (x *LimitStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitStatus.ProtoReflect.Descriptor instead.
+func (*LimitStatus) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LimitStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LimitStatus) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *LimitStatus) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *LimitStatus) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *LimitStatus) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+func (x *LimitStatus) GetResetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ResetAfter
+	}
+	return nil
+}
+
 // PeekRequest asks what Check would answer.
 type PeekRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -184,7 +540,7 @@ type PeekRequest struct {
 
 func (x *PeekRequest) Reset() {
 	*x = PeekRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[2]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -196,7 +552,7 @@ func (x *PeekRequest) String() string {
 func (*PeekRequest) ProtoMessage() {}
 
 func (x *PeekRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[2]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -209,7 +565,7 @@ func (x *PeekRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekRequest.ProtoReflect.Descriptor instead.
 func (*PeekRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{2}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PeekRequest) GetPolicy() string {
@@ -238,7 +594,7 @@ type PeekResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// allowed says whether Check would have allowed the cost, or Acquire leased as many slots.
 	Allowed bool `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
-	// limit is the most that can be taken at once.
+	// limit is the most that can be taken at once; of several limits, that of the tightest, as in CheckResponse.
 	Limit uint64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// remaining is what is left now; nothing was taken.
 	Remaining uint64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
@@ -246,14 +602,16 @@ type PeekResponse struct {
 	// leases have ended if none is renewed or released; the latter may well happen sooner.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// reset_after is how long it takes until the whole allowance is back, or all leases have ended.
-	ResetAfter    *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
+	Limits        []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeekResponse) Reset() {
 	*x = PeekResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[3]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +623,7 @@ func (x *PeekResponse) String() string {
 func (*PeekResponse) ProtoMessage() {}
 
 func (x *PeekResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[3]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +636,7 @@ func (x *PeekResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekResponse.ProtoReflect.Descriptor instead.
 func (*PeekResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{3}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PeekResponse) GetAllowed() bool {
@@ -316,6 +674,13 @@ func (x *PeekResponse) GetResetAfter() *durationpb.Duration {
 	return nil
 }
 
+func (x *PeekResponse) GetLimits() []*LimitStatus {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // ResetRequest forgets what a key has used.
 type ResetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -329,7 +694,7 @@ type ResetRequest struct {
 
 func (x *ResetRequest) Reset() {
 	*x = ResetRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[4]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +706,7 @@ func (x *ResetRequest) String() string {
 func (*ResetRequest) ProtoMessage() {}
 
 func (x *ResetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[4]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +719,7 @@ func (x *ResetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetRequest.ProtoReflect.Descriptor instead.
 func (*ResetRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{4}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResetRequest) GetPolicy() string {
@@ -382,7 +747,7 @@ type ResetResponse struct {
 
 func (x *ResetResponse) Reset() {
 	*x = ResetResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[5]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +759,7 @@ func (x *ResetResponse) String() string {
 func (*ResetResponse) ProtoMessage() {}
 
 func (x *ResetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[5]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +772,7 @@ func (x *ResetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetResponse.ProtoReflect.Descriptor instead.
 func (*ResetResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{5}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ResetResponse) GetExisted() bool {
@@ -439,7 +804,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[6]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +816,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[6]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +829,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{6}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AcquireRequest) GetPolicy() string {
@@ -526,7 +891,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[7]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +903,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[7]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +916,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{7}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AcquireResponse) GetAcquired() bool {
@@ -618,7 +983,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[8]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +995,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[8]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +1008,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{8}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReleaseRequest) GetPolicy() string {
@@ -682,7 +1047,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[9]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +1059,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[9]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +1072,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{9}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReleaseResponse) GetSlots() uint64 {
@@ -748,7 +1113,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[10]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1125,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[10]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1138,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{10}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RenewRequest) GetPolicy() string {
@@ -815,7 +1180,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[11]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +1192,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[11]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1205,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{11}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RenewResponse) GetExpiresAfter() *durationpb.Duration {
@@ -855,12 +1220,12 @@ var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\n" +
 	"\x1bsidecar/v1/rate_limit.proto\x12\n" +
-	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\"Z\n" +
+	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17sidecar/v1/common.proto\"Z\n" +
 	"\fCheckRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
-	"\x05_cost\"\xd5\x01\n" +
+	"\x05_cost\"\x86\x02\n" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n" +
@@ -868,12 +1233,32 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12:\n" +
 	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"resetAfter\x12/\n" +
+	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\"o\n" +
+	"\x10CheckManyRequest\x120\n" +
+	"\x06checks\x18\x01 \x03(\v2\x18.sidecar.v1.CheckRequestR\x06checks\x12)\n" +
+	"\x04mode\x18\x02 \x01(\x0e2\x15.sidecar.v1.CheckModeR\x04mode\"d\n" +
+	"\x11CheckManyResponse\x12\x18\n" +
+	"\aallowed\x18\x01 \x01(\bR\aallowed\x125\n" +
+	"\aresults\x18\x02 \x03(\v2\x1b.sidecar.v1.CheckManyResultR\aresults\"\x85\x01\n" +
+	"\x0fCheckManyResult\x127\n" +
+	"\bdecision\x18\x01 \x01(\v2\x19.sidecar.v1.CheckResponseH\x00R\bdecision\x12/\n" +
+	"\afailure\x18\x02 \x01(\v2\x13.sidecar.v1.FailureH\x00R\afailureB\b\n" +
+	"\x06result\"\xe7\x01\n" +
+	"\vLimitStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aallowed\x18\x02 \x01(\bR\aallowed\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x04 \x01(\x04R\tremaining\x12:\n" +
+	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\x12:\n" +
+	"\vreset_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"resetAfter\"Y\n" +
 	"\vPeekRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
-	"\x05_cost\"\xd4\x01\n" +
+	"\x05_cost\"\x85\x02\n" +
 	"\fPeekResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n" +
@@ -881,7 +1266,8 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12:\n" +
 	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"resetAfter\"8\n" +
+	"resetAfter\x12/\n" +
+	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\"8\n" +
 	"\fResetRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\")\n" +
@@ -917,9 +1303,14 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x05token\x18\x03 \x01(\tR\x05token\x12/\n" +
 	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"O\n" +
 	"\rRenewResponse\x12>\n" +
-	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter2\x8f\x03\n" +
+	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter*[\n" +
+	"\tCheckMode\x12\x1a\n" +
+	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19CHECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n" +
+	"\x0fCHECK_MODE_EACH\x10\x022\xd9\x03\n" +
 	"\x10RateLimitService\x12<\n" +
-	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x129\n" +
+	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12H\n" +
+	"\tCheckMany\x12\x1c.sidecar.v1.CheckManyRequest\x1a\x1d.sidecar.v1.CheckManyResponse\x129\n" +
 	"\x04Peek\x12\x17.sidecar.v1.PeekRequest\x1a\x18.sidecar.v1.PeekResponse\x12<\n" +
 	"\x05Reset\x12\x18.sidecar.v1.ResetRequest\x1a\x19.sidecar.v1.ResetResponse\x12B\n" +
 	"\aAcquire\x12\x1a.sidecar.v1.AcquireRequest\x1a\x1b.sidecar.v1.AcquireResponse\x12B\n" +
@@ -938,49 +1329,67 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_rate_limit_proto_rawDescData
 }
 
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
-	(*CheckRequest)(nil),        // 0: sidecar.v1.CheckRequest
-	(*CheckResponse)(nil),       // 1: sidecar.v1.CheckResponse
-	(*PeekRequest)(nil),         // 2: sidecar.v1.PeekRequest
-	(*PeekResponse)(nil),        // 3: sidecar.v1.PeekResponse
-	(*ResetRequest)(nil),        // 4: sidecar.v1.ResetRequest
-	(*ResetResponse)(nil),       // 5: sidecar.v1.ResetResponse
-	(*AcquireRequest)(nil),      // 6: sidecar.v1.AcquireRequest
-	(*AcquireResponse)(nil),     // 7: sidecar.v1.AcquireResponse
-	(*ReleaseRequest)(nil),      // 8: sidecar.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),     // 9: sidecar.v1.ReleaseResponse
-	(*RenewRequest)(nil),        // 10: sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),       // 11: sidecar.v1.RenewResponse
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(CheckMode)(0),              // 0: sidecar.v1.CheckMode
+	(*CheckRequest)(nil),        // 1: sidecar.v1.CheckRequest
+	(*CheckResponse)(nil),       // 2: sidecar.v1.CheckResponse
+	(*CheckManyRequest)(nil),    // 3: sidecar.v1.CheckManyRequest
+	(*CheckManyResponse)(nil),   // 4: sidecar.v1.CheckManyResponse
+	(*CheckManyResult)(nil),     // 5: sidecar.v1.CheckManyResult
+	(*LimitStatus)(nil),         // 6: sidecar.v1.LimitStatus
+	(*PeekRequest)(nil),         // 7: sidecar.v1.PeekRequest
+	(*PeekResponse)(nil),        // 8: sidecar.v1.PeekResponse
+	(*ResetRequest)(nil),        // 9: sidecar.v1.ResetRequest
+	(*ResetResponse)(nil),       // 10: sidecar.v1.ResetResponse
+	(*AcquireRequest)(nil),      // 11: sidecar.v1.AcquireRequest
+	(*AcquireResponse)(nil),     // 12: sidecar.v1.AcquireResponse
+	(*ReleaseRequest)(nil),      // 13: sidecar.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 14: sidecar.v1.ReleaseResponse
+	(*RenewRequest)(nil),        // 15: sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),       // 16: sidecar.v1.RenewResponse
+	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
+	(*Failure)(nil),             // 18: sidecar.v1.Failure
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	12, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	12, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
-	12, // 2: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	12, // 3: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
-	12, // 4: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	12, // 5: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	12, // 6: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	12, // 7: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	12, // 8: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
-	0,  // 9: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	2,  // 10: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	4,  // 11: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	6,  // 12: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	8,  // 13: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	10, // 14: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	1,  // 15: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	3,  // 16: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	5,  // 17: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	7,  // 18: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	9,  // 19: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	11, // 20: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	17, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	17, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	6,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
+	1,  // 3: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
+	0,  // 4: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
+	5,  // 5: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
+	2,  // 6: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
+	18, // 7: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	17, // 8: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	17, // 9: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	17, // 10: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	17, // 11: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	6,  // 12: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
+	17, // 13: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	17, // 14: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	17, // 15: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	17, // 16: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	17, // 17: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	1,  // 18: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	3,  // 19: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	7,  // 20: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	9,  // 21: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	11, // 22: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	13, // 23: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	15, // 24: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	2,  // 25: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	4,  // 26: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	8,  // 27: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	10, // 28: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	12, // 29: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	14, // 30: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	16, // 31: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -988,21 +1397,27 @@ func file_sidecar_v1_rate_limit_proto_init() {
 	if File_sidecar_v1_rate_limit_proto != nil {
 		return
 	}
+	file_sidecar_v1_common_proto_init()
 	file_sidecar_v1_rate_limit_proto_msgTypes[0].OneofWrappers = []any{}
-	file_sidecar_v1_rate_limit_proto_msgTypes[2].OneofWrappers = []any{}
+	file_sidecar_v1_rate_limit_proto_msgTypes[4].OneofWrappers = []any{
+		(*CheckManyResult_Decision)(nil),
+		(*CheckManyResult_Failure)(nil),
+	}
 	file_sidecar_v1_rate_limit_proto_msgTypes[6].OneofWrappers = []any{}
+	file_sidecar_v1_rate_limit_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   12,
+			NumEnums:      1,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_sidecar_v1_rate_limit_proto_goTypes,
 		DependencyIndexes: file_sidecar_v1_rate_limit_proto_depIdxs,
+		EnumInfos:         file_sidecar_v1_rate_limit_proto_enumTypes,
 		MessageInfos:      file_sidecar_v1_rate_limit_proto_msgTypes,
 	}.Build()
 	File_sidecar_v1_rate_limit_proto = out.File

@@ -19,12 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RateLimitService_Check_FullMethodName   = "/sidecar.v1.RateLimitService/Check"
-	RateLimitService_Peek_FullMethodName    = "/sidecar.v1.RateLimitService/Peek"
-	RateLimitService_Reset_FullMethodName   = "/sidecar.v1.RateLimitService/Reset"
-	RateLimitService_Acquire_FullMethodName = "/sidecar.v1.RateLimitService/Acquire"
-	RateLimitService_Release_FullMethodName = "/sidecar.v1.RateLimitService/Release"
-	RateLimitService_Renew_FullMethodName   = "/sidecar.v1.RateLimitService/Renew"
+	RateLimitService_Check_FullMethodName     = "/sidecar.v1.RateLimitService/Check"
+	RateLimitService_CheckMany_FullMethodName = "/sidecar.v1.RateLimitService/CheckMany"
+	RateLimitService_Peek_FullMethodName      = "/sidecar.v1.RateLimitService/Peek"
+	RateLimitService_Reset_FullMethodName     = "/sidecar.v1.RateLimitService/Reset"
+	RateLimitService_Acquire_FullMethodName   = "/sidecar.v1.RateLimitService/Acquire"
+	RateLimitService_Release_FullMethodName   = "/sidecar.v1.RateLimitService/Release"
+	RateLimitService_Renew_FullMethodName     = "/sidecar.v1.RateLimitService/Renew"
 )
 
 // RateLimitServiceClient is the client API for RateLimitService service.
@@ -34,14 +35,19 @@ const (
 // RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
 // store.
 //
-// A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-// Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+// A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+// `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+// atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
 // not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
 // reached. A refusal is not an error: the call is OK and `allowed` is false.
 type RateLimitServiceClient interface {
 	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
 	// (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// CheckMany makes several Checks at once, of any policies and keys: each for itself, or all of them or none. It ends with
+	// INVALID_ARGUMENT (BATCH_SIZE, field `checks`) when there is none or more than `limits.max_batch_keys`, and
+	// (OPERATION_EMPTY, field `mode`) for a mode that this sidecar does not know; nothing has been taken then.
+	CheckMany(ctx context.Context, in *CheckManyRequest, opts ...grpc.CallOption) (*CheckManyResponse, error)
 	// Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
 	// Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
@@ -76,6 +82,16 @@ func (c *rateLimitServiceClient) Check(ctx context.Context, in *CheckRequest, op
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckResponse)
 	err := c.cc.Invoke(ctx, RateLimitService_Check_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rateLimitServiceClient) CheckMany(ctx context.Context, in *CheckManyRequest, opts ...grpc.CallOption) (*CheckManyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckManyResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_CheckMany_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -139,14 +155,19 @@ func (c *rateLimitServiceClient) Renew(ctx context.Context, in *RenewRequest, op
 // RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
 // store.
 //
-// A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-// Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+// A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+// `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+// atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
 // not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
 // reached. A refusal is not an error: the call is OK and `allowed` is false.
 type RateLimitServiceServer interface {
 	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
 	// (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
+	// CheckMany makes several Checks at once, of any policies and keys: each for itself, or all of them or none. It ends with
+	// INVALID_ARGUMENT (BATCH_SIZE, field `checks`) when there is none or more than `limits.max_batch_keys`, and
+	// (OPERATION_EMPTY, field `mode`) for a mode that this sidecar does not know; nothing has been taken then.
+	CheckMany(context.Context, *CheckManyRequest) (*CheckManyResponse, error)
 	// Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)
 	// Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
@@ -179,6 +200,9 @@ type UnimplementedRateLimitServiceServer struct{}
 
 func (UnimplementedRateLimitServiceServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
+}
+func (UnimplementedRateLimitServiceServer) CheckMany(context.Context, *CheckManyRequest) (*CheckManyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckMany not implemented")
 }
 func (UnimplementedRateLimitServiceServer) Peek(context.Context, *PeekRequest) (*PeekResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Peek not implemented")
@@ -230,6 +254,24 @@ func _RateLimitService_Check_Handler(srv interface{}, ctx context.Context, dec f
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RateLimitServiceServer).Check(ctx, req.(*CheckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RateLimitService_CheckMany_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckManyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).CheckMany(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_CheckMany_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).CheckMany(ctx, req.(*CheckManyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -334,6 +376,10 @@ var RateLimitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Check",
 			Handler:    _RateLimitService_Check_Handler,
+		},
+		{
+			MethodName: "CheckMany",
+			Handler:    _RateLimitService_CheckMany_Handler,
 		},
 		{
 			MethodName: "Peek",

@@ -28,9 +28,21 @@ from sidecar_client.errors import (
 from sidecar_client.fields import Value
 from sidecar_client.guard import BlockingGuard, Guard
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
-from sidecar_client.limit import Limit
+from sidecar_client.limit import Check, Limit
 from sidecar_client.records import Records
-from sidecar_client.results import Acquired, Counted, Decision, Deleted, Lookup, Outcome, Record, WriteOutcome, Written
+from sidecar_client.results import (
+    Acquired,
+    Counted,
+    Decision,
+    Decisions,
+    Deleted,
+    LimitStatus,
+    Lookup,
+    Outcome,
+    Record,
+    WriteOutcome,
+    Written,
+)
 from sidecar_client.retry import RetryPolicy
 from sidecar_client.rules import Answer, OnFailure, Rule, Ruling, Verdict
 from sidecar_client.slot import NoSlotError, Slot
@@ -43,11 +55,13 @@ __all__ = [
     "BlockingLimit",
     "BlockingSidecar",
     "Cache",
+    "Check",
     "Condition",
     "Counted",
     "DataLossError",
     "DeadlineExceededError",
     "Decision",
+    "Decisions",
     "Deleted",
     "ExhaustedError",
     "Guard",
@@ -60,6 +74,7 @@ __all__ = [
     "Item",
     "LeaseLostError",
     "Limit",
+    "LimitStatus",
     "Lookup",
     "NoSlotError",
     "NotConfiguredError",

@@ -1,18 +1,20 @@
-"""`RateLimitService` for one named policy."""
+"""`RateLimitService`: for one named policy, and for several at once."""
 
 # ruff: noqa: ASYNC109 - a timeout here becomes the call's deadline, which the sidecar sees and keeps too
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar_client.durations import from_duration, to_duration
-from sidecar_client.errors import LeaseLostError
+from sidecar_client.errors import BatchError, LeaseLostError, from_failure
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
-from sidecar_client.results import Acquired, Decision
+from sidecar_client.results import Acquired, Decision, Decisions, LimitStatus
 from sidecar_client.slot import Slot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import timedelta
 
     from sidecar_client.caller import Caller
@@ -113,6 +115,44 @@ class Limit:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One of the checks of `SidecarClient.check_many`."""
+
+    policy: str
+    key: str
+    cost: int = 1
+
+
+async def check_many(
+    stub: RateLimitServiceAsyncStub,
+    caller: Caller,
+    checks: Iterable[Check],
+    *,
+    all_or_nothing: bool,
+    timeout: Span | None,
+) -> Decisions:
+    """Make several checks; see `SidecarClient.check_many`."""
+    request = pb.CheckManyRequest(
+        checks=[pb.CheckRequest(policy=check.policy, key=check.key, cost=check.cost) for check in checks],
+        mode=pb.CHECK_MODE_ALL_OR_NOTHING if all_or_nothing else pb.CHECK_MODE_EACH,
+    )
+    answer = await caller.call(stub.CheckMany, request, repeatable=False, timeout=timeout)
+    failures = {
+        str(place): from_failure(result.failure)
+        for place, result in enumerate(answer.results)
+        if result.WhichOneof("result") == "failure"
+    }
+    if failures:
+        done = {
+            str(place): decision_of(result.decision)
+            for place, result in enumerate(answer.results)
+            if str(place) not in failures
+        }
+        raise BatchError(done, failures)
+    return Decisions(allowed=answer.allowed, each=tuple([decision_of(result.decision) for result in answer.results]))
+
+
 def decision_of(answer: pb.CheckResponse | pb.PeekResponse) -> Decision:
     """Return an answer that arrived."""
     return Decision(
@@ -121,4 +161,16 @@ def decision_of(answer: pb.CheckResponse | pb.PeekResponse) -> Decision:
         remaining=answer.remaining,
         retry_after=from_duration(answer.retry_after),
         reset_after=from_duration(answer.reset_after),
+        limits=tuple([_status(status) for status in answer.limits]) if answer.limits else (),
+    )
+
+
+def _status(status: pb.LimitStatus) -> LimitStatus:
+    return LimitStatus(
+        name=status.name,
+        allowed=status.allowed,
+        limit=status.limit,
+        remaining=status.remaining,
+        retry_after=from_duration(status.retry_after),
+        reset_after=from_duration(status.reset_after),
     )

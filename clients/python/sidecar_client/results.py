@@ -233,6 +233,21 @@ class Counted(_NoTruthValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatus(_NoTruthValue):
+    """What one of the several limits of a policy says."""
+
+    _ask: ClassVar[str] = ".allowed"
+
+    name: str
+    allowed: bool
+    limit: int
+    """The most that can be taken from it at once."""
+    remaining: int
+    retry_after: timedelta
+    reset_after: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(_NoTruthValue):
     """What a rate limit says."""
 
@@ -247,6 +262,8 @@ class Decision(_NoTruthValue):
     """How long until the same cost could be allowed; zero when it was."""
     reset_after: timedelta
     """How long until the whole allowance is back."""
+    limits: tuple[LimitStatus, ...] = ()
+    """What each limit says, where the policy has several. The rest is then that of the one of which least remains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,3 +285,15 @@ class Acquired(_NoTruthValue):
     """How long the lease lasts, counted from before the call; zero when nothing was acquired."""
     retry_after: timedelta
     """How long until enough leases have ended if none is renewed; zero when the slots were acquired."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions(_NoTruthValue):
+    """What several checks made at once say."""
+
+    _ask: ClassVar[str] = ".allowed"
+
+    allowed: bool
+    """Whether every check was allowed. All or nothing, that is whether anything was taken."""
+    each: tuple[Decision, ...]
+    """What the checks' own policies say, in their order."""

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from google.protobuf import duration_pb2
-from played_sidecar import serve_play
+from played_sidecar import Refusal, serve_play
 from sidecar_client import (
+    BatchError,
+    Check,
     DeadlineExceededError,
     Decision,
     Item,
+    LimitStatus,
     Lookup,
     Outcome,
     SidecarClient,
@@ -192,6 +195,60 @@ async def test_a_decision_has_timedeltas(play: Play, sidecar: SidecarClient) -> 
         allowed=False, limit=10, remaining=0, retry_after=timedelta(seconds=6), reset_after=timedelta(minutes=1)
     )
     assert expected == await sidecar.limit("auth").check("k")
+
+
+async def test_a_decision_lists_the_limits_of_its_policy(play: Play, sidecar: SidecarClient) -> None:
+    """With what each of them says."""
+    second = duration_pb2.Duration(seconds=1)
+    told = rate_limit_pb2.LimitStatus(name="daily", limit=9, remaining=1, retry_after=second, reset_after=second)
+    play.answer(rate_limit_pb2.CheckResponse(limits=[told]))
+    expected = LimitStatus(
+        name="daily",
+        allowed=False,
+        limit=9,
+        remaining=1,
+        retry_after=timedelta(seconds=1),
+        reset_after=timedelta(seconds=1),
+    )
+    assert (expected,) == (await sidecar.limit("api").check("k")).limits
+
+
+@pytest.mark.parametrize(
+    ("all_or_nothing", "mode"),
+    [(True, rate_limit_pb2.CHECK_MODE_ALL_OR_NOTHING), (False, rate_limit_pb2.CHECK_MODE_EACH)],
+)
+async def test_several_checks_travel_together(
+    play: Play,
+    sidecar: SidecarClient,
+    all_or_nothing: bool,  # noqa: FBT001 (a parameter)
+    mode: rate_limit_pb2.CheckMode,
+) -> None:
+    """Each with its policy, key and cost, and come back in their order."""
+    results = [rate_limit_pb2.CheckManyResult(decision=rate_limit_pb2.CheckResponse(remaining=left)) for left in (7, 3)]
+    play.answer(rate_limit_pb2.CheckManyResponse(allowed=True, results=results))
+    answer = await sidecar.check_many([Check("a", "k"), Check("b", "k", cost=2)], all_or_nothing=all_or_nothing)
+    sent = play.received[0].request
+    assert [(check.policy, check.key, check.cost) for check in sent.checks] == [("a", "k", 1), ("b", "k", 2)]
+    assert (mode, True, [7, 3]) == (sent.mode, answer.allowed, [decision.remaining for decision in answer.each])
+
+
+async def test_checks_that_failed_are_raised_with_the_others_decisions(play: Play, sidecar: SidecarClient) -> None:
+    """By their places."""
+    failure = common_pb2.Failure(code=3, reason="ERROR_REASON_KEY_EMPTY", message="the key is empty", field="key")
+    decision = rate_limit_pb2.CheckResponse(allowed=True, remaining=3)
+    results = [rate_limit_pb2.CheckManyResult(failure=failure), rate_limit_pb2.CheckManyResult(decision=decision)]
+    play.answer(rate_limit_pb2.CheckManyResponse(results=results))
+    with pytest.raises(BatchError) as caught:
+        await sidecar.check_many([Check("a", ""), Check("b", "k")], all_or_nothing=False)
+    assert (caught.value.failures["0"].reason, caught.value.results["1"].remaining) == ("KEY_EMPTY", 3)
+
+
+async def test_several_checks_are_never_repeated(play: Play, sidecar: SidecarClient) -> None:
+    """A second time might take the costs twice."""
+    play.answer(Refusal(code=grpc.StatusCode.UNAVAILABLE, reason="STORE_UNAVAILABLE"))
+    with pytest.raises(UnavailableError):
+        await sidecar.check_many([Check("a", "k")])
+    assert len(play.received) == 1
 
 
 async def test_a_cost_of_nothing_is_sent(play: Play, sidecar: SidecarClient) -> None:

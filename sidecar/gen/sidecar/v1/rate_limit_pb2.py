@@ -23,39 +23,50 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from . import common_pb2 as sidecar_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/v1/rate_limit.proto\x12\nsidecar.v1\x1a\x1egoogle/protobuf/duration.proto\"Z\n\x0c\x43heckRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n\x04\x63ost\x18\x03 \x01(\rH\x00R\x04\x63ost\x88\x01\x01\x42\x07\n\x05_cost\"\xd5\x01\n\rCheckResponse\x12\x18\n\x07\x61llowed\x18\x01 \x01(\x08R\x07\x61llowed\x12\x14\n\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n\tremaining\x18\x03 \x01(\x04R\tremaining\x12:\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12:\n\x0breset_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nresetAfter\"Y\n\x0bPeekRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n\x04\x63ost\x18\x03 \x01(\rH\x00R\x04\x63ost\x88\x01\x01\x42\x07\n\x05_cost\"\xd4\x01\n\x0cPeekResponse\x12\x18\n\x07\x61llowed\x18\x01 \x01(\x08R\x07\x61llowed\x12\x14\n\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n\tremaining\x18\x03 \x01(\x04R\tremaining\x12:\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12:\n\x0breset_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nresetAfter\"8\n\x0cResetRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\")\n\rResetResponse\x12\x18\n\x07\x65xisted\x18\x01 \x01(\x08R\x07\x65xisted\"\xa8\x01\n\x0e\x41\x63quireRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n\x06holder\x18\x03 \x01(\tR\x06holder\x12\x19\n\x05slots\x18\x04 \x01(\rH\x00R\x05slots\x88\x01\x01\x12/\n\x05lease\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05leaseB\x08\n\x06_slots\"\x8a\x02\n\x0f\x41\x63quireResponse\x12\x1a\n\x08\x61\x63quired\x18\x01 \x01(\x08R\x08\x61\x63quired\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x15\n\x06in_use\x18\x04 \x01(\x04R\x05inUse\x12\x1c\n\tremaining\x18\x05 \x01(\x04R\tremaining\x12>\n\rexpires_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x65xpiresAfter\x12:\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\"P\n\x0eReleaseRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n\x05token\x18\x03 \x01(\tR\x05token\"\\\n\x0fReleaseResponse\x12\x14\n\x05slots\x18\x01 \x01(\x04R\x05slots\x12\x15\n\x06in_use\x18\x02 \x01(\x04R\x05inUse\x12\x1c\n\tremaining\x18\x03 \x01(\x04R\tremaining\"\x7f\n\x0cRenewRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n\x05token\x18\x03 \x01(\tR\x05token\x12/\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05lease\"O\n\rRenewResponse\x12>\n\rexpires_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x65xpiresAfter2\x8f\x03\n\x10RateLimitService\x12<\n\x05\x43heck\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12\x39\n\x04Peek\x12\x17.sidecar.v1.PeekRequest\x1a\x18.sidecar.v1.PeekResponse\x12<\n\x05Reset\x12\x18.sidecar.v1.ResetRequest\x1a\x19.sidecar.v1.ResetResponse\x12\x42\n\x07\x41\x63quire\x12\x1a.sidecar.v1.AcquireRequest\x1a\x1b.sidecar.v1.AcquireResponse\x12\x42\n\x07Release\x12\x1a.sidecar.v1.ReleaseRequest\x1a\x1b.sidecar.v1.ReleaseResponse\x12<\n\x05Renew\x12\x18.sidecar.v1.RenewRequest\x1a\x19.sidecar.v1.RenewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/v1/rate_limit.proto\x12\nsidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17sidecar/v1/common.proto\"Z\n\x0c\x43heckRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n\x04\x63ost\x18\x03 \x01(\rH\x00R\x04\x63ost\x88\x01\x01\x42\x07\n\x05_cost\"\x86\x02\n\rCheckResponse\x12\x18\n\x07\x61llowed\x18\x01 \x01(\x08R\x07\x61llowed\x12\x14\n\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n\tremaining\x18\x03 \x01(\x04R\tremaining\x12:\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12:\n\x0breset_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nresetAfter\x12/\n\x06limits\x18\x06 \x03(\x0b\x32\x17.sidecar.v1.LimitStatusR\x06limits\"o\n\x10\x43heckManyRequest\x12\x30\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.sidecar.v1.CheckRequestR\x06\x63hecks\x12)\n\x04mode\x18\x02 \x01(\x0e\x32\x15.sidecar.v1.CheckModeR\x04mode\"d\n\x11\x43heckManyResponse\x12\x18\n\x07\x61llowed\x18\x01 \x01(\x08R\x07\x61llowed\x12\x35\n\x07results\x18\x02 \x03(\x0b\x32\x1b.sidecar.v1.CheckManyResultR\x07results\"\x85\x01\n\x0f\x43heckManyResult\x12\x37\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.sidecar.v1.CheckResponseH\x00R\x08\x64\x65\x63ision\x12/\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.sidecar.v1.FailureH\x00R\x07\x66\x61ilureB\x08\n\x06result\"\xe7\x01\n\x0bLimitStatus\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07\x61llowed\x18\x02 \x01(\x08R\x07\x61llowed\x12\x14\n\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x1c\n\tremaining\x18\x04 \x01(\x04R\tremaining\x12:\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12:\n\x0breset_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\nresetAfter\"Y\n\x0bPeekRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n\x04\x63ost\x18\x03 \x01(\rH\x00R\x04\x63ost\x88\x01\x01\x42\x07\n\x05_cost\"\x85\x02\n\x0cPeekResponse\x12\x18\n\x07\x61llowed\x18\x01 \x01(\x08R\x07\x61llowed\x12\x14\n\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n\tremaining\x18\x03 \x01(\x04R\tremaining\x12:\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12:\n\x0breset_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nresetAfter\x12/\n\x06limits\x18\x06 \x03(\x0b\x32\x17.sidecar.v1.LimitStatusR\x06limits\"8\n\x0cResetRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\")\n\rResetResponse\x12\x18\n\x07\x65xisted\x18\x01 \x01(\x08R\x07\x65xisted\"\xa8\x01\n\x0e\x41\x63quireRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n\x06holder\x18\x03 \x01(\tR\x06holder\x12\x19\n\x05slots\x18\x04 \x01(\rH\x00R\x05slots\x88\x01\x01\x12/\n\x05lease\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05leaseB\x08\n\x06_slots\"\x8a\x02\n\x0f\x41\x63quireResponse\x12\x1a\n\x08\x61\x63quired\x18\x01 \x01(\x08R\x08\x61\x63quired\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x15\n\x06in_use\x18\x04 \x01(\x04R\x05inUse\x12\x1c\n\tremaining\x18\x05 \x01(\x04R\tremaining\x12>\n\rexpires_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x65xpiresAfter\x12:\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\"P\n\x0eReleaseRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n\x05token\x18\x03 \x01(\tR\x05token\"\\\n\x0fReleaseResponse\x12\x14\n\x05slots\x18\x01 \x01(\x04R\x05slots\x12\x15\n\x06in_use\x18\x02 \x01(\x04R\x05inUse\x12\x1c\n\tremaining\x18\x03 \x01(\x04R\tremaining\"\x7f\n\x0cRenewRequest\x12\x16\n\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n\x05token\x18\x03 \x01(\tR\x05token\x12/\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05lease\"O\n\rRenewResponse\x12>\n\rexpires_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x65xpiresAfter*[\n\tCheckMode\x12\x1a\n\x16\x43HECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43HECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n\x0f\x43HECK_MODE_EACH\x10\x02\x32\xd9\x03\n\x10RateLimitService\x12<\n\x05\x43heck\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12H\n\tCheckMany\x12\x1c.sidecar.v1.CheckManyRequest\x1a\x1d.sidecar.v1.CheckManyResponse\x12\x39\n\x04Peek\x12\x17.sidecar.v1.PeekRequest\x1a\x18.sidecar.v1.PeekResponse\x12<\n\x05Reset\x12\x18.sidecar.v1.ResetRequest\x1a\x19.sidecar.v1.ResetResponse\x12\x42\n\x07\x41\x63quire\x12\x1a.sidecar.v1.AcquireRequest\x1a\x1b.sidecar.v1.AcquireResponse\x12\x42\n\x07Release\x12\x1a.sidecar.v1.ReleaseRequest\x1a\x1b.sidecar.v1.ReleaseResponse\x12<\n\x05Renew\x12\x18.sidecar.v1.RenewRequest\x1a\x19.sidecar.v1.RenewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sidecar.v1.rate_limit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKREQUEST']._serialized_start=75
-  _globals['_CHECKREQUEST']._serialized_end=165
-  _globals['_CHECKRESPONSE']._serialized_start=168
-  _globals['_CHECKRESPONSE']._serialized_end=381
-  _globals['_PEEKREQUEST']._serialized_start=383
-  _globals['_PEEKREQUEST']._serialized_end=472
-  _globals['_PEEKRESPONSE']._serialized_start=475
-  _globals['_PEEKRESPONSE']._serialized_end=687
-  _globals['_RESETREQUEST']._serialized_start=689
-  _globals['_RESETREQUEST']._serialized_end=745
-  _globals['_RESETRESPONSE']._serialized_start=747
-  _globals['_RESETRESPONSE']._serialized_end=788
-  _globals['_ACQUIREREQUEST']._serialized_start=791
-  _globals['_ACQUIREREQUEST']._serialized_end=959
-  _globals['_ACQUIRERESPONSE']._serialized_start=962
-  _globals['_ACQUIRERESPONSE']._serialized_end=1228
-  _globals['_RELEASEREQUEST']._serialized_start=1230
-  _globals['_RELEASEREQUEST']._serialized_end=1310
-  _globals['_RELEASERESPONSE']._serialized_start=1312
-  _globals['_RELEASERESPONSE']._serialized_end=1404
-  _globals['_RENEWREQUEST']._serialized_start=1406
-  _globals['_RENEWREQUEST']._serialized_end=1533
-  _globals['_RENEWRESPONSE']._serialized_start=1535
-  _globals['_RENEWRESPONSE']._serialized_end=1614
-  _globals['_RATELIMITSERVICE']._serialized_start=1617
-  _globals['_RATELIMITSERVICE']._serialized_end=2016
+  _globals['_CHECKMODE']._serialized_start=2324
+  _globals['_CHECKMODE']._serialized_end=2415
+  _globals['_CHECKREQUEST']._serialized_start=100
+  _globals['_CHECKREQUEST']._serialized_end=190
+  _globals['_CHECKRESPONSE']._serialized_start=193
+  _globals['_CHECKRESPONSE']._serialized_end=455
+  _globals['_CHECKMANYREQUEST']._serialized_start=457
+  _globals['_CHECKMANYREQUEST']._serialized_end=568
+  _globals['_CHECKMANYRESPONSE']._serialized_start=570
+  _globals['_CHECKMANYRESPONSE']._serialized_end=670
+  _globals['_CHECKMANYRESULT']._serialized_start=673
+  _globals['_CHECKMANYRESULT']._serialized_end=806
+  _globals['_LIMITSTATUS']._serialized_start=809
+  _globals['_LIMITSTATUS']._serialized_end=1040
+  _globals['_PEEKREQUEST']._serialized_start=1042
+  _globals['_PEEKREQUEST']._serialized_end=1131
+  _globals['_PEEKRESPONSE']._serialized_start=1134
+  _globals['_PEEKRESPONSE']._serialized_end=1395
+  _globals['_RESETREQUEST']._serialized_start=1397
+  _globals['_RESETREQUEST']._serialized_end=1453
+  _globals['_RESETRESPONSE']._serialized_start=1455
+  _globals['_RESETRESPONSE']._serialized_end=1496
+  _globals['_ACQUIREREQUEST']._serialized_start=1499
+  _globals['_ACQUIREREQUEST']._serialized_end=1667
+  _globals['_ACQUIRERESPONSE']._serialized_start=1670
+  _globals['_ACQUIRERESPONSE']._serialized_end=1936
+  _globals['_RELEASEREQUEST']._serialized_start=1938
+  _globals['_RELEASEREQUEST']._serialized_end=2018
+  _globals['_RELEASERESPONSE']._serialized_start=2020
+  _globals['_RELEASERESPONSE']._serialized_end=2112
+  _globals['_RENEWREQUEST']._serialized_start=2114
+  _globals['_RENEWREQUEST']._serialized_end=2241
+  _globals['_RENEWRESPONSE']._serialized_start=2243
+  _globals['_RENEWRESPONSE']._serialized_end=2322
+  _globals['_RATELIMITSERVICE']._serialized_start=2418
+  _globals['_RATELIMITSERVICE']._serialized_end=2891
 # @@protoc_insertion_point(module_scope)

@@ -1,12 +1,24 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from . import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class CheckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHECK_MODE_UNSPECIFIED: _ClassVar[CheckMode]
+    CHECK_MODE_ALL_OR_NOTHING: _ClassVar[CheckMode]
+    CHECK_MODE_EACH: _ClassVar[CheckMode]
+CHECK_MODE_UNSPECIFIED: CheckMode
+CHECK_MODE_ALL_OR_NOTHING: CheckMode
+CHECK_MODE_EACH: CheckMode
 
 class CheckRequest(_message.Message):
     __slots__ = ("policy", "key", "cost")
@@ -19,18 +31,60 @@ class CheckRequest(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
 
 class CheckResponse(_message.Message):
-    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after")
+    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     limit: int
     remaining: int
     retry_after: _duration_pb2.Duration
     reset_after: _duration_pb2.Duration
-    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    limits: _containers.RepeatedCompositeFieldContainer[LimitStatus]
+    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ...) -> None: ...
+
+class CheckManyRequest(_message.Message):
+    __slots__ = ("checks", "mode")
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    checks: _containers.RepeatedCompositeFieldContainer[CheckRequest]
+    mode: CheckMode
+    def __init__(self, checks: _Optional[_Iterable[_Union[CheckRequest, _Mapping]]] = ..., mode: _Optional[_Union[CheckMode, str]] = ...) -> None: ...
+
+class CheckManyResponse(_message.Message):
+    __slots__ = ("allowed", "results")
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    allowed: bool
+    results: _containers.RepeatedCompositeFieldContainer[CheckManyResult]
+    def __init__(self, allowed: _Optional[bool] = ..., results: _Optional[_Iterable[_Union[CheckManyResult, _Mapping]]] = ...) -> None: ...
+
+class CheckManyResult(_message.Message):
+    __slots__ = ("decision", "failure")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    decision: CheckResponse
+    failure: _common_pb2.Failure
+    def __init__(self, decision: _Optional[_Union[CheckResponse, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class LimitStatus(_message.Message):
+    __slots__ = ("name", "allowed", "limit", "remaining", "retry_after", "reset_after")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after: _duration_pb2.Duration
+    reset_after: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class PeekRequest(_message.Message):
     __slots__ = ("policy", "key", "cost")
@@ -43,18 +97,20 @@ class PeekRequest(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
 
 class PeekResponse(_message.Message):
-    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after")
+    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     limit: int
     remaining: int
     retry_after: _duration_pb2.Duration
     reset_after: _duration_pb2.Duration
-    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    limits: _containers.RepeatedCompositeFieldContainer[LimitStatus]
+    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ...) -> None: ...
 
 class ResetRequest(_message.Message):
     __slots__ = ("policy", "key")

@@ -29,8 +29,9 @@ class RateLimitServiceStub:
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
     store.
 
-    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+    `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -45,6 +46,11 @@ class RateLimitServiceStub:
                 '/sidecar.v1.RateLimitService/Check',
                 request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckResponse.FromString,
+                _registered_method=True)
+        self.CheckMany = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/CheckMany',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckManyRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckManyResponse.FromString,
                 _registered_method=True)
         self.Peek = channel.unary_unary(
                 '/sidecar.v1.RateLimitService/Peek',
@@ -77,8 +83,9 @@ class RateLimitServiceServicer:
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
     store.
 
-    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+    `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -86,6 +93,15 @@ class RateLimitServiceServicer:
     def Check(self, request, context):
         """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
         (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckMany(self, request, context):
+        """CheckMany makes several Checks at once, of any policies and keys: each for itself, or all of them or none. It ends with
+        INVALID_ARGUMENT (BATCH_SIZE, field `checks`) when there is none or more than `limits.max_batch_keys`, and
+        (OPERATION_EMPTY, field `mode`) for a mode that this sidecar does not know; nothing has been taken then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +160,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckResponse.SerializeToString,
             ),
+            'CheckMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckMany,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckManyRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CheckManyResponse.SerializeToString,
+            ),
             'Peek': grpc.unary_unary_rpc_method_handler(
                     servicer.Peek,
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.PeekRequest.FromString,
@@ -181,8 +202,9 @@ class RateLimitService:
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
     store.
 
-    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+    `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -204,6 +226,33 @@ class RateLimitService:
             '/sidecar.v1.RateLimitService/Check',
             sidecar_dot_v1_dot_rate__limit__pb2.CheckRequest.SerializeToString,
             sidecar_dot_v1_dot_rate__limit__pb2.CheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/CheckMany',
+            sidecar_dot_v1_dot_rate__limit__pb2.CheckManyRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.CheckManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

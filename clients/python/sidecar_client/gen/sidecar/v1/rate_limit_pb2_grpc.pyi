@@ -30,8 +30,9 @@ class RateLimitServiceStub:
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
     store.
 
-    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+    `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -43,6 +44,11 @@ class RateLimitServiceStub:
     Check: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.CheckRequest, _rate_limit_pb2.CheckResponse]
     """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
     (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
+    """
+    CheckMany: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.CheckManyRequest, _rate_limit_pb2.CheckManyResponse]
+    """CheckMany makes several Checks at once, of any policies and keys: each for itself, or all of them or none. It ends with
+    INVALID_ARGUMENT (BATCH_SIZE, field `checks`) when there is none or more than `limits.max_batch_keys`, and
+    (OPERATION_EMPTY, field `mode`) for a mode that this sidecar does not know; nothing has been taken then.
     """
     Peek: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.PeekRequest, _rate_limit_pb2.PeekResponse]
     """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing."""
@@ -73,8 +79,9 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
     store.
 
-    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+    `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -83,6 +90,11 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     Check: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.CheckRequest, _rate_limit_pb2.CheckResponse]  # type: ignore[assignment]
     """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
     (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
+    """
+    CheckMany: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.CheckManyRequest, _rate_limit_pb2.CheckManyResponse]  # type: ignore[assignment]
+    """CheckMany makes several Checks at once, of any policies and keys: each for itself, or all of them or none. It ends with
+    INVALID_ARGUMENT (BATCH_SIZE, field `checks`) when there is none or more than `limits.max_batch_keys`, and
+    (OPERATION_EMPTY, field `mode`) for a mode that this sidecar does not know; nothing has been taken then.
     """
     Peek: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.PeekRequest, _rate_limit_pb2.PeekResponse]  # type: ignore[assignment]
     """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing."""
@@ -112,8 +124,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
     store.
 
-    A policy is configured: `token_bucket` (rate and burst), `sliding_window` (limit per window) or `concurrency` (slots).
-    Every decision is one atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
+    A policy is configured: a limit by `token_bucket` or `gcra` (rate and burst), `sliding_window`, `sliding_log` or
+    `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
+    atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
     reached. A refusal is not an error: the call is OK and `allowed` is false.
     """
@@ -126,6 +139,17 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rate_limit_pb2.CheckResponse, _abc.Awaitable[_rate_limit_pb2.CheckResponse]]:
         """Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
         (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckMany(
+        self,
+        request: _rate_limit_pb2.CheckManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.CheckManyResponse, _abc.Awaitable[_rate_limit_pb2.CheckManyResponse]]:
+        """CheckMany makes several Checks at once, of any policies and keys: each for itself, or all of them or none. It ends with
+        INVALID_ARGUMENT (BATCH_SIZE, field `checks`) when there is none or more than `limits.max_batch_keys`, and
+        (OPERATION_EMPTY, field `mode`) for a mode that this sidecar does not know; nothing has been taken then.
         """
 
     @_abc_1.abstractmethod

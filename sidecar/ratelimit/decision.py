@@ -1,0 +1,55 @@
+"""What a rate limit answers, and how the answers of several limits are one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class LimitStatus(NamedTuple):
+    """What one of several limits says; durations in microseconds, at most 2^53-1."""
+
+    name: str
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after_us: int
+    reset_after_us: int
+
+
+class Decision(NamedTuple):
+    """The answer to a Check or a Peek; durations in microseconds, at most 2^53-1."""
+
+    allowed: bool
+    limit: int
+    """The most that can be taken at once."""
+    remaining: int
+    retry_after_us: int
+    """How long until the same cost could be allowed; 0 if it was."""
+    reset_after_us: int
+    """How long until all of the limit is there again, if nothing more is taken."""
+    limits: tuple[LimitStatus, ...] = ()
+    """What each limit says, of a policy that has several. `limit`, `remaining` and `reset_after_us` are then those of
+    the tightest: the one of which least remains."""
+
+
+def combined(names: Sequence[str], decisions: Sequence[Decision]) -> Decision:
+    """Return what several limits decide together: they allow what all allow, after the longest wait of any."""
+    tightest = min(decisions, key=_slack)
+    return Decision(
+        allowed=all(decision.allowed for decision in decisions),
+        limit=tightest.limit,
+        remaining=tightest.remaining,
+        retry_after_us=max(decision.retry_after_us for decision in decisions),
+        reset_after_us=tightest.reset_after_us,
+        limits=tuple(
+            [LimitStatus(name, *decision[:5]) for name, decision in zip(names, decisions, strict=True)],
+        ),
+    )
+
+
+def _slack(decision: Decision) -> tuple[int, int]:
+    """Order by what remains; of those of which as much does, the one that is whole again last comes first."""
+    return decision.remaining, -decision.reset_after_us
