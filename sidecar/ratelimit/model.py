@@ -31,8 +31,11 @@ the clock's time: what they promise comes true when the clock gets there.
 
 **A changed policy** finds the old one's state under the same key. A bucket keeps its whole tokens, up to the new
 burst; its fraction goes if it is none of the new denominator. A window with other sub-windows counts all it finds
-from now: it may refuse for too long once. What the old policy's TTL has let go is forgotten. Two sidecars with
-different policies, as in a rolling update, thus see each other's calls.
+from now: it may refuse for too long once, no longer than a window, since a call that is then refused writes down that
+it counts from now. What the old policy's TTL has let go is forgotten. Two sidecars with different policies, as in a
+rolling update, thus see each other's calls.
+
+Further algorithms stand in `sidecar.ratelimit.models`, one in a file.
 """
 
 from __future__ import annotations
@@ -128,6 +131,7 @@ def check_sliding_window(
     """Decide on a call of `cost` (at most the limit); without `commit` nothing is written."""
     length = policy.sub_window_us
     current, counts = _counting(policy, state, now_us)
+    moved = state is not None and state.sub_window_us != length and bool(counts)
     used = sum(counts.values())
 
     def leaves_after_us(number: int) -> int:
@@ -142,13 +146,13 @@ def check_sliding_window(
             if excess <= 0:
                 retry_after_us = leaves_after_us(number)
                 break
-    writes = commit and allowed and cost > 0
-    if writes:
+    takes = commit and cost > 0
+    if takes and allowed:
         counts[current] = counts.get(current, 0) + cost
         used += cost
     reset_after_us = leaves_after_us(max(counts)) if counts else 0
     verdict = Verdict(allowed, max(0, policy.limit - used), retry_after_us, reset_after_us)
-    if writes:
+    if takes and (allowed or moved):
         return Step(verdict, Window(length, tuple(sorted(counts.items()))), _ceil_div(reset_after_us, 1_000))
     return Step(verdict, state, None)
 

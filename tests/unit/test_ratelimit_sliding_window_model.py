@@ -181,3 +181,14 @@ def test_other_sub_windows_count_from_now() -> None:
     state = check_sliding_window(old, None, START_US, 4, commit=True).state
     state = check_sliding_window(old, state, START_US + 7 * SECOND_US, 3, commit=True).state
     assert 3 == look(new, state, START_US + 20 * SECOND_US, 0).remaining
+
+
+def test_old_windows_count_is_over_after_a_window_even_if_every_call_is_refused() -> None:
+    """A day's thousand is far above a minute's ten; it counts for that minute, and not for the rest of the day."""
+    old = SlidingWindowPolicy(name="auth", limit=1_000, window_us=86_400 * SECOND_US)
+    new = SlidingWindowPolicy(name="auth", limit=10, window_us=60 * SECOND_US)
+    state = check_sliding_window(old, None, START_US, 1_000, commit=True).state
+    refused = check_sliding_window(new, state, START_US + SECOND_US, 1, commit=True)
+    then_us = START_US + SECOND_US + refused.verdict.retry_after_us
+    assert (False, True) == (refused.verdict.allowed, look(new, refused.state, then_us, 10).allowed)
+    assert refused.verdict.retry_after_us <= 66 * SECOND_US

@@ -7,7 +7,7 @@ local function sliding_window(key, now, cost, taking, limit, length, counted)
   local NONE = '\0\0\0\0'
   local floor = math.floor
   local current = floor(now / length)
-  local used, counts, latest = 0, NONE, nil
+  local used, counts, latest, moved = 0, NONE, nil, false
   local state = redis.call('GET', key)
   if state then
     local tag, stored_length, newest, sum = 0, 0, 0, 0
@@ -28,7 +28,7 @@ local function sliding_window(key, now, cost, taking, limit, length, counted)
       for position = kept_bytes + 1, #stored, 4 do sum = sum - struct.unpack(COUNT, stored, position) end
       if #stored > kept_bytes then stored = string.sub(stored, 1, kept_bytes) end
       if age > 0 then stored = string.rep(NONE, age) .. stored end
-      used, counts, latest = sum, stored, newest
+      used, counts, latest, moved = sum, stored, newest, stored_length ~= length
     end
   end
 
@@ -46,8 +46,11 @@ local function sliding_window(key, now, cost, taking, limit, length, counted)
       retry_after = (current - (position - 1) / 4 + counted) * length - now
     elseif taking then
       used, latest = used + cost, current
-      local count = struct.unpack(COUNT, counts) + cost
-      state = struct.pack('>BI8I8I4I4', TAG, length, current, used, count) .. string.sub(counts, 5)
+      counts = struct.pack(COUNT, struct.unpack(COUNT, counts) + cost) .. string.sub(counts, 5)
+    end
+    -- A refused call writes nothing, except what an old policy's window has become: else it would count from now for good.
+    if taking and (allowed == 1 or moved) then
+      state = struct.pack(HEAD, TAG, length, current, used) .. counts
       ttl_ms = math.ceil(((current + counted) * length - now) / 1000)
     end
   end

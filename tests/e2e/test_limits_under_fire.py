@@ -1,0 +1,62 @@
+"""Rate limits under fire: several sidecars, many processes, one key."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.programs import SidecarProgram
+
+if TYPE_CHECKING:
+    from support.servers import StoreServer
+
+LIMIT = 1_000
+PROCESSES, CALLERS = 8, 50
+# Of each caller; three times what is allowed.
+CALLS = 8
+TESTS = Path(__file__).parents[1]
+CONFIG = f"""
+listen: ["{{address}}"]
+rate_limits:
+  bucket: {{algorithm: token_bucket, rate: 1/d, burst: {LIMIT}}}
+  gcra: {{algorithm: gcra, rate: 1/d, burst: {LIMIT}}}
+  window: {{algorithm: sliding_window, limit: {LIMIT}, window: 31d}}
+  log: {{algorithm: sliding_log, limit: {LIMIT}, window: 31d}}
+  fixed: {{algorithm: fixed_window, limit: {LIMIT}, window: 366d}}
+  yearly: {{algorithm: fixed_window, limit: {LIMIT}, calendar: year, time_zone: Asia/Tokyo}}
+  several:
+    limits:
+      steady: {{algorithm: gcra, rate: 1/d, burst: {LIMIT}}}
+      yearly: {{algorithm: fixed_window, limit: {2 * LIMIT}, calendar: year}}
+"""
+POLICIES = ["bucket", "gcra", "window", "log", "fixed", "yearly", "several"]
+
+
+def test_exactly_the_limit_is_allowed_over_all_sidecars_and_processes(store: StoreServer, tmp_path: Path) -> None:
+    """Eight processes of fifty callers on two sidecars get exactly the limit, by each algorithm."""
+    store.start()
+    more = ["--redis", store.url]
+    with (
+        SidecarProgram(tmp_path / "one", config=CONFIG, arguments=more) as one,
+        SidecarProgram(tmp_path / "other", config=CONFIG, arguments=more) as other,
+    ):
+        hammering = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "support.hammering", (one, other)[number % 2].address, "key"),
+                    *(str(CALLERS), str(CALLS), *POLICIES),
+                ],
+                stdout=subprocess.PIPE,
+                cwd=TESTS,
+            )
+            for number in range(PROCESSES)
+        ]
+        allowed: Counter[str] = Counter()
+        for process in hammering:
+            told, _ = process.communicate(timeout=100)
+            allowed.update(json.loads(told))
+    assert dict.fromkeys(POLICIES, LIMIT) == dict(allowed)
