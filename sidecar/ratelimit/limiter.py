@@ -24,7 +24,7 @@ from sidecar.ratelimit.decision import Decision, combined
 from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
-from sidecar.ratelimit.terms import Terms, terms_of
+from sidecar.ratelimit.terms import LETTERS, Terms, terms_of
 from sidecar.store import commands
 from sidecar.store.base import ScriptCall
 from sidecar.store.keys import check_name, limit_suffix
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 # travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
 _MAX_NAME_ECHO = 64
 
+_SEVERAL = b"m"
+
 # Decisions hold no values, and a batch of them has a bound of its own.
 _ANY_SIZE = 0
 
@@ -65,6 +67,8 @@ class _Limit:
     name: str
     policies: tuple[Policy, ...]
     """Its limits."""
+    letter: bytes
+    """What stands for its algorithm in the keys of its states."""
     suffixes: tuple[bytes, ...]
     """What follows the policy's key in that of each of its limits."""
     terms: Terms | None
@@ -296,7 +300,7 @@ class RateLimiter:
         return limit
 
     def _state_key(self, limit: _Limit, key: str) -> bytes:
-        return self._keys.limit(limit.name, check_name(key, self._max_key_bytes))
+        return self._keys.limit(limit.letter, limit.name, check_name(key, self._max_key_bytes))
 
 
 def _ready(policy: Policy | CombinedPolicy, allowed: Cell, denied: Cell) -> _Limit:
@@ -305,8 +309,8 @@ def _ready(policy: Policy | CombinedPolicy, allowed: Cell, denied: Cell) -> _Lim
     return _Limit(
         name=policy.name,
         policies=policies,
-        # None has the policy's own key: a policy that had a single limit before has no state for these.
-        suffixes=tuple(limit_suffix(one.name) for one in policies) if several else (b"",),
+        letter=_SEVERAL if several else LETTERS[type(policies[0])],
+        suffixes=tuple(limit_suffix(LETTERS[type(one)], one.name) for one in policies) if several else (b"",),
         terms=None if several else terms_of(policies[0]),
         most=policy.limit,
         allowed=allowed,

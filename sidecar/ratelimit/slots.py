@@ -37,6 +37,9 @@ AnswerT = TypeVar("AnswerT")
 _ACQUIRE, _RENEW = load("acquire_slots"), load("renew_slots")
 _RELEASE, _PEEK = load("release_slots"), load("peek_slots")
 
+# For this algorithm, in the keys of its states.
+_LETTER = b"s"
+
 # As of an idempotency key, which a holder's name is in all but effect.
 MAX_HOLDER_BYTES = 128
 
@@ -153,7 +156,7 @@ class Slots:
         return Plan((commands.delete(self._state_key(key)),), _existed)
 
     def _state_key(self, key: str) -> bytes:
-        return self.keys.limit(self.policy.name, check_name(key, self.max_key_bytes))
+        return self.keys.limit(_LETTER, self.policy.name, check_name(key, self.max_key_bytes))
 
     def _check_slots(self, slots: int) -> None:
         if slots < 1:

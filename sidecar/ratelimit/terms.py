@@ -27,6 +27,15 @@ NUMBERS: dict[type[Policy], int] = {
     SlidingLogPolicy: 5,
 }
 
+# In the keys of their states. m and s stand for policies of several limits and for slots.
+LETTERS: dict[type[Policy], bytes] = {
+    TokenBucketPolicy: b"t",
+    GcraPolicy: b"g",
+    SlidingWindowPolicy: b"w",
+    SlidingLogPolicy: b"l",
+    FixedWindowPolicy: b"f",
+}
+
 SCRIPT_NAMES: dict[type[Policy], str] = {
     TokenBucketPolicy: "check_token_bucket",
     GcraPolicy: "check_gcra",

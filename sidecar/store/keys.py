@@ -2,8 +2,8 @@
 
     sc:<tenant>:e:{<cache>:<name>}               an entry: a string (value) or a hash (record)
     sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
-    sc:<tenant>:l:{<policy>:<name>}              a rate limit's state
-    sc:<tenant>:l:{<policy>:<name>}:<16 hex>     the state of one limit of a policy that has several
+    sc:<tenant>:l<a>:{<policy>:<name>}           a rate limit's state; a letter stands for its algorithm
+    sc:<tenant>:lm:{<policy>:<name>}:<16 hex>    the state of one limit of a policy that has several
     sc:<tenant>:d:{<32 hex>}                     the state of a rate limit that Envoy asks for by descriptors
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
 
@@ -42,7 +42,7 @@ class KeySpace:
     def __init__(self, tenant: str) -> None:
         self._entry = f"sc:{tenant}:e:{{".encode()
         self._idempotency = f"sc:{tenant}:i:{{".encode()
-        self._limit = f"sc:{tenant}:l:{{".encode()
+        self._limit = f"sc:{tenant}:l".encode()
         self._descriptor = f"sc:{tenant}:d:{{".encode()
         self._data_key = f"sc:{tenant}:k:{{".encode()
 
@@ -70,9 +70,12 @@ class KeySpace:
         digest = hashlib.sha256(b"%b\0%b" % (raw_key, idempotency_key.encode())).hexdigest()
         return b"%braw:{%b}:%b" % (self._idempotency[:-1], tag, digest[:_DIGEST_HEX].encode())
 
-    def limit(self, policy: str, name: bytes) -> bytes:
-        """Return the key of a rate limit's state."""
-        return b"%b%b:%b}" % (self._limit, policy.encode(), name)
+    def limit(self, algorithm: bytes, policy: str, name: bytes) -> bytes:
+        """Return the key of a rate limit's state.
+
+        `algorithm` is a letter: a policy whose algorithm has changed begins anew, and cannot meet the other's state.
+        """
+        return b"%b%b:{%b:%b}" % (self._limit, algorithm, policy.encode(), name)
 
     def descriptor(self, digest: bytes) -> bytes:
         """Return the key of the state of a limit on descriptors; `digest` stands for them."""
@@ -83,9 +86,9 @@ class KeySpace:
         return b"%b%b:%b}" % (self._data_key, cache.encode(), epoch.encode())
 
 
-def limit_suffix(limit: str) -> bytes:
+def limit_suffix(algorithm: bytes, limit: str) -> bytes:
     """Return what follows the key of a policy's state in that of one of its several limits."""
-    return b":" + hashlib.sha256(limit.encode()).hexdigest()[:_LIMIT_HEX].encode()
+    return b":" + hashlib.sha256(algorithm + limit.encode()).hexdigest()[:_LIMIT_HEX].encode()
 
 
 def hash_tag(key: bytes) -> bytes:

@@ -109,7 +109,7 @@ class TestAllOrNothing:
 
     def test_a_foreign_value_fails_the_call(self, api: Contract, key: str) -> None:
         """Nothing is taken from the others."""
-        api.oracle.set(f"sc:contract:l:{{log:{key}}}", "17")
+        api.oracle.set(f"sc:contract:ll:{{log:{key}}}", "17")
         before = api.snapshot(key)
         refused = refusal(lambda: check_many(api, asked("window", key), asked("log", key)))
         assert ("ENTRY_MALFORMED", before) == (refused.reason, api.snapshot(key))
@@ -138,7 +138,7 @@ class TestEach:
 
     def test_what_is_wrong_with_one_is_its_failure(self, api: Contract, key: str) -> None:
         """As its own Check would end; the others are charged."""
-        api.oracle.set(f"sc:contract:l:{{log:{key}}}", "17")
+        api.oracle.set(f"sc:contract:ll:{{log:{key}}}", "17")
         answer = check_many(
             api,
             asked("windwo", key),

@@ -68,6 +68,11 @@ def test_a_foreign_string_in_a_sealed_cache_is_malformed(api: Contract, key: str
     assert (FAILED, "ENTRY_MALFORMED", "key") == refused.brief
 
 
+def _state_key(policy: str, key: str) -> str:
+    letter = {"window": "w", "bucket": "t"}[policy]
+    return f"sc:{TENANT}:l{letter}:{{{policy}:{key}}}"
+
+
 @each([rpc for rpc in LIMIT_RPCS if rpc.name != "Reset"])
 @pytest.mark.parametrize("policy", ["window", "bucket"])
 class TestLimits:
@@ -75,14 +80,14 @@ class TestLimits:
 
     def test_a_list_is_of_the_wrong_type(self, api: Contract, key: str, rpc: Rpc, policy: str) -> None:
         """WRONG_TYPE, and the list stays."""
-        api.oracle.rpush(f"sc:{TENANT}:l:{{{policy}:{key}}}", "item")
+        api.oracle.rpush(_state_key(policy, key), "item")
         before = api.snapshot(key)
         refused = refusal(lambda: rpc.call(api, policy, key, None))
         assert ((FAILED, "WRONG_TYPE", "key"), before) == (refused.brief, api.snapshot(key))
 
     def test_a_foreign_string_is_malformed(self, api: Contract, key: str, rpc: Rpc, policy: str) -> None:
         """ENTRY_MALFORMED, and the string stays."""
-        api.oracle.set(f"sc:{TENANT}:l:{{{policy}:{key}}}", "foreign")
+        api.oracle.set(_state_key(policy, key), "foreign")
         before = api.snapshot(key)
         refused = refusal(lambda: rpc.call(api, policy, key, None))
         assert ((FAILED, "ENTRY_MALFORMED", "key"), before) == (refused.brief, api.snapshot(key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from sidecar.ratelimit.policy import (
     SlidingWindowPolicy,
     TokenBucketPolicy,
 )
+from sidecar.ratelimit.terms import LETTERS
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Counter, Metrics
 
@@ -43,6 +45,12 @@ POLICIES = (
     FixedWindowPolicy(name="yearly", limit=10, calendar=Calendar(CalendarUnit.YEAR, ZoneInfo("Asia/Tokyo"))),
 )
 NAMES = [policy.name for policy in POLICIES]
+
+
+def state_key(name: str) -> str:
+    """Return where the state of a policy's key `k` is."""
+    (letter,) = [LETTERS[type(policy)].decode() for policy in POLICIES if policy.name == name]
+    return f"sc:default:l{letter}:{{{name}:k}}"
 
 
 class NotingStore:
@@ -139,12 +147,26 @@ async def test_keys_are_limited_apart(store: StandaloneStore, name: str) -> None
     assert (await limiter.check(name, "other", 10, a_call())).allowed
 
 
+async def test_a_policy_of_another_algorithm_begins_anew(store: StandaloneStore) -> None:
+    """It cannot read the other's state, which stays for the time that it would have, should the change be undone."""
+    limiter = a_limiter(store)
+    for policy in POLICIES:
+        limiter.replace([policy])
+        await limiter.check(policy.name, "k", 10, a_call())
+        for other in POLICIES:
+            if type(other) is not type(policy):
+                limiter.replace([replace(other, name=policy.name)])
+                assert other.limit == (await limiter.peek(policy.name, "k", 1, a_call())).remaining
+        limiter.replace([policy])
+        assert policy.limit - 10 == (await limiter.peek(policy.name, "k", 1, a_call())).remaining
+
+
 async def test_policies_are_limited_apart(store: StandaloneStore, server: StoreServer) -> None:
     """The same key under several policies is as many states, in the limiter's part of the key space."""
     limiter = a_limiter(store)
     for name in NAMES:
         await limiter.check(name, "k", 1, a_call())
-    expected = {b"sc:default:l:{%b:k}" % name.encode() for name in NAMES}
+    expected = {state_key(name).encode() for name in NAMES}
     assert expected == set(server.oracle().keys("*"))
 
 
@@ -197,7 +219,7 @@ async def test_foreign_value_under_the_key_ends_the_call(
     store: StandaloneStore, server: StoreServer, name: str
 ) -> None:
     """A value that no sidecar wrote is neither read as a state nor replaced; a Reset removes it."""
-    server.oracle().set(f"sc:default:l:{{{name}:k}}", "17")
+    server.oracle().set(state_key(name), "17")
     limiter = a_limiter(store)
     with pytest.raises(StoreError) as caught:
         await limiter.check(name, "k", 1, a_call())
@@ -207,7 +229,7 @@ async def test_foreign_value_under_the_key_ends_the_call(
 @pytest.mark.parametrize("name", NAMES)
 async def test_key_of_another_type_ends_the_call(store: StandaloneStore, server: StoreServer, name: str) -> None:
     """A list where the state should be is a wrong type."""
-    server.oracle().rpush(f"sc:default:l:{{{name}:k}}", "17")
+    server.oracle().rpush(state_key(name), "17")
     with pytest.raises(StoreError) as caught:
         await a_limiter(store).check(name, "k", 1, a_call())
     assert Reason.WRONG_TYPE is caught.value.reason

@@ -160,7 +160,7 @@ async def test_a_named_holder_with_another_wish_is_told(reports: Slots) -> None:
 async def test_a_holders_name_does_not_stand_in_the_store(reports: Slots, server: StoreServer) -> None:
     """It may be a person's; only its digest is kept."""
     await acquire(reports, holder="ada.lovelace")
-    assert b"ada" not in repr(server.oracle().zrange("sc:default:l:{reports:k}", 0, -1)).encode()
+    assert b"ada" not in repr(server.oracle().zrange("sc:default:ls:{reports:k}", 0, -1)).encode()
 
 
 async def test_everything_of_a_key_is_one_key_with_a_ttl(reports: Slots, server: StoreServer) -> None:
@@ -168,7 +168,7 @@ async def test_everything_of_a_key_is_one_key_with_a_ttl(reports: Slots, server:
     await acquire(reports)
     await acquire(reports, slots=2, holder="h", lease_ms=90_000)
     keys = server.oracle().keys("*")
-    assert ([b"sc:default:l:{reports:k}"], True) == (keys, 89_000 < server.oracle().pttl(keys[0]) <= 90_000)
+    assert ([b"sc:default:ls:{reports:k}"], True) == (keys, 89_000 < server.oracle().pttl(keys[0]) <= 90_000)
 
 
 async def test_the_last_release_leaves_nothing(reports: Slots, server: StoreServer) -> None:
@@ -252,8 +252,8 @@ async def test_acquires_are_counted_by_policy_and_outcome(store: StandaloneStore
 async def test_foreign_value_under_the_key_ends_the_call(reports: Slots, server: StoreServer) -> None:
     """Neither a sorted set of somebody else nor another type is taken for leases."""
     oracle = server.oracle()
-    oracle.zadd("sc:default:l:{reports:set}", {"seven": 7})
-    oracle.set("sc:default:l:{reports:string}", "7")
+    oracle.zadd("sc:default:ls:{reports:set}", {"seven": 7})
+    oracle.set("sc:default:ls:{reports:string}", "7")
     reasons = [await reason_of(acquire(reports, key)) for key in ("set", "string")]
     assert [Reason.ENTRY_MALFORMED, Reason.WRONG_TYPE] == reasons
 

@@ -35,8 +35,8 @@ class TestSlots:
     @given(LABELS, NAMES, LABELS)
     def test_the_limits_of_a_policy_share_a_slot(self, policy: str, name: bytes, limit: str) -> None:
         """So that one script can charge them all."""
-        key = KEYS.limit(policy, name)
-        assert key_slot(key) == key_slot(key + limit_suffix(limit))
+        key = KEYS.limit(b"m", policy, name)
+        assert key_slot(key) == key_slot(key + limit_suffix(b"t", limit))
 
 
 class TestUniqueness:
@@ -55,7 +55,7 @@ class TestUniqueness:
     @given(st.tuples(LABELS, NAMES, LABELS), st.tuples(LABELS, NAMES, LABELS))
     def test_two_limits_never_share_a_key(self, one: tuple[str, bytes, str], other: tuple[str, bytes, str]) -> None:
         """Nor does the name of one of several reach into the caller's."""
-        keys = [KEYS.limit(policy, name) + limit_suffix(limit) for policy, name, limit in (one, other)]
+        keys = [KEYS.limit(b"m", policy, name) + limit_suffix(b"t", limit) for policy, name, limit in (one, other)]
         assert (one == other) == (keys[0] == keys[1])
 
     @given(LABELS, NAMES)
@@ -63,9 +63,11 @@ class TestUniqueness:
         """An entry, a limit, a data key and another tenant's entry."""
         keys = [
             KEYS.entry(label, name),
-            KEYS.limit(label, name),
-            KEYS.limit(label, name) + limit_suffix("a"),
-            KEYS.limit(label, name) + limit_suffix("b"),
+            KEYS.limit(b"m", label, name),
+            KEYS.limit(b"t", label, name),
+            KEYS.limit(b"m", label, name) + limit_suffix(b"t", "a"),
+            KEYS.limit(b"m", label, name) + limit_suffix(b"t", "b"),
+            KEYS.limit(b"m", label, name) + limit_suffix(b"w", "b"),
             KEYS.data_key(label, "1"),
             KEYS.idempotency(label, name, ""),
             KeySpace("other").entry(label, name),
