@@ -13,7 +13,6 @@ from sidecar.errors import InvalidArgumentError, Reason
 from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.terms import terms_of
 from sidecar.store.base import ScriptCall
-from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.policy import Policy
     from sidecar.ratelimit.terms import Terms
     from sidecar.store.base import Reply
+    from sidecar.store.scripts import Script
 
 TAKE, LOOK = 1, 0
 
@@ -45,7 +45,7 @@ def script_of_one(terms: Terms, key: bytes, cost: int, mode: int, now_us: int) -
 
 
 def check_cost(terms: Terms, cost: int) -> None:
-    """Raise COST_ABOVE_LIMIT for a cost that no wait could pay, unless the script refuses it by itself."""
+    """Raise COST_ABOVE_LIMIT for a cost that no wait could pay, unless it is to be charged all the same."""
     if cost > terms.most and not terms.takes_any_cost:
         raise cost_above_limit(terms.most)
 
@@ -67,11 +67,11 @@ def decision_of_one(terms: Terms, reply: Reply) -> Decision:
 
 
 class Together:
-    """Charges that are made all or nothing, in one script. The constructor raises COST_ABOVE_LIMIT."""
+    """Charges that are made all or nothing, by the script `check_limits`. The constructor raises COST_ABOVE_LIMIT."""
 
     __slots__ = ("_places", "_terms", "script_call")
 
-    def __init__(self, charges: Sequence[Charge], mode: int, now_us: int) -> None:
+    def __init__(self, script: Script, charges: Sequence[Charge], mode: int, now_us: int) -> None:
         merged: dict[bytes, Charge] = {}
         for charge in charges:
             before = merged.get(charge.key)
@@ -83,7 +83,7 @@ class Together:
         for terms, charge in zip(self._terms, merged.values(), strict=True):
             check_cost(terms, charge.cost)
             words += (terms.number, charge.cost, *terms.constants_at(now_us))
-        self.script_call = ScriptCall(load("check_limits"), tuple(merged), tuple(words), mode == LOOK, mode == TAKE)
+        self.script_call = ScriptCall(script, tuple(merged), tuple(words), mode == LOOK, mode == TAKE)
 
     def decisions(self, reply: Reply) -> list[Decision]:
         """Read what the script answered: a decision for each charge, as if it had been the only one."""

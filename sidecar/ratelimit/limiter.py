@@ -29,6 +29,7 @@ from sidecar.store import commands
 from sidecar.store.base import ScriptCall
 from sidecar.store.keys import check_name, limit_suffix
 from sidecar.store.plans import Plan, run_alone, run_together
+from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -121,6 +122,7 @@ class RateLimiter:
         self._decisions = metrics.counter(
             "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
         )
+        self._several = load("check_limits")
         self._limits: dict[str, _Limit] = {}
         self._slots: dict[str, Slots] = {}
         self.replace(policies)
@@ -142,7 +144,7 @@ class RateLimiter:
                     denied=denied,
                 )
             else:
-                limits[policy.name] = _ready(policy, allowed, denied)
+                limits[policy.name] = _ready(policy, allowed=allowed, denied=denied)
         self._limits, self._slots = limits, slots
 
     def slots(self, policy_name: str) -> Slots:
@@ -168,9 +170,7 @@ class RateLimiter:
             return self._plan_several(limit, key, cost, TAKE)
         return Plan((self._script(limit, limit.terms, key, cost, TAKE),), limit.counted)
 
-    async def check_many(
-        self, asked: Sequence[Asked], call: Call, *, together: bool
-    ) -> list[Decision | SidecarError]:  # fmt: skip
+    async def check_many(self, asked: Sequence[Asked], call: Call, *, together: bool) -> list[Decision | SidecarError]:
         """Make several checks; return the decision on each, in order, or the error that it ends with.
 
         `together` they are made all or nothing, in one script: each decision then says what its own policy does, and
@@ -197,7 +197,7 @@ class RateLimiter:
                 raise _at(f"checks[{number}].{error.field}", error) from None
             limits.append(limit)
         try:
-            together = Together(charges, TAKE, self._clock.micros())
+            together = Together(self._several, charges, TAKE, self._clock.micros())
         except SidecarError as error:  # the sum of those of one key
             raise _at("checks", error) from None
         decided = iter(together.decisions(await self._store.run(together.script_call, call)))
@@ -240,23 +240,21 @@ class RateLimiter:
         state_key = self._state_key(limit, key)
         return Plan((commands.delete(*[state_key + suffix for suffix in limit.suffixes]),), _existed)
 
-    async def decide(
-        self, charges: Sequence[Charge], call: Call, *, take: bool, together: bool
-    ) -> list[Decision]:  # fmt: skip
+    async def decide(self, charges: Sequence[Charge], call: Call, *, take: bool, together: bool) -> list[Decision]:
         """Decide on charges of policies that need not be configured; return a decision for each, in order.
 
         `take` charges what is allowed; without it nothing changes. `together` charges all or nothing, in one script:
         each decision then says what its own limit does, and nothing was taken unless all allow. All keys are then on
         one node. Apart, each is charged for itself. Nothing is counted in metrics.
 
-        Raises SidecarError: COST_ABOVE_LIMIT (a fixed window refuses such a cost instead), and what the store raises;
-        charges that are made apart may then have been taken or not.
+        Raises SidecarError: COST_ABOVE_LIMIT (a policy that charges what it refuses takes any cost), and what the store
+        raises; charges that are made apart may then have been taken or not.
         """
         if not charges:
             return []
         mode, now_us = TAKE if take else LOOK, self._clock.micros()
         if together and len(charges) > 1:
-            all_of_them = Together(charges, mode, now_us)
+            all_of_them = Together(self._several, charges, mode, now_us)
             return all_of_them.decisions(await self._store.run(all_of_them.script_call, call))
         all_terms = [terms_of(charge.policy) for charge in charges]
         scripts = [
@@ -273,7 +271,7 @@ class RateLimiter:
 
     def _plan_several(self, limit: _Limit, key: str, cost: int, mode: int) -> Plan[Decision]:
         charges = limit.charges(self._state_key(limit, key), cost)
-        together = Together(charges, mode, self._clock.micros())
+        together = Together(self._several, charges, mode, self._clock.micros())
 
         def read(replies: Sequence[Reply]) -> Decision:
             decision = limit.combined(together.decisions(replies[0]))
@@ -303,15 +301,19 @@ class RateLimiter:
         return self._keys.limit(limit.letter, limit.name, check_name(key, self._max_key_bytes))
 
 
-def _ready(policy: Policy | CombinedPolicy, allowed: Cell, denied: Cell) -> _Limit:
-    several = isinstance(policy, CombinedPolicy)
-    policies = policy.limits if isinstance(policy, CombinedPolicy) else (policy,)
+def _ready(policy: Policy | CombinedPolicy, *, allowed: Cell, denied: Cell) -> _Limit:
+    if isinstance(policy, CombinedPolicy):
+        limits, letter, terms = policy.limits, _SEVERAL, None
+        suffixes = tuple([limit_suffix(LETTERS[type(limit)], limit.name) for limit in limits])
+    else:
+        limits, letter, terms = (policy,), LETTERS[type(policy)], terms_of(policy)
+        suffixes = (b"",)
     return _Limit(
         name=policy.name,
-        policies=policies,
-        letter=_SEVERAL if several else LETTERS[type(policies[0])],
-        suffixes=tuple(limit_suffix(LETTERS[type(one)], one.name) for one in policies) if several else (b"",),
-        terms=None if several else terms_of(policies[0]),
+        policies=limits,
+        letter=letter,
+        suffixes=suffixes,
+        terms=terms,
         most=policy.limit,
         allowed=allowed,
         denied=denied,

@@ -56,7 +56,7 @@ class Terms(NamedTuple):
     windows: CalendarWindows | None
     """Where the windows begin, if a calendar says so."""
     takes_any_cost: bool
-    """Whether the script refuses a cost above the limit by itself."""
+    """Whether a cost above the limit is refused, and charged, instead of being an error."""
 
     def constants_at(self, now_us: int) -> tuple[int, ...]:
         """Return the script's first arguments; `now_us` is an estimate of the store's time."""
@@ -74,5 +74,5 @@ def terms_of(policy: Policy) -> Terms:
         most=policy.limit,
         constants=policy.constants,
         windows=CalendarWindows(calendar) if calendar is not None else None,
-        takes_any_cost=isinstance(policy, FixedWindowPolicy),
+        takes_any_cost=isinstance(policy, FixedWindowPolicy) and policy.charge_refused,
     )

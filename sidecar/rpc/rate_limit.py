@@ -43,9 +43,7 @@ class RateLimitServicer(SlotsServicer):
         check_batch(len(request.checks), self._max_checks, "checks")
         together = _TOGETHER.get(request.mode)
         if together is None:
-            raise InvalidArgumentError(
-                Reason.OPERATION_EMPTY, "the mode is none that this sidecar knows", field="mode"
-            )  # fmt: skip
+            raise InvalidArgumentError(Reason.OPERATION_EMPTY, "the mode is none that this sidecar knows", field="mode")
         asked = [Asked(check.policy, check.key, cost_of(check)) for check in request.checks]
         response = pb.CheckManyResponse(allowed=True)
         for found in await self._limiter.check_many(asked, call, together=together):

@@ -95,9 +95,11 @@ class TestAllOrNothing:
         answer = check_many(api, asked("window", key, 3), asked("window", key, 4))
         assert [3, 3] == [result.decision.remaining for result in answer.results]
 
-    def test_sum_above_the_limit_is_refused(self, api: Contract, key: str) -> None:
+    @pytest.mark.parametrize("policy", LIMITS)
+    def test_sum_above_the_limit_is_refused(self, api: Contract, key: str, policy: str) -> None:
         """It could never be allowed."""
-        refused = refusal(lambda: check_many(api, asked("window", key, 6), asked("window", key, 6)))
+        whole = LIMITS[policy]
+        refused = refusal(lambda: check_many(api, asked(policy, key, whole), asked(policy, key)))
         assert (grpc.StatusCode.INVALID_ARGUMENT, "COST_ABOVE_LIMIT", "checks") == refused.brief
         assert {} == api.snapshot(key)
 

@@ -165,9 +165,7 @@ def test_longer_windows_count_what_the_old_one_held() -> None:
     assert 3 == look(HOURLY, used, START_US + 1, 0).remaining
 
 
-@pytest.mark.parametrize(
-    ("now_us", "retry_after_us"), [(0, 10), (9, 1), (10, 20), (29, 1), (30, 30), (59, 1)]
-)  # fmt: skip
+@pytest.mark.parametrize(("now_us", "retry_after_us"), [(0, 10), (9, 1), (10, 20), (29, 1), (30, 30), (59, 1)])
 def test_calendar_window_is_the_one_that_holds_the_time(now_us: int, retry_after_us: int) -> None:
     """The boundaries may be reckoned for a time that is a window off."""
     step = check_fixed_window(CLOSED, None, now_us, 1, commit=True, boundaries=Boundaries(0, 10, 30, 60))

@@ -45,9 +45,7 @@ def look(policy: GcraPolicy, state: Arrival | None, now_us: int, cost: int) -> V
 @given(policies, calls)
 def test_it_answers_as_the_token_bucket(policy: GcraPolicy, taken: list[tuple[int, int]]) -> None:
     """While the clock runs forward every verdict and TTL are the bucket's, to the microsecond."""
-    bucket = TokenBucketPolicy(
-        name="b", tokens=policy.tokens, period_us=policy.period_us, burst=policy.burst
-    )  # fmt: skip
+    bucket = TokenBucketPolicy(name="b", tokens=policy.tokens, period_us=policy.period_us, burst=policy.burst)
     state: Bucket | None = None
     for now_us, cost, step in walk(policy, taken):
         other = check_token_bucket(bucket, state, now_us, cost, commit=True)

@@ -5,7 +5,8 @@ each has its own count. It is the cheapest limit to state and the one that quota
 day"); the price is that an interval across a boundary may hold twice the limit, half of it on either side.
 
 A refused call costs nothing, unless the policy charges it: then the count goes on past the limit, as that of a plain
-counter does, and nothing remains. Either way a window that is full stays so until its end, which is also the TTL.
+counter does, and nothing remains; a cost above the limit is charged too. Either way a window that is full stays so
+until its end, which is also the TTL.
 
 The state names the bounds of its window, so that a window which has passed is told from the present one even if its
 key has outlived it, and two sidecars that think of different windows see each other's calls.
