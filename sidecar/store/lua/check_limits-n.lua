@@ -15,26 +15,31 @@
 -- By number: the algorithm, and how many constants it takes (sidecar/ratelimit/terms.py).
 local ALGORITHMS = {{token_bucket, 4}, {sliding_window, 3}, {fixed_window, 7}, {gcra, 4}, {sliding_log, 2}}
 local now = now_us()
-local taking = ARGV[1] == '1'
-local allowed = true
-local found, again = {}, {}
+
+-- decide(key, place, taking): what the limit says whose arguments begin there; those of the next one are not looked at.
+local function decide(key, place, taking)
+  return {ALGORITHMS[tonumber(ARGV[place])][1](key, now, tonumber(ARGV[place + 1]), taking,
+    tonumber(ARGV[place + 2]), tonumber(ARGV[place + 3]), tonumber(ARGV[place + 4]), tonumber(ARGV[place + 5]),
+    tonumber(ARGV[place + 6]), tonumber(ARGV[place + 7]), tonumber(ARGV[place + 8]))}
+end
+
+local taking, allowed = ARGV[1] == '1', true
+local found, places = {}, {}
 local place = 2
 for i, key in ipairs(KEYS) do
-  local decide, taken = unpack(ALGORITHMS[tonumber(ARGV[place])])
-  local cost, constants = tonumber(ARGV[place + 1]), {}
-  for n = 1, taken do constants[n] = tonumber(ARGV[place + 1 + n]) end
-  place = place + 2 + taken
-  found[i] = {decide(key, now, cost, taking, unpack(constants))}
-  if not found[i][1] then return found[i][2] end
-  allowed = allowed and found[i][1] == 1
-  again[i] = function() return {decide(key, now, cost, false, unpack(constants))} end
+  local one = decide(key, place, taking)
+  if not one[1] then return one[2] end
+  allowed = allowed and one[1] == 1
+  found[i], places[i] = one, place
+  place = place + 2 + ALGORITHMS[tonumber(ARGV[place])][2]
 end
 
 local answer = {now}
 for i, key in ipairs(KEYS) do
-  if not allowed and taking and found[i][1] == 1 then found[i] = again[i]() end
   local one = found[i]
+  if taking and not allowed and one[1] == 1 then one = decide(key, places[i], false) end
   if one[5] then save(key, one[5], one[6], one[7], one[8]) end
-  for n = 1, 4 do answer[#answer + 1] = one[n] end
+  local at = #answer
+  answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = one[1], one[2], one[3], one[4]
 end
 return answer
