@@ -246,7 +246,8 @@ def test_key_lives_until_its_state_means_nothing(wire: Wire, kind: type[Policy])
             continue  # it could expire before it is looked at
         # A key lives through the millisecond that it expires in.
         assert then_us + reset_after_us <= (expires_ms + 1) * 1_000
-        assert expires_ms * 1_000 < then_us + reset_after_us + 2_000
+        # The server counts a TTL from when it gets to the command, for which a busy machine may let it wait.
+        assert expires_ms * 1_000 < then_us + reset_after_us + 250_000
         compared += 1
 
 
