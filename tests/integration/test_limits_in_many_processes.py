@@ -1,0 +1,98 @@
+"""Rate limits under fire: eight processes of fifty callers, each with a limiter and a pool of its own, on one key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from support.limit_takers import LEAST_CALLS
+
+if TYPE_CHECKING:
+    from support.servers import StoreServer
+
+PROCESSES, CALLERS = 8, 50
+# Fewer than the callers ask for together, and more than the callers of half the processes do.
+LIMIT = 500
+ASKED = PROCESSES * CALLERS * LEAST_CALLS
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+TESTS = Path(__file__).parents[1]
+PATIENCE_SECONDS = 60.0
+
+
+class Taken(NamedTuple):
+    """What all processes together got."""
+
+    refused: int
+    allowed: list[tuple[int, int]]
+    """When each call was asked and when it was answered, in ns of the clock that all share."""
+
+
+async def under_fire(port: int, algorithm: str, limit: int, window_us: int, lasting_ms: int = 0) -> Taken:
+    """Let all callers of all processes begin at once, and return what they got once they are done."""
+    arguments = [algorithm, *map(str, (limit, window_us, CALLERS, lasting_ms))]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        processes = await asyncio.gather(*(_prepared(str(port), *arguments) for _ in range(PROCESSES)))
+        told = [
+            json.loads(output) for output, _ in await asyncio.gather(*(each.communicate(b"\n") for each in processes))
+        ]
+    return Taken(
+        refused=sum(each["refused"] for each in told),
+        allowed=[(asked_ns, answered_ns) for each in told for asked_ns, answered_ns in each["allowed"]],
+    )
+
+
+async def _prepared(*arguments: str) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "support.limit_takers", *arguments),
+        cwd=TESTS,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert b"ready\n" == await process.stdout.readline()
+    return process
+
+
+def a_window_without_an_edge_now() -> int:
+    """Return the length in µs of a window, counted from the epoch on, that neither begins nor ends within the hour."""
+    now_us, hour_us = time.time_ns() // 1_000, DAY_US // 24
+    return next(days * DAY_US for days in (366, 365) if hour_us < now_us % (days * DAY_US) < days * DAY_US - hour_us)
+
+
+def most_within(allowed: list[tuple[int, int]], window_us: int) -> int:
+    """Return the most calls that were asked and answered within one window, wherever it begins.
+
+    The store decided each between the two, so at least so many were let in within a window.
+    """
+    return max(
+        sum(begin_ns <= asked_ns and answered_ns < begin_ns + window_us * 1_000 for asked_ns, answered_ns in allowed)
+        for begin_ns, _ in allowed
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "gcra"])
+async def test_exactly_the_burst_is_allowed(server: StoreServer, algorithm: str) -> None:
+    """With a token a day nothing comes back meanwhile: not one call more gets in, and not one fewer."""
+    taken = await under_fire(server.port, algorithm, LIMIT, DAY_US)
+    assert (LIMIT, ASKED - LIMIT) == (len(taken.allowed), taken.refused)
+
+
+@pytest.mark.parametrize("algorithm", ["sliding_log", "sliding_window", "fixed_window"])
+async def test_exactly_the_limit_of_a_window_is_allowed(server: StoreServer, algorithm: str) -> None:
+    """A window that lasts for all of the test holds its limit, to the call."""
+    taken = await under_fire(server.port, algorithm, LIMIT, a_window_without_an_edge_now())
+    assert (LIMIT, ASKED - LIMIT) == (len(taken.allowed), taken.refused)
+
+
+@pytest.mark.parametrize("algorithm", ["sliding_log", "sliding_window"])
+async def test_never_more_than_the_limit_while_windows_pass(server: StoreServer, algorithm: str) -> None:
+    """What falls out of the window is given out again, and no window anywhere holds more than the limit."""
+    limit, window_us = 40, SECOND_US // 2
+    taken = await under_fire(server.port, algorithm, limit, window_us, lasting_ms=2_000)
+    assert most_within(taken.allowed, window_us) <= limit < len(taken.allowed)

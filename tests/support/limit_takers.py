@@ -1,0 +1,104 @@
+"""Many callers in a process of their own, who all take from one key of one rate limit, as fast as it answers.
+
+Run with the store's port, an algorithm, the limit, its window in µs, the number of callers, and the ms for which each
+goes on calling; each calls twice at least. The process prepares, says so with a line, and begins when a line comes in.
+What it prints then is JSON: how many calls were refused, and for each that was allowed when it was asked and when
+answered, in nanoseconds of the monotonic clock, which all processes of a machine share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from sidecar.call import Call
+from sidecar.clock import StoreClock, after
+from sidecar.ratelimit.limiter import RateLimiter
+from sidecar.ratelimit.policy import (
+    FixedWindowPolicy,
+    GcraPolicy,
+    SlidingLogPolicy,
+    SlidingWindowPolicy,
+    TokenBucketPolicy,
+)
+from sidecar.store.address import StoreAddress
+from sidecar.store.keys import KeySpace
+from sidecar.store.pool import Pool, PoolCounters, PoolPolicy
+from sidecar.store.standalone import StandaloneStore
+from sidecar.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from sidecar.ratelimit.policy import Policy
+
+NAME = "fire"
+KEY = "everybody"
+
+LEAST_CALLS = 2
+
+_NANOS_PER_MILLI = 1_000_000
+
+
+def policy_of(algorithm: str, limit: int, window_us: int) -> Policy:
+    """Return the policy that allows `limit` at once: where there is a rate, one token comes back in a window."""
+    match algorithm:
+        case "token_bucket":
+            return TokenBucketPolicy(name=NAME, tokens=1, period_us=window_us, burst=limit)
+        case "gcra":
+            return GcraPolicy(name=NAME, tokens=1, period_us=window_us, burst=limit)
+        case "sliding_window":
+            return SlidingWindowPolicy(name=NAME, limit=limit, window_us=window_us)
+        case "sliding_log":
+            return SlidingLogPolicy(name=NAME, limit=limit, window_us=window_us)
+        case "fixed_window":
+            return FixedWindowPolicy(name=NAME, limit=limit, window_us=window_us)
+        case _:
+            raise ValueError(f"no algorithm is named {algorithm}")
+
+
+async def take(limiter: RateLimiter, until_ns: int) -> tuple[int, list[tuple[int, int]]]:
+    """Call again and again; return how many calls were refused, and between when and when each other was allowed."""
+    refused = 0
+    allowed: list[tuple[int, int]] = []
+    while refused + len(allowed) < LEAST_CALLS or time.monotonic_ns() < until_ns:
+        asked_ns = time.monotonic_ns()
+        if (await limiter.check(NAME, KEY, 1, _call())).allowed:
+            allowed.append((asked_ns, time.monotonic_ns()))
+        else:
+            refused += 1
+    return refused, allowed
+
+
+async def main(port: int, policy: Policy, callers: int, lasting_ms: int) -> None:
+    """Let all call, and print what they got."""
+    pool = Pool(StoreAddress(host="127.0.0.1", port=port), PoolPolicy(connections=2), PoolCounters(Metrics()))
+    pool.start()
+    limiter = RateLimiter(
+        store=StandaloneStore(pool),
+        keys=KeySpace("default"),
+        clock=StoreClock(),
+        metrics=Metrics(),
+        policies=[policy],
+        max_key_bytes=512,
+    )
+    # Then a connection stands, and the store has the script.
+    await limiter.peek(NAME, KEY, 1, _call())
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.readline)
+    until_ns = time.monotonic_ns() + lasting_ms * _NANOS_PER_MILLI
+    taken = await asyncio.gather(*(take(limiter, until_ns) for _ in range(callers)))
+    await pool.close()
+    told = {"refused": sum(refused for refused, _ in taken), "allowed": [span for _, spans in taken for span in spans]}
+    sys.stdout.write(json.dumps(told))
+
+
+def _call() -> Call:
+    return Call("/test", deadline=after(30.0))
+
+
+if __name__ == "__main__":
+    _, at, algorithm_name, most, length_us, many, long_ms = sys.argv
+    asyncio.run(main(int(at), policy_of(algorithm_name, int(most), int(length_us)), int(many), int(long_ms)))
