@@ -92,7 +92,7 @@ fuzz: install-dev ## attack every parser with bytes at random, FUZZ_SECONDS each
 lock: install-dev ## pin the dependencies anew
 	for set in build runtime dev compile fuzz protos; do tools/lock.sh $$set; done
 
-bench: install-dev ## measure everything, in about 15 minutes (bench/README.md)
+bench: install-dev ## measure everything, in about 22 minutes (bench/README.md)
 	$(MAKE) -j1 bench-compare
 	$(MAKE) -j1 bench-client
 	$(MAKE) -j1 bench-calls

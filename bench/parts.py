@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.contest import Contestant, cpu_us, p50_ms, ratios
 from bench.peers.binaries import DAPRD, RATELIMIT, Missing
 from bench.peers.daprd import get_state, start_daprd
-from bench.peers.ratelimit import SHOULD_RATE_LIMIT, start_ratelimit
+from bench.peers.ratelimit import SHOULD_RATE_LIMIT, SHOULD_RATE_LIMIT_MANY, start_ratelimit
 from bench.profiles import ALONE, CROWD, ECHO, PIPELINE_STREAM, STEADY, profile
 from bench.servers import installed_sidecar, start_echo
 from bench.verdicts import Bound, Verdict
@@ -25,6 +25,9 @@ _WORKERS = 2
 # How long the peer may gather commands before it sends them, which makes it cheaper under load: the strongest of its
 # settings that keeps its latency.
 _PIPELINE_WINDOW = "150us"
+# The profiles of the rate limits: by each algorithm, and several at once.
+_CHECK = ("check_bucket", "check_gcra", "check_window", "check_log", "check_fixed", "check_several")
+_CHECK_MANY = ("check_many", "check_each")
 # What a call may cost at most where a compiler was at work, for that to be worth its trouble.
 _WORTH_A_BUILD = 0.9
 # What a constant load may fall behind and still be called steady.
@@ -149,6 +152,29 @@ def _check(rig: Rig) -> Outcome:
     return Outcome(entries=[sidecar, *peers], verdicts=verdicts)
 
 
+def _limits(rig: Rig) -> Outcome:
+    program = RATELIMIT.find(rig.options.ratelimit)
+    name = f"ratelimit-{_PIPELINE_WINDOW}"
+    with ExitStack() as stack:
+        sidecar = rig.start_sidecar(stack)
+        peer = start_ratelimit(stack, rig.folder, program, rig.redis_port, name=name, pipeline_window=_PIPELINE_WINDOW)
+        entries = rig.compete(
+            *(Contestant(name="sidecar", target=sidecar, profile=profile(each)) for each in (*_CHECK, *_CHECK_MANY)),
+            *(Contestant(name=name, target=peer, profile=each) for each in (SHOULD_RATE_LIMIT, SHOULD_RATE_LIMIT_MANY)),
+        )
+    *ours, _, its_many = entries
+    verdicts = [
+        Verdict(
+            what=f"{many.contestant.profile.title}: CPU per RPC to that of {name} for as many descriptors",
+            figures=ratios(many, its_many, cpu_us),
+            bound=Bound.BELOW,
+            target=1,
+        )
+        for many in ours[len(_CHECK) :]
+    ]
+    return Outcome(entries=entries, verdicts=verdicts)
+
+
 def _workers(rig: Rig) -> Outcome:
     with ExitStack() as stack:
         sidecar = rig.start_sidecar(stack, workers=_WORKERS)
@@ -248,6 +274,7 @@ PARTS = (
     Part(name="echo", title="The fast engine and grpcio", run=_echo),
     Part(name="get", title="Get and daprd's GetState", run=_get),
     Part(name="check", title="Check and envoyproxy/ratelimit's ShouldRateLimit", run=_check),
+    Part(name="limits", title="Every rate limit, and CheckMany, beside envoyproxy/ratelimit", run=_limits),
     Part(name="workers", title="Two workers", run=_workers),
     Part(name="steady", title="A steady load", run=_steady),
     Part(name="alone", title="One caller alone", run=_alone),

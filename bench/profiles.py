@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
 
+from bench.limits import BUCKET, FIXED, GCRA, LOG, SEVERAL, WINDOW
 from bench.stream import load_stream
 from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # What a cached answer of a small service weighs; the echo answers with as much.
 VALUE = b"v" * 100
 BATCH = 32
+CHECKS = 3
+"""How many checks a CheckMany makes."""
 
 _CACHE = "sidecar.v1.CacheService"
 _PIPELINE = "sidecar.v1.PipelineService"
@@ -101,8 +104,32 @@ def _is_applied(answer: cache_pb2.SetResponse) -> bool:
     return answer.outcome == common_pb2.WRITE_OUTCOME_APPLIED
 
 
+def _check(name: str, title: str, policy: str) -> Profile:
+    return Profile(
+        name=name,
+        title=f"Check, {title}",
+        request=Request(f"{_LIMIT}/Check", rate_limit_pb2.CheckRequest(policy=policy, key="bench")),
+        works=_is_allowed,
+    )
+
+
+def _check_many(name: str, title: str, mode: rate_limit_pb2.CheckMode) -> Profile:
+    checks = [rate_limit_pb2.CheckRequest(policy=BUCKET, key=f"bench:{number}") for number in range(CHECKS)]
+    return Profile(
+        name=name,
+        title=f"CheckMany of {CHECKS}, {title}",
+        request=Request(f"{_LIMIT}/CheckMany", rate_limit_pb2.CheckManyRequest(checks=checks, mode=mode)),
+        works=_are_allowed,
+        keys=CHECKS,
+    )
+
+
 def _is_allowed(answer: rate_limit_pb2.CheckResponse) -> bool:
     return answer.allowed
+
+
+def _are_allowed(answer: rate_limit_pb2.CheckManyResponse) -> bool:
+    return len(answer.results) == CHECKS and all(_is_allowed(result.decision) for result in answer.results)
 
 
 # All six are sealed by the example's cache `patients`; with the notes the record has about 1 KiB.
@@ -149,18 +176,14 @@ PROFILES = (
         seeds=_BATCH_SEEDS,
         keys=BATCH,
     ),
-    Profile(
-        name="check_bucket",
-        title="Check, token bucket",
-        request=Request(f"{_LIMIT}/Check", rate_limit_pb2.CheckRequest(policy="bench_bucket", key="bench")),
-        works=_is_allowed,
-    ),
-    Profile(
-        name="check_window",
-        title="Check, sliding window",
-        request=Request(f"{_LIMIT}/Check", rate_limit_pb2.CheckRequest(policy="bench_window", key="bench")),
-        works=_is_allowed,
-    ),
+    _check("check_bucket", "token bucket", BUCKET),
+    _check("check_gcra", "GCRA", GCRA),
+    _check("check_window", "sliding window", WINDOW),
+    _check("check_log", "sliding log", LOG),
+    _check("check_fixed", "fixed window", FIXED),
+    _check("check_several", "two limits", SEVERAL),
+    _check_many("check_many", "all or nothing", rate_limit_pb2.CHECK_MODE_ALL_OR_NOTHING),
+    _check_many("check_each", "each for itself", rate_limit_pb2.CHECK_MODE_EACH),
     Profile(
         name="record",
         title="GetRecord, 6 PHI fields",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bench.limits import RATE_LIMITS
 from bench.peers.binaries import Missing
 from bench.processes import Server, accepts_tcp, free_port
 from bench.targets import Target, accepts
@@ -28,7 +29,7 @@ _EXAMPLE = _ROOT / "examples" / "hospital" / "sidecar.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarOptions:
-    """How a sidecar is set up, beyond the hospital example's caches and limits."""
+    """How a sidecar is set up, beyond the hospital example's caches and limits and those of `limits.py`."""
 
     engine: str
     workers: int = 1
@@ -44,7 +45,7 @@ SIDECAR = (sys.executable, "-m", "sidecar")
 
 
 def start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions, program: Sequence[str] = SIDECAR) -> Target:
-    """Start `sidecar serve` with the example's configuration, on a free port, with metrics and traces on.
+    """Start `sidecar serve` with the example's configuration and more limits, on a free port, with metrics and traces.
 
     `program` may be another one that takes the sidecar's arguments.
     """
@@ -121,6 +122,7 @@ def _configuration(options: SidecarOptions, folder: Path) -> dict[str, Any]:
     return {
         **configuration,
         **({"workers": options.workers} if options.workers > 1 else {}),
+        "rate_limits": {**configuration["rate_limits"], **RATE_LIMITS},
         "tenant": options.tenant,
         "listen": [{"address": f"127.0.0.1:{free_port()}", "engine": options.engine}],
         # The folder also holds the development key, whatever the store.
