@@ -21,6 +21,7 @@ from sidecar.ratelimit.charges import (
     script_of_one,
 )
 from sidecar.ratelimit.decision import Decision, combined
+from sidecar.ratelimit.description import described
 from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from sidecar.call import Call
     from sidecar.clock import StoreClock
+    from sidecar.ratelimit.description import PolicyDescription
     from sidecar.ratelimit.policy import Policy
     from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
@@ -125,13 +127,16 @@ class RateLimiter:
         self._several = load("check_limits")
         self._limits: dict[str, _Limit] = {}
         self._slots: dict[str, Slots] = {}
+        self._descriptions: dict[str, PolicyDescription] = {}
         self.replace(policies)
 
     def replace(self, policies: Iterable[AnyPolicy]) -> None:
         """Limit by these policies from now on; what keys have used stays, as far as the models say."""
         limits: dict[str, _Limit] = {}
         slots: dict[str, Slots] = {}
+        descriptions: dict[str, PolicyDescription] = {}
         for policy in policies:
+            descriptions[policy.name] = described(policy)
             allowed = self._decisions.cell(policy.name, "allowed")
             denied = self._decisions.cell(policy.name, "denied")
             if isinstance(policy, ConcurrencyPolicy):
@@ -145,7 +150,11 @@ class RateLimiter:
                 )
             else:
                 limits[policy.name] = _ready(policy, allowed=allowed, denied=denied)
-        self._limits, self._slots = limits, slots
+        self._limits, self._slots, self._descriptions = limits, slots, descriptions
+
+    def descriptions(self) -> list[PolicyDescription]:
+        """Return what each policy says, in the order of their names."""
+        return [description for _, description in sorted(self._descriptions.items())]
 
     def slots(self, policy_name: str) -> Slots:
         """Return the slots of a concurrency policy; raises POLICY_UNKNOWN, or WRONG_ALGORITHM for another policy."""

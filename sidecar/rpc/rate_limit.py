@@ -9,6 +9,7 @@ from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar.ratelimit.limiter import Asked
 from sidecar.rpc.answers import fill_decision
+from sidecar.rpc.policies import PoliciesServicer
 from sidecar.rpc.slots import SlotsServicer
 from sidecar.rpc.status import fill_failure
 
@@ -24,7 +25,7 @@ _TOGETHER: dict[int, bool] = {
 }
 
 
-class RateLimitServicer(SlotsServicer):
+class RateLimitServicer(SlotsServicer, PoliciesServicer):
     """Serves the rate limits."""
 
     def __init__(self, limiter: RateLimiter, *, max_checks: int) -> None:

@@ -77,6 +77,75 @@ func (CheckMode) EnumDescriptor() ([]byte, []int) {
 	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{0}
 }
 
+// Algorithm is how a limit counts.
+type Algorithm int32
+
+const (
+	// ALGORITHM_UNSPECIFIED is never sent.
+	Algorithm_ALGORITHM_UNSPECIFIED Algorithm = 0
+	// ALGORITHM_TOKEN_BUCKET: up to a burst at once, and a rate in the long run.
+	Algorithm_ALGORITHM_TOKEN_BUCKET Algorithm = 1
+	// ALGORITHM_GCRA: the same limit, kept as a time.
+	Algorithm_ALGORITHM_GCRA Algorithm = 2
+	// ALGORITHM_SLIDING_WINDOW: so many in any interval as long as the window, counted in parts.
+	Algorithm_ALGORITHM_SLIDING_WINDOW Algorithm = 3
+	// ALGORITHM_SLIDING_LOG: so many in any interval as long as the window, to the call.
+	Algorithm_ALGORITHM_SLIDING_LOG Algorithm = 4
+	// ALGORITHM_FIXED_WINDOW: so many in each window, of one length or of a calendar.
+	Algorithm_ALGORITHM_FIXED_WINDOW Algorithm = 5
+	// ALGORITHM_CONCURRENCY: so many slots leased at a time.
+	Algorithm_ALGORITHM_CONCURRENCY Algorithm = 6
+)
+
+// Enum value maps for Algorithm.
+var (
+	Algorithm_name = map[int32]string{
+		0: "ALGORITHM_UNSPECIFIED",
+		1: "ALGORITHM_TOKEN_BUCKET",
+		2: "ALGORITHM_GCRA",
+		3: "ALGORITHM_SLIDING_WINDOW",
+		4: "ALGORITHM_SLIDING_LOG",
+		5: "ALGORITHM_FIXED_WINDOW",
+		6: "ALGORITHM_CONCURRENCY",
+	}
+	Algorithm_value = map[string]int32{
+		"ALGORITHM_UNSPECIFIED":    0,
+		"ALGORITHM_TOKEN_BUCKET":   1,
+		"ALGORITHM_GCRA":           2,
+		"ALGORITHM_SLIDING_WINDOW": 3,
+		"ALGORITHM_SLIDING_LOG":    4,
+		"ALGORITHM_FIXED_WINDOW":   5,
+		"ALGORITHM_CONCURRENCY":    6,
+	}
+)
+
+func (x Algorithm) Enum() *Algorithm {
+	p := new(Algorithm)
+	*p = x
+	return p
+}
+
+func (x Algorithm) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Algorithm) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_v1_rate_limit_proto_enumTypes[1].Descriptor()
+}
+
+func (Algorithm) Type() protoreflect.EnumType {
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[1]
+}
+
+func (x Algorithm) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Algorithm.Descriptor instead.
+func (Algorithm) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{1}
+}
+
 // CheckRequest asks for leave.
 type CheckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1215,6 +1284,290 @@ func (x *RenewResponse) GetExpiresAfter() *durationpb.Duration {
 	return nil
 }
 
+// ListPoliciesRequest asks for the policies.
+type ListPoliciesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPoliciesRequest) Reset() {
+	*x = ListPoliciesRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPoliciesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPoliciesRequest) ProtoMessage() {}
+
+func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
+func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{16}
+}
+
+// ListPoliciesResponse holds the policies.
+type ListPoliciesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policies are all of them, in the order of their names.
+	Policies      []*PolicyDescription `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPoliciesResponse) Reset() {
+	*x = ListPoliciesResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPoliciesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPoliciesResponse) ProtoMessage() {}
+
+func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
+func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListPoliciesResponse) GetPolicies() []*PolicyDescription {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+// PolicyDescription is what one policy says.
+type PolicyDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name is the policy's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// version changes whenever the policy's settings do, and is the same on every sidecar that has the same ones. It has no
+	// order.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// limits are the policy's limits: the only one, without a name, or each of several.
+	Limits        []*LimitDescription `protobuf:"bytes,3,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyDescription) Reset() {
+	*x = PolicyDescription{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyDescription) ProtoMessage() {}
+
+func (x *PolicyDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyDescription.ProtoReflect.Descriptor instead.
+func (*PolicyDescription) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PolicyDescription) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PolicyDescription) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *PolicyDescription) GetLimits() []*LimitDescription {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// LimitDescription is one limit of a policy. What its algorithm does not have is unset.
+type LimitDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name is the limit's name in a policy of several; empty for the only one.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// algorithm is how it counts.
+	Algorithm Algorithm `protobuf:"varint,2,opt,name=algorithm,proto3,enum=sidecar.v1.Algorithm" json:"algorithm,omitempty"`
+	// limit is the most that can be taken at once: a bucket's burst, what a window may hold, the number of slots.
+	Limit uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// window is the window's length; unset for one of a calendar.
+	Window *durationpb.Duration `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
+	// calendar is what a window is: `hour`, `day`, `week`, `month` or `year`.
+	Calendar string `protobuf:"bytes,5,opt,name=calendar,proto3" json:"calendar,omitempty"`
+	// time_zone is the IANA name of the zone whose calendar counts.
+	TimeZone string `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// sub_windows is how many parts a sliding window is counted in.
+	SubWindows uint32 `protobuf:"varint,7,opt,name=sub_windows,json=subWindows,proto3" json:"sub_windows,omitempty"`
+	// rate_tokens is what comes back to a bucket in each `rate_period`.
+	RateTokens uint64 `protobuf:"varint,8,opt,name=rate_tokens,json=rateTokens,proto3" json:"rate_tokens,omitempty"`
+	// rate_period is the time in which `rate_tokens` come back.
+	RatePeriod *durationpb.Duration `protobuf:"bytes,9,opt,name=rate_period,json=ratePeriod,proto3" json:"rate_period,omitempty"`
+	// lease is for how long slots are leased to a caller that names no time.
+	Lease *durationpb.Duration `protobuf:"bytes,10,opt,name=lease,proto3" json:"lease,omitempty"`
+	// max_lease is the longest lease that a caller may ask for.
+	MaxLease      *durationpb.Duration `protobuf:"bytes,11,opt,name=max_lease,json=maxLease,proto3" json:"max_lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitDescription) Reset() {
+	*x = LimitDescription{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitDescription) ProtoMessage() {}
+
+func (x *LimitDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitDescription.ProtoReflect.Descriptor instead.
+func (*LimitDescription) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LimitDescription) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LimitDescription) GetAlgorithm() Algorithm {
+	if x != nil {
+		return x.Algorithm
+	}
+	return Algorithm_ALGORITHM_UNSPECIFIED
+}
+
+func (x *LimitDescription) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *LimitDescription) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *LimitDescription) GetCalendar() string {
+	if x != nil {
+		return x.Calendar
+	}
+	return ""
+}
+
+func (x *LimitDescription) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *LimitDescription) GetSubWindows() uint32 {
+	if x != nil {
+		return x.SubWindows
+	}
+	return 0
+}
+
+func (x *LimitDescription) GetRateTokens() uint64 {
+	if x != nil {
+		return x.RateTokens
+	}
+	return 0
+}
+
+func (x *LimitDescription) GetRatePeriod() *durationpb.Duration {
+	if x != nil {
+		return x.RatePeriod
+	}
+	return nil
+}
+
+func (x *LimitDescription) GetLease() *durationpb.Duration {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *LimitDescription) GetMaxLease() *durationpb.Duration {
+	if x != nil {
+		return x.MaxLease
+	}
+	return nil
+}
+
 var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
@@ -1303,11 +1656,42 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x05token\x18\x03 \x01(\tR\x05token\x12/\n" +
 	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"O\n" +
 	"\rRenewResponse\x12>\n" +
-	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter*[\n" +
+	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\"\x15\n" +
+	"\x13ListPoliciesRequest\"Q\n" +
+	"\x14ListPoliciesResponse\x129\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"w\n" +
+	"\x11PolicyDescription\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
+	"\x06limits\x18\x03 \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\x06limits\"\xc4\x03\n" +
+	"\x10LimitDescription\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
+	"\talgorithm\x18\x02 \x01(\x0e2\x15.sidecar.v1.AlgorithmR\talgorithm\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\x121\n" +
+	"\x06window\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x1a\n" +
+	"\bcalendar\x18\x05 \x01(\tR\bcalendar\x12\x1b\n" +
+	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\vsub_windows\x18\a \x01(\rR\n" +
+	"subWindows\x12\x1f\n" +
+	"\vrate_tokens\x18\b \x01(\x04R\n" +
+	"rateTokens\x12:\n" +
+	"\vrate_period\x18\t \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"ratePeriod\x12/\n" +
+	"\x05lease\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x05lease\x126\n" +
+	"\tmax_lease\x18\v \x01(\v2\x19.google.protobuf.DurationR\bmaxLease*[\n" +
 	"\tCheckMode\x12\x1a\n" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CHECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n" +
-	"\x0fCHECK_MODE_EACH\x10\x022\xd9\x03\n" +
+	"\x0fCHECK_MODE_EACH\x10\x02*\xc6\x01\n" +
+	"\tAlgorithm\x12\x19\n" +
+	"\x15ALGORITHM_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16ALGORITHM_TOKEN_BUCKET\x10\x01\x12\x12\n" +
+	"\x0eALGORITHM_GCRA\x10\x02\x12\x1c\n" +
+	"\x18ALGORITHM_SLIDING_WINDOW\x10\x03\x12\x19\n" +
+	"\x15ALGORITHM_SLIDING_LOG\x10\x04\x12\x1a\n" +
+	"\x16ALGORITHM_FIXED_WINDOW\x10\x05\x12\x19\n" +
+	"\x15ALGORITHM_CONCURRENCY\x10\x062\xac\x04\n" +
 	"\x10RateLimitService\x12<\n" +
 	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12H\n" +
 	"\tCheckMany\x12\x1c.sidecar.v1.CheckManyRequest\x1a\x1d.sidecar.v1.CheckManyResponse\x129\n" +
@@ -1315,7 +1699,8 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x05Reset\x12\x18.sidecar.v1.ResetRequest\x1a\x19.sidecar.v1.ResetResponse\x12B\n" +
 	"\aAcquire\x12\x1a.sidecar.v1.AcquireRequest\x1a\x1b.sidecar.v1.AcquireResponse\x12B\n" +
 	"\aRelease\x12\x1a.sidecar.v1.ReleaseRequest\x1a\x1b.sidecar.v1.ReleaseResponse\x12<\n" +
-	"\x05Renew\x12\x18.sidecar.v1.RenewRequest\x1a\x19.sidecar.v1.RenewResponseb\x06proto3"
+	"\x05Renew\x12\x18.sidecar.v1.RenewRequest\x1a\x19.sidecar.v1.RenewResponse\x12Q\n" +
+	"\fListPolicies\x12\x1f.sidecar.v1.ListPoliciesRequest\x1a .sidecar.v1.ListPoliciesResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_rate_limit_proto_rawDescOnce sync.Once
@@ -1329,67 +1714,81 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_rate_limit_proto_rawDescData
 }
 
-var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
-	(CheckMode)(0),              // 0: sidecar.v1.CheckMode
-	(*CheckRequest)(nil),        // 1: sidecar.v1.CheckRequest
-	(*CheckResponse)(nil),       // 2: sidecar.v1.CheckResponse
-	(*CheckManyRequest)(nil),    // 3: sidecar.v1.CheckManyRequest
-	(*CheckManyResponse)(nil),   // 4: sidecar.v1.CheckManyResponse
-	(*CheckManyResult)(nil),     // 5: sidecar.v1.CheckManyResult
-	(*LimitStatus)(nil),         // 6: sidecar.v1.LimitStatus
-	(*PeekRequest)(nil),         // 7: sidecar.v1.PeekRequest
-	(*PeekResponse)(nil),        // 8: sidecar.v1.PeekResponse
-	(*ResetRequest)(nil),        // 9: sidecar.v1.ResetRequest
-	(*ResetResponse)(nil),       // 10: sidecar.v1.ResetResponse
-	(*AcquireRequest)(nil),      // 11: sidecar.v1.AcquireRequest
-	(*AcquireResponse)(nil),     // 12: sidecar.v1.AcquireResponse
-	(*ReleaseRequest)(nil),      // 13: sidecar.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),     // 14: sidecar.v1.ReleaseResponse
-	(*RenewRequest)(nil),        // 15: sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),       // 16: sidecar.v1.RenewResponse
-	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
-	(*Failure)(nil),             // 18: sidecar.v1.Failure
+	(CheckMode)(0),               // 0: sidecar.v1.CheckMode
+	(Algorithm)(0),               // 1: sidecar.v1.Algorithm
+	(*CheckRequest)(nil),         // 2: sidecar.v1.CheckRequest
+	(*CheckResponse)(nil),        // 3: sidecar.v1.CheckResponse
+	(*CheckManyRequest)(nil),     // 4: sidecar.v1.CheckManyRequest
+	(*CheckManyResponse)(nil),    // 5: sidecar.v1.CheckManyResponse
+	(*CheckManyResult)(nil),      // 6: sidecar.v1.CheckManyResult
+	(*LimitStatus)(nil),          // 7: sidecar.v1.LimitStatus
+	(*PeekRequest)(nil),          // 8: sidecar.v1.PeekRequest
+	(*PeekResponse)(nil),         // 9: sidecar.v1.PeekResponse
+	(*ResetRequest)(nil),         // 10: sidecar.v1.ResetRequest
+	(*ResetResponse)(nil),        // 11: sidecar.v1.ResetResponse
+	(*AcquireRequest)(nil),       // 12: sidecar.v1.AcquireRequest
+	(*AcquireResponse)(nil),      // 13: sidecar.v1.AcquireResponse
+	(*ReleaseRequest)(nil),       // 14: sidecar.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),      // 15: sidecar.v1.ReleaseResponse
+	(*RenewRequest)(nil),         // 16: sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),        // 17: sidecar.v1.RenewResponse
+	(*ListPoliciesRequest)(nil),  // 18: sidecar.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil), // 19: sidecar.v1.ListPoliciesResponse
+	(*PolicyDescription)(nil),    // 20: sidecar.v1.PolicyDescription
+	(*LimitDescription)(nil),     // 21: sidecar.v1.LimitDescription
+	(*durationpb.Duration)(nil),  // 22: google.protobuf.Duration
+	(*Failure)(nil),              // 23: sidecar.v1.Failure
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	17, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	17, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
-	6,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
-	1,  // 3: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
+	22, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	22, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	7,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
+	2,  // 3: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
 	0,  // 4: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
-	5,  // 5: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
-	2,  // 6: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	18, // 7: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	17, // 8: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	17, // 9: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	17, // 10: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	17, // 11: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
-	6,  // 12: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
-	17, // 13: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	17, // 14: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	17, // 15: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	17, // 16: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	17, // 17: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
-	1,  // 18: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	3,  // 19: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	7,  // 20: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	9,  // 21: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	11, // 22: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	13, // 23: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	15, // 24: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	2,  // 25: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	4,  // 26: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	8,  // 27: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	10, // 28: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	12, // 29: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	14, // 30: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	16, // 31: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	6,  // 5: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
+	3,  // 6: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
+	23, // 7: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	22, // 8: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	22, // 9: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	22, // 10: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	22, // 11: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	7,  // 12: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
+	22, // 13: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	22, // 14: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	22, // 15: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	22, // 16: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	22, // 17: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	20, // 18: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
+	21, // 19: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
+	1,  // 20: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	22, // 21: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	22, // 22: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	22, // 23: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	22, // 24: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	2,  // 25: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	4,  // 26: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	8,  // 27: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	10, // 28: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	12, // 29: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	14, // 30: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	16, // 31: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	18, // 32: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	3,  // 33: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	5,  // 34: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	9,  // 35: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	11, // 36: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	13, // 37: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	15, // 38: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	17, // 39: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	19, // 40: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	33, // [33:41] is the sub-list for method output_type
+	25, // [25:33] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -1410,8 +1809,8 @@ func file_sidecar_v1_rate_limit_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   16,
+			NumEnums:      2,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,13 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RateLimitService_Check_FullMethodName     = "/sidecar.v1.RateLimitService/Check"
-	RateLimitService_CheckMany_FullMethodName = "/sidecar.v1.RateLimitService/CheckMany"
-	RateLimitService_Peek_FullMethodName      = "/sidecar.v1.RateLimitService/Peek"
-	RateLimitService_Reset_FullMethodName     = "/sidecar.v1.RateLimitService/Reset"
-	RateLimitService_Acquire_FullMethodName   = "/sidecar.v1.RateLimitService/Acquire"
-	RateLimitService_Release_FullMethodName   = "/sidecar.v1.RateLimitService/Release"
-	RateLimitService_Renew_FullMethodName     = "/sidecar.v1.RateLimitService/Renew"
+	RateLimitService_Check_FullMethodName        = "/sidecar.v1.RateLimitService/Check"
+	RateLimitService_CheckMany_FullMethodName    = "/sidecar.v1.RateLimitService/CheckMany"
+	RateLimitService_Peek_FullMethodName         = "/sidecar.v1.RateLimitService/Peek"
+	RateLimitService_Reset_FullMethodName        = "/sidecar.v1.RateLimitService/Reset"
+	RateLimitService_Acquire_FullMethodName      = "/sidecar.v1.RateLimitService/Acquire"
+	RateLimitService_Release_FullMethodName      = "/sidecar.v1.RateLimitService/Release"
+	RateLimitService_Renew_FullMethodName        = "/sidecar.v1.RateLimitService/Renew"
+	RateLimitService_ListPolicies_FullMethodName = "/sidecar.v1.RateLimitService/ListPolicies"
 )
 
 // RateLimitServiceClient is the client API for RateLimitService service.
@@ -68,6 +69,9 @@ type RateLimitServiceClient interface {
 	// ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
 	// INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
+	// ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+	// answers while that is out of reach.
+	ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error)
 }
 
 type rateLimitServiceClient struct {
@@ -148,6 +152,16 @@ func (c *rateLimitServiceClient) Renew(ctx context.Context, in *RenewRequest, op
 	return out, nil
 }
 
+func (c *rateLimitServiceClient) ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPoliciesResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_ListPolicies_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RateLimitServiceServer is the server API for RateLimitService service.
 // All implementations must embed UnimplementedRateLimitServiceServer
 // for forward compatibility.
@@ -188,6 +202,9 @@ type RateLimitServiceServer interface {
 	// ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
 	// INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
+	// ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+	// answers while that is out of reach.
+	ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error)
 	mustEmbedUnimplementedRateLimitServiceServer()
 }
 
@@ -218,6 +235,9 @@ func (UnimplementedRateLimitServiceServer) Release(context.Context, *ReleaseRequ
 }
 func (UnimplementedRateLimitServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedRateLimitServiceServer) ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPolicies not implemented")
 }
 func (UnimplementedRateLimitServiceServer) mustEmbedUnimplementedRateLimitServiceServer() {}
 func (UnimplementedRateLimitServiceServer) testEmbeddedByValue()                          {}
@@ -366,6 +386,24 @@ func _RateLimitService_Renew_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RateLimitService_ListPolicies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPoliciesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).ListPolicies(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_ListPolicies_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).ListPolicies(ctx, req.(*ListPoliciesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RateLimitService_ServiceDesc is the grpc.ServiceDesc for RateLimitService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -400,6 +438,10 @@ var RateLimitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _RateLimitService_Renew_Handler,
+		},
+		{
+			MethodName: "ListPolicies",
+			Handler:    _RateLimitService_ListPolicies_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

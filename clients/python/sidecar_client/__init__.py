@@ -29,6 +29,7 @@ from sidecar_client.fields import Value
 from sidecar_client.guard import BlockingGuard, Guard
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
 from sidecar_client.limit import Check, Limit
+from sidecar_client.policies import Algorithm, Policy, PolicyLimit
 from sidecar_client.records import Records
 from sidecar_client.results import (
     Acquired,
@@ -49,6 +50,7 @@ from sidecar_client.slot import NoSlotError, Slot
 
 __all__ = [
     "Acquired",
+    "Algorithm",
     "Answer",
     "BatchError",
     "BlockingGuard",
@@ -82,6 +84,8 @@ __all__ = [
     "Outcome",
     "OutcomeUnknownError",
     "OverloadedError",
+    "Policy",
+    "PolicyLimit",
     "PreconditionError",
     "Record",
     "Records",

@@ -16,9 +16,26 @@ class CheckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHECK_MODE_UNSPECIFIED: _ClassVar[CheckMode]
     CHECK_MODE_ALL_OR_NOTHING: _ClassVar[CheckMode]
     CHECK_MODE_EACH: _ClassVar[CheckMode]
+
+class Algorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALGORITHM_UNSPECIFIED: _ClassVar[Algorithm]
+    ALGORITHM_TOKEN_BUCKET: _ClassVar[Algorithm]
+    ALGORITHM_GCRA: _ClassVar[Algorithm]
+    ALGORITHM_SLIDING_WINDOW: _ClassVar[Algorithm]
+    ALGORITHM_SLIDING_LOG: _ClassVar[Algorithm]
+    ALGORITHM_FIXED_WINDOW: _ClassVar[Algorithm]
+    ALGORITHM_CONCURRENCY: _ClassVar[Algorithm]
 CHECK_MODE_UNSPECIFIED: CheckMode
 CHECK_MODE_ALL_OR_NOTHING: CheckMode
 CHECK_MODE_EACH: CheckMode
+ALGORITHM_UNSPECIFIED: Algorithm
+ALGORITHM_TOKEN_BUCKET: Algorithm
+ALGORITHM_GCRA: Algorithm
+ALGORITHM_SLIDING_WINDOW: Algorithm
+ALGORITHM_SLIDING_LOG: Algorithm
+ALGORITHM_FIXED_WINDOW: Algorithm
+ALGORITHM_CONCURRENCY: Algorithm
 
 class CheckRequest(_message.Message):
     __slots__ = ("policy", "key", "cost")
@@ -195,3 +212,49 @@ class RenewResponse(_message.Message):
     EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
     expires_after: _duration_pb2.Duration
     def __init__(self, expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ListPoliciesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListPoliciesResponse(_message.Message):
+    __slots__ = ("policies",)
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    policies: _containers.RepeatedCompositeFieldContainer[PolicyDescription]
+    def __init__(self, policies: _Optional[_Iterable[_Union[PolicyDescription, _Mapping]]] = ...) -> None: ...
+
+class PolicyDescription(_message.Message):
+    __slots__ = ("name", "version", "limits")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ...) -> None: ...
+
+class LimitDescription(_message.Message):
+    __slots__ = ("name", "algorithm", "limit", "window", "calendar", "time_zone", "sub_windows", "rate_tokens", "rate_period", "lease", "max_lease")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    CALENDAR_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    SUB_WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    RATE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RATE_PERIOD_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    MAX_LEASE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    algorithm: Algorithm
+    limit: int
+    window: _duration_pb2.Duration
+    calendar: str
+    time_zone: str
+    sub_windows: int
+    rate_tokens: int
+    rate_period: _duration_pb2.Duration
+    lease: _duration_pb2.Duration
+    max_lease: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., algorithm: _Optional[_Union[Algorithm, str]] = ..., limit: _Optional[int] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., calendar: _Optional[str] = ..., time_zone: _Optional[str] = ..., sub_windows: _Optional[int] = ..., rate_tokens: _Optional[int] = ..., rate_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

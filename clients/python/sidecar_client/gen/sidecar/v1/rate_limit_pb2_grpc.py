@@ -77,6 +77,11 @@ class RateLimitServiceStub:
                 request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewResponse.FromString,
                 _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/ListPolicies',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
@@ -152,6 +157,14 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPolicies(self, request, context):
+        """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+        answers while that is out of reach.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RateLimitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -189,6 +202,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.Renew,
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.RenewResponse.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -388,6 +406,33 @@ class RateLimitService:
             '/sidecar.v1.RateLimitService/Renew',
             sidecar_dot_v1_dot_rate__limit__pb2.RenewRequest.SerializeToString,
             sidecar_dot_v1_dot_rate__limit__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/ListPolicies',
+            sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesResponse.FromString,
             options,
             channel_credentials,
             insecure,

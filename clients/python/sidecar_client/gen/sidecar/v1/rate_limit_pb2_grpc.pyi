@@ -73,6 +73,10 @@ class RateLimitServiceStub:
     ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
     INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
     """
+    ListPolicies: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ListPoliciesRequest, _rate_limit_pb2.ListPoliciesResponse]
+    """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+    answers while that is out of reach.
+    """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -118,6 +122,10 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
     ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
     INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
+    """
+    ListPolicies: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ListPoliciesRequest, _rate_limit_pb2.ListPoliciesResponse]  # type: ignore[assignment]
+    """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+    answers while that is out of reach.
     """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -203,6 +211,16 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         """Renew lets a lease last longer, counted from now; it never ends sooner for it. It is safe to repeat. A lease that has
         ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
         INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPolicies(
+        self,
+        request: _rate_limit_pb2.ListPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.ListPoliciesResponse, _abc.Awaitable[_rate_limit_pb2.ListPoliciesResponse]]:
+        """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+        answers while that is out of reach.
         """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,99 @@
+"""What the sidecar's rate limit policies say: for operators' tools, and for middleware that tells callers of limits."""
+
+# ruff: noqa: ASYNC109 - a timeout here becomes the call's deadline, which the sidecar sees and keeps too
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from sidecar_client.durations import from_duration
+from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from google.protobuf.duration_pb2 import Duration
+
+    from sidecar_client.caller import Caller
+    from sidecar_client.durations import Span
+    from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceAsyncStub
+
+
+class Algorithm(Enum):
+    """How a limit counts."""
+
+    UNKNOWN = 0
+    """One that a newer sidecar has."""
+    TOKEN_BUCKET = 1
+    GCRA = 2
+    SLIDING_WINDOW = 3
+    SLIDING_LOG = 4
+    FIXED_WINDOW = 5
+    CONCURRENCY = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyLimit:
+    """One limit of a policy. What its algorithm does not have is None, 0 or empty."""
+
+    name: str
+    """Its name in a policy of several; empty for the only one."""
+    algorithm: Algorithm
+    limit: int
+    """The most that can be taken at once."""
+    window: timedelta | None
+    """The window's length; None for a calendar's."""
+    calendar: str
+    time_zone: str
+    sub_windows: int
+    rate_tokens: int
+    """What comes back in each `rate_period`."""
+    rate_period: timedelta | None
+    lease: timedelta | None
+    max_lease: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What one policy says."""
+
+    name: str
+    version: str
+    """It changes whenever the policy's settings do, and has no order."""
+    limits: tuple[PolicyLimit, ...]
+
+
+async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, timeout: Span | None) -> tuple[Policy, ...]:
+    """Return all policies; see `SidecarClient.policies`."""
+    answer = await caller.call(stub.ListPolicies, pb.ListPoliciesRequest(), repeatable=True, timeout=timeout)
+    return tuple([policy_of(policy) for policy in answer.policies])
+
+
+def policy_of(message: pb.PolicyDescription) -> Policy:
+    """Return a policy that arrived."""
+    return Policy(
+        name=message.name, version=message.version, limits=tuple([_limit_of(limit) for limit in message.limits])
+    )
+
+
+def _limit_of(message: pb.LimitDescription) -> PolicyLimit:
+    def length(name: str) -> timedelta | None:
+        duration: Duration = getattr(message, name)
+        return from_duration(duration) if message.HasField(name) else None
+
+    known = {algorithm.value for algorithm in Algorithm}
+    return PolicyLimit(
+        name=message.name,
+        algorithm=Algorithm(message.algorithm) if message.algorithm in known else Algorithm.UNKNOWN,
+        limit=message.limit,
+        window=length("window"),
+        calendar=message.calendar,
+        time_zone=message.time_zone,
+        sub_windows=message.sub_windows,
+        rate_tokens=message.rate_tokens,
+        rate_period=length("rate_period"),
+        lease=length("lease"),
+        max_lease=length("max_lease"),
+    )

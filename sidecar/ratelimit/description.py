@@ -1,0 +1,108 @@
+"""What a policy looks like from outside: the numbers of each of its limits, and a version that changes with them.
+
+A version is a digest of everything that a policy says, so two sidecars with the same policy name the same version, and
+during a rolling update an operator sees which of them still has the old one. It means nothing else: an older version
+is not smaller, and a policy that is changed back has the version that it had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.ratelimit.policy import (
+    CombinedPolicy,
+    FixedWindowPolicy,
+    GcraPolicy,
+    SlidingLogPolicy,
+    SlidingWindowPolicy,
+    TokenBucketPolicy,
+)
+from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
+
+if TYPE_CHECKING:
+    from sidecar.ratelimit.policy import Policy
+
+# 64 bits: no two of the versions that a policy ever has meet, and one can still be read aloud.
+_VERSION_HEX = 16
+
+
+class Algorithm(Enum):
+    """How a limit counts; the value is its number in the protocol."""
+
+    TOKEN_BUCKET = 1
+    GCRA = 2
+    SLIDING_WINDOW = 3
+    SLIDING_LOG = 4
+    FIXED_WINDOW = 5
+    CONCURRENCY = 6
+
+
+_ALGORITHMS: dict[type[Policy | ConcurrencyPolicy], Algorithm] = {
+    TokenBucketPolicy: Algorithm.TOKEN_BUCKET,
+    GcraPolicy: Algorithm.GCRA,
+    SlidingWindowPolicy: Algorithm.SLIDING_WINDOW,
+    SlidingLogPolicy: Algorithm.SLIDING_LOG,
+    FixedWindowPolicy: Algorithm.FIXED_WINDOW,
+    ConcurrencyPolicy: Algorithm.CONCURRENCY,
+}
+
+
+class LimitDescription(NamedTuple):
+    """One limit; what its algorithm does not have is 0 or empty. Durations in microseconds."""
+
+    name: str
+    """Its name in a policy of several; empty for the only one."""
+    algorithm: Algorithm
+    limit: int
+    """The most that can be taken at once: the burst, what a window may hold, the slots."""
+    window_us: int = 0
+    """The window's length; 0 for a calendar's."""
+    calendar: str = ""
+    """What a window is: hour, day, week, month or year."""
+    time_zone: str = ""
+    sub_windows: int = 0
+    rate_tokens: int = 0
+    """What comes back in each `rate_period_us`."""
+    rate_period_us: int = 0
+    lease_us: int = 0
+    max_lease_us: int = 0
+
+
+class PolicyDescription(NamedTuple):
+    """A policy."""
+
+    name: str
+    version: str
+    limits: tuple[LimitDescription, ...]
+    """Its only limit, or each of several."""
+
+
+def described(policy: Policy | CombinedPolicy | ConcurrencyPolicy) -> PolicyDescription:
+    """Return what a policy says."""
+    if isinstance(policy, CombinedPolicy):
+        limits = tuple([_limit(part, part.name) for part in policy.limits])
+    else:
+        limits = (_limit(policy, ""),)
+    return PolicyDescription(policy.name, version_of(policy), limits)
+
+
+def version_of(*settings: object) -> str:
+    """Return the digest of frozen settings, whose representation must not depend on the process that makes it."""
+    return hashlib.sha256(repr(settings).encode()).hexdigest()[:_VERSION_HEX]
+
+
+def _limit(policy: Policy | ConcurrencyPolicy, name: str) -> LimitDescription:
+    bare = LimitDescription(name, _ALGORITHMS[type(policy)], policy.limit)
+    if isinstance(policy, TokenBucketPolicy | GcraPolicy):
+        return bare._replace(rate_tokens=policy.tokens, rate_period_us=policy.period_us)
+    if isinstance(policy, SlidingWindowPolicy):
+        return bare._replace(window_us=policy.window_us, sub_windows=policy.sub_windows)
+    if isinstance(policy, SlidingLogPolicy):
+        return bare._replace(window_us=policy.window_us)
+    if isinstance(policy, ConcurrencyPolicy):
+        return bare._replace(lease_us=policy.lease_ms * 1_000, max_lease_us=policy.max_lease_ms * 1_000)
+    if policy.calendar is not None:
+        return bare._replace(calendar=policy.calendar.unit.value, time_zone=str(policy.calendar.zone))
+    return bare._replace(window_us=policy.window_us or 0)

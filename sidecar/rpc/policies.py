@@ -1,0 +1,54 @@
+"""The part of `sidecar.v1.RateLimitService` that is about policies themselves: for operators, and for middleware."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
+from sidecar.rpc.convert import set_us
+
+if TYPE_CHECKING:
+    from sidecar.call import Call
+    from sidecar.ratelimit.description import LimitDescription, PolicyDescription
+    from sidecar.ratelimit.limiter import RateLimiter
+
+
+class PoliciesServicer:
+    """Serves what the policies say."""
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
+
+    async def list_policies(self, _request: pb.ListPoliciesRequest, _call: Call) -> pb.ListPoliciesResponse:
+        """List all policies."""
+        response = pb.ListPoliciesResponse()
+        for description in self._limiter.descriptions():
+            fill_policy(response.policies.add(), description)
+        return response
+
+
+def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -> None:
+    """Say what a policy says."""
+    message.name = description.name
+    message.version = description.version
+    for limit in description.limits:
+        _fill_limit(message.limits.add(), limit)
+
+
+def _fill_limit(message: pb.LimitDescription, limit: LimitDescription) -> None:
+    message.name = limit.name
+    message.algorithm = limit.algorithm.value  # type: ignore[assignment]  # the numbers are the protocol's
+    message.limit = limit.limit
+    message.calendar = limit.calendar
+    message.time_zone = limit.time_zone
+    message.sub_windows = limit.sub_windows
+    message.rate_tokens = limit.rate_tokens
+    durations = (
+        (message.window, limit.window_us),
+        (message.rate_period, limit.rate_period_us),
+        (message.lease, limit.lease_us),
+        (message.max_lease, limit.max_lease_us),
+    )
+    for duration, length_us in durations:
+        if length_us:
+            set_us(duration, length_us)
