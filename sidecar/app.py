@@ -67,6 +67,7 @@ from sidecar.translate import (
     pipeline_policy,
     pool_policy,
     rate_limit_policy,
+    rate_limit_rules,
     request_limits,
     seals,
     store_address,
@@ -153,7 +154,7 @@ class App:
         """Have these rate limits in force from now on; all else stays as it is."""
         self._settings = settings
         if self._limiter is not None:
-            self._limiter.replace(_rate_limits(settings))
+            self._limiter.replace(_rate_limits(settings), rate_limit_rules(settings))
 
     def count_reload(self, outcome: ReloadOutcome) -> None:
         """Count an attempt to reload the configuration; a worker leaves that to its supervisor."""
@@ -305,6 +306,7 @@ class App:
             clock=self._clock,
             metrics=self._metrics,
             policies=_rate_limits(settings),
+            rules=rate_limit_rules(settings),
             max_key_bytes=settings.limits.max_key_bytes,
         )
         pipeline = PipelineServicer(

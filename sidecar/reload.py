@@ -29,7 +29,7 @@ _log = logging.getLogger("sidecar.reload")
 
 # A change is in force after two looks at most; to look costs one system call.
 _LOOK_SECONDS: Final = 1.0
-_CHANGEABLE: Final = frozenset({"rate_limits"})
+_CHANGEABLE: Final = frozenset({"rate_limits", "rate_limits_shadow"})
 
 
 class Reloadable(Protocol):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
 from sidecar.config.addresses import parse_url
 from sidecar.config.policies import (
+    CheckedSettings,
     CombinedSettings,
     ConcurrencySettings,
     FixedWindowSettings,
@@ -23,6 +24,7 @@ from sidecar.config.policies import (
 from sidecar.config.zones import find_zone
 from sidecar.errors import StartupError
 from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
+from sidecar.ratelimit.exceptions import Rules
 from sidecar.ratelimit.policy import (
     CombinedPolicy,
     FixedWindowPolicy,
@@ -108,6 +110,21 @@ def _fixed_window_policy(name: str, settings: FixedWindowSettings) -> FixedWindo
         calendar = Calendar(CalendarUnit(settings.calendar), find_zone(settings.time_zone))
     window_us = None if settings.window is None else settings.window.ms * 1000
     return FixedWindowPolicy(name=name, limit=settings.limit, window_us=window_us, calendar=calendar)
+
+
+def rate_limit_rules(settings: Settings) -> dict[str, Rules]:
+    """Return what each policy says beside its limits, of those that can."""
+    return {
+        name: Rules(
+            unlimited=limit.unlimited,
+            unlimited_keys=limit.unlimited_keys,
+            denied_keys=limit.denied_keys,
+            shadow=limit.shadow or settings.rate_limits_shadow,
+            near_limit=limit.near_limit,
+        )
+        for name, limit in settings.rate_limits.items()
+        if isinstance(limit, CheckedSettings)
+    }
 
 
 def store_address(settings: StoreSettings, environ: Mapping[str, str]) -> StoreAddress:

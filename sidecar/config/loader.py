@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from sidecar.config.rules import Finding
+    from sidecar.config.findings import Finding
 
 # Names of the command line's flags; any other override is reported by its path.
 _FLAGS = {

@@ -312,6 +312,11 @@ class Settings(Section):
         description="Rate limit policies by name (`[a-z][a-z0-9_-]{0,62}`). Not given: one named "
         "`default`, a token bucket of 100/s and burst 200.",
     )
+    rate_limits_shadow: Switch = Field(
+        False,
+        description="Have every policy of `rate_limits` in shadow mode, whatever its own `shadow` says; slots of "
+        "`concurrency` are leased as ever.",
+    )
     envoy: EnvoySettings = Field(
         default_factory=EnvoySettings,
         description="Envoy's rate limit service, with the configuration of envoyproxy/ratelimit.",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.quantities import Duration, Lasting, Rate
-from sidecar.config.section import Count, FieldName, Name, Section, Share
+from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
 from sidecar.config.zones import check_zone
 
 
@@ -81,7 +81,43 @@ def _check_rate(rate: Rate) -> Rate:
     return rate
 
 
-class TokenBucketSettings(Section):
+# As long as a caller's key may be unless `limits.max_key_bytes` says otherwise; an asterisk at the end makes a prefix.
+KeyEntry = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f*]{1,512}\*?$")]
+
+# A policy is read at each reload, and travels to each worker.
+_MOST_ENTRIES = 1000
+
+
+class CheckedSettings(Section):
+    """What a policy of Check says beside its limits. It stands on the policy, never on one of its `limits`."""
+
+    unlimited: Switch = Field(
+        False, description="Let every key through, without asking the store; `denied_keys` are refused all the same."
+    )
+    unlimited_keys: tuple[KeyEntry, ...] = Field(
+        (),
+        max_length=_MOST_ENTRIES,
+        description="Keys that are let through, and prefixes of such (`probe:*`), without asking the store. "
+        "At most 1000.",
+    )
+    denied_keys: tuple[KeyEntry, ...] = Field(
+        (),
+        max_length=_MOST_ENTRIES,
+        description="Keys that are always refused, and prefixes of such (`blocked:*`), without asking the store; they "
+        "win over `unlimited_keys`. At most 1000.",
+    )
+    shadow: Switch = Field(
+        False,
+        description="Refuse nothing: count as usual, and say in answers and metrics what would be refused.",
+    )
+    near_limit: Annotated[Share, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Share of a limit from which on what is allowed counts as near to it, in "
+        "`sidecar_ratelimit_near_limit_total`. Above 0, below 1. Null: none does.",
+    )
+
+
+class TokenBucketSettings(CheckedSettings):
     """A bucket that fills at a steady rate and holds at most `burst`; a call takes its cost out."""
 
     algorithm: Literal["token_bucket"] = Field(description="The kind of limit.")
@@ -95,7 +131,7 @@ class TokenBucketSettings(Section):
     )
 
 
-class GcraSettings(Section):
+class GcraSettings(CheckedSettings):
     """The same limit as a token bucket's by the generic cell rate algorithm, which keeps a time instead of a level."""
 
     algorithm: Literal["gcra"] = Field(description="The kind of limit.")
@@ -113,11 +149,13 @@ class GcraSettings(Section):
 Window = Annotated[Duration, Lasting("10ms", "366d")]
 
 
-class SlidingWindowSettings(Section):
+class SlidingWindowSettings(CheckedSettings):
     """At most `limit` in any interval of `window`, counted in sub-windows."""
 
     algorithm: Literal["sliding_window"] = Field(description="The kind of limit.")
-    limit: Count = Field(ge=1, le=1_000_000_000, description="Most that any window may hold. 1 to 1000000000.")
+    limit: Count = Field(
+        ge=0, le=1_000_000_000, description="Most that any window may hold; 0 refuses everything. 0 to 1000000000."
+    )
     window: Window = Field(description="The window's length. 10ms to 366d.")
     sub_windows: Count = Field(
         10,
@@ -149,23 +187,25 @@ class ConcurrencySettings(Section):
         return self.lease if self.max_lease is None else self.max_lease
 
 
-class SlidingLogSettings(Section):
+class SlidingLogSettings(CheckedSettings):
     """At most `limit` in any interval of `window`, to the call: each is remembered until it has left the window."""
 
     algorithm: Literal["sliding_log"] = Field(description="The kind of limit.")
     limit: Count = Field(
-        ge=1,
+        ge=0,
         le=10_000,
-        description="Most that any window may hold. 1 to 10000, since each call takes 14 bytes.",
+        description="Most that any window may hold; 0 refuses everything. 0 to 10000, since each call takes 14 bytes.",
     )
     window: Window = Field(description="The window's length. 10ms to 366d.")
 
 
-class FixedWindowSettings(Section):
+class FixedWindowSettings(CheckedSettings):
     """At most `limit` in each window, whether of one length or of a calendar."""
 
     algorithm: Literal["fixed_window"] = Field(description="The kind of limit.")
-    limit: Count = Field(ge=1, le=1_000_000_000, description="Most that a window may hold. 1 to 1000000000.")
+    limit: Count = Field(
+        ge=0, le=1_000_000_000, description="Most that a window may hold; 0 refuses everything. 0 to 1000000000."
+    )
     window: Window | None = Field(
         None, description="The windows' length, counted from 1970-01-01 UTC. 10ms to 366d. Null: `calendar` says it."
     )
@@ -185,7 +225,7 @@ SingleLimitSettings = Annotated[
 ]
 
 
-class CombinedSettings(Section):
+class CombinedSettings(CheckedSettings):
     """Several limits: a call takes its cost from all of them or from none, in one step."""
 
     algorithm: Literal["combined"] = Field("combined", description="The kind of limit; need not be written.")

@@ -1,16 +1,13 @@
-"""Rules that tie several settings together. Pure: settings in, findings out, all of them.
-
-A finding names the setting that the operator most likely wants to change, and those that it also rests on: when one of
-them has a problem of its own, the finding may be only its echo, and is left out.
-"""
+"""Rules that tie several settings together. Pure: settings in, findings out, all of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.config.addresses import has_password, has_username, is_local, wants_tls
-from sidecar.config.problems import Path, dotted
+from sidecar.config.exceptions import exception_rules
+from sidecar.config.findings import Finding
+from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
 
 if TYPE_CHECKING:
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
 
     from sidecar.config.model import EncryptionSettings, LimitSettings, Settings, StoreSettings
     from sidecar.config.policies import CacheSettings, FixedWindowSettings, RateLimitSettings
+    from sidecar.config.problems import Path
 
 # Protected health information must not outlive a day in a cache, whatever the callers ask for.
 _MAX_PHI_KEPT = Duration.parse("24h")
@@ -27,19 +25,6 @@ _OWN_PREFIX = "sc:"
 _MESSAGE_OVERHEAD_BYTES = 1024
 # A bucket that takes longer to fill is a slip of the pen; and all times stay below 2^53 microseconds.
 _MAX_REFILL = Duration.parse("3650d")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One broken rule."""
-
-    path: Path
-    message: str
-    rests_on: tuple[Path, ...] = ()
-
-    def __str__(self) -> str:
-        """Return path and message, as in a problem."""
-        return f"{dotted(self.path)}: {self.message}"
 
 
 def broken_rules(settings: Settings) -> Iterator[Finding]:
@@ -56,6 +41,8 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
     yield from _raw_prefixes(settings.caches)
     for name, limit in settings.rate_limits.items():
         yield from _rate_limit(("rate_limits", name), limit)
+        if isinstance(limit, CheckedSettings):
+            yield from exception_rules(("rate_limits", name), limit)
     yield from _keys(settings.encryption)
 
 

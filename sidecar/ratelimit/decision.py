@@ -33,6 +33,10 @@ class Decision(NamedTuple):
     limits: tuple[LimitStatus, ...] = ()
     """What each limit says, of a policy that has several. `limit`, `remaining` and `reset_after_us` are then those of
     the tightest: the one of which least remains."""
+    why: int = 0
+    """What decided in place of the limits (`exceptions.Why`); 0 where they did."""
+    shadow_denied: bool = False
+    """Whether it is allowed only because the policy is in shadow mode."""
 
 
 def combined(names: Sequence[str], decisions: Sequence[Decision]) -> Decision:

@@ -11,6 +11,7 @@ import hashlib
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.ratelimit.exceptions import NO_RULES
 from sidecar.ratelimit.policy import (
     CombinedPolicy,
     FixedWindowPolicy,
@@ -22,6 +23,7 @@ from sidecar.ratelimit.policy import (
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 
 if TYPE_CHECKING:
+    from sidecar.ratelimit.exceptions import Rules
     from sidecar.ratelimit.policy import Policy
 
 # 64 bits: no two of the versions that a policy ever has meet, and one can still be read aloud.
@@ -77,15 +79,16 @@ class PolicyDescription(NamedTuple):
     version: str
     limits: tuple[LimitDescription, ...]
     """Its only limit, or each of several."""
+    rules: Rules
 
 
-def described(policy: Policy | CombinedPolicy | ConcurrencyPolicy) -> PolicyDescription:
-    """Return what a policy says."""
+def described(policy: Policy | CombinedPolicy | ConcurrencyPolicy, rules: Rules = NO_RULES) -> PolicyDescription:
+    """Return what a policy says, with its rules."""
     if isinstance(policy, CombinedPolicy):
         limits = tuple([_limit(part, part.name) for part in policy.limits])
     else:
         limits = (_limit(policy, ""),)
-    return PolicyDescription(policy.name, version_of(policy), limits)
+    return PolicyDescription(policy.name, version_of(policy, rules), limits, rules)
 
 
 def version_of(*settings: object) -> str:

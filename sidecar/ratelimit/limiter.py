@@ -22,6 +22,7 @@ from sidecar.ratelimit.charges import (
 )
 from sidecar.ratelimit.decision import Decision, combined
 from sidecar.ratelimit.description import described
+from sidecar.ratelimit.exceptions import NO_RULES, Outcomes, Ruled, exempt, needed
 from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
@@ -33,11 +34,12 @@ from sidecar.store.plans import Plan, run_alone, run_together
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sidecar.call import Call
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.description import PolicyDescription
+    from sidecar.ratelimit.exceptions import Rules
     from sidecar.ratelimit.policy import Policy
     from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
@@ -79,6 +81,8 @@ class _Limit:
     most: int
     allowed: Cell
     denied: Cell
+    ruled: Ruled | None
+    """What it says beside its limits; None if that is nothing."""
 
     def decision(self, replies: Sequence[Reply]) -> Decision:
         """Read what the script of the only limit answered."""
@@ -90,6 +94,21 @@ class _Limit:
         decision = self.decision(replies)
         (self.allowed if decision.allowed else self.denied).value += 1
         return decision
+
+    def told(self, decision: Decision, mode: int) -> Decision:
+        """Return what a caller is told of what the limits decided, and count it if anything was to be taken."""
+        if self.ruled is not None:
+            decision = self.ruled.told(decision)
+        if mode == TAKE:
+            self.count(decision)
+        return decision
+
+    def count(self, told: Decision) -> None:
+        """Count what a caller was told."""
+        if self.ruled is not None:
+            self.ruled.count(told)
+        else:
+            (self.allowed if told.allowed else self.denied).value += 1
 
     def charges(self, key: bytes, cost: int) -> list[Charge]:
         """Return what a call is to take from each limit, of a policy's key; raises COST_ABOVE_LIMIT."""
@@ -104,6 +123,14 @@ class _Limit:
         return combined([policy.name for policy in self.policies], decisions)
 
 
+class _Charged(NamedTuple):
+    """One of several checks, whose policy's limits decide on it."""
+
+    place: int
+    limit: _Limit
+    charges: Sequence[Charge]
+
+
 class RateLimiter:
     """All configured policies over one store."""
 
@@ -115,6 +142,7 @@ class RateLimiter:
         clock: StoreClock,
         metrics: Metrics,
         policies: Iterable[AnyPolicy],
+        rules: Mapping[str, Rules] | None = None,
         max_key_bytes: int,
     ) -> None:
         self._store = store
@@ -125,18 +153,22 @@ class RateLimiter:
             "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
         )
         self._several = load("check_limits")
+        self._near_limit = metrics.counter(
+            "sidecar_ratelimit_near_limit", "Checks that were allowed near the limit, by policy", "policy"
+        )
         self._limits: dict[str, _Limit] = {}
         self._slots: dict[str, Slots] = {}
         self._descriptions: dict[str, PolicyDescription] = {}
-        self.replace(policies)
+        self.replace(policies, rules)
 
-    def replace(self, policies: Iterable[AnyPolicy]) -> None:
-        """Limit by these policies from now on; what keys have used stays, as far as the models say."""
+    def replace(self, policies: Iterable[AnyPolicy], rules: Mapping[str, Rules] | None = None) -> None:
+        """Limit by these policies and rules from now on; what keys have used stays, as far as the models say."""
         limits: dict[str, _Limit] = {}
         slots: dict[str, Slots] = {}
         descriptions: dict[str, PolicyDescription] = {}
         for policy in policies:
-            descriptions[policy.name] = described(policy)
+            own_rules = (rules or {}).get(policy.name, NO_RULES)
+            descriptions[policy.name] = described(policy, own_rules)
             allowed = self._decisions.cell(policy.name, "allowed")
             denied = self._decisions.cell(policy.name, "denied")
             if isinstance(policy, ConcurrencyPolicy):
@@ -149,7 +181,8 @@ class RateLimiter:
                     denied=denied,
                 )
             else:
-                limits[policy.name] = _ready(policy, allowed=allowed, denied=denied)
+                ruled = self._ruled(policy, own_rules, allowed, denied)
+                limits[policy.name] = _ready(policy, allowed=allowed, denied=denied, ruled=ruled)
         self._limits, self._slots, self._descriptions = limits, slots, descriptions
 
     def descriptions(self) -> list[PolicyDescription]:
@@ -175,6 +208,8 @@ class RateLimiter:
     def plan_check(self, policy_name: str, key: str, cost: int) -> Plan[Decision]:
         """Return the plan of `check`."""
         limit = self._named(policy_name)
+        if limit.ruled is not None:
+            return self._plan_ruled(limit, limit.ruled, key, cost, TAKE)
         if limit.terms is None:
             return self._plan_several(limit, key, cost, TAKE)
         return Plan((self._script(limit, limit.terms, key, cost, TAKE),), limit.counted)
@@ -197,27 +232,51 @@ class RateLimiter:
 
     async def _check_together(self, asked: Sequence[Asked], call: Call) -> list[Decision]:
         limits: list[_Limit] = []
-        charges: list[Charge] = []
-        for number, (policy_name, key, cost) in enumerate(asked):
+        decisions: list[Decision | None] = []
+        charged: list[_Charged] = []
+        shadowed: list[_Charged] = []
+        for place, (policy_name, key, cost) in enumerate(asked):
             try:
                 limit = self._named(policy_name)
-                charges += limit.charges(self._state_key(limit, key), cost)
+                state_key = self._state_key(limit, key)
+                exempted = None if limit.ruled is None else limit.ruled.exempted(key)
+                charges = () if exempted is not None else limit.charges(state_key, cost)
             except SidecarError as error:
-                raise _at(f"checks[{number}].{error.field}", error) from None
+                raise _at(f"checks[{place}].{error.field}", error) from None
             limits.append(limit)
+            decisions.append(None if exempted is None else exempt(exempted.why, limit.most))
+            if charges:
+                kind = shadowed if limit.ruled is not None and limit.ruled.shadow else charged
+                kind.append(_Charged(place, limit, charges))
+        # A shadowed policy must not keep others from being charged. So it is asked once it is known whether they are.
+        blocked = any(
+            decision is not None and not limit.told(decision, LOOK).allowed
+            for limit, decision in zip(limits, decisions, strict=True)
+        )
+        taken = not blocked
+        for group in ([charged] if charged else []) + [[one] for one in shadowed]:
+            for (place, *_), decision in zip(group, await self._charge(group, call, take=taken), strict=True):
+                decisions[place] = decision
+                taken &= group is not charged or decision.allowed
+        told = [
+            limit.told(decision, LOOK)
+            for limit, decision in zip(limits, decisions, strict=True)
+            if decision is not None
+        ]
+        for limit, decision in zip(limits, told, strict=True):
+            if taken or not decision.allowed:
+                limit.count(decision)
+        return told
+
+    async def _charge(self, group: Sequence[_Charged], call: Call, *, take: bool) -> list[Decision]:
+        """Charge several policies all or nothing, or look at them; return what each decides."""
+        charges = [charge for one in group for charge in one.charges]
         try:
-            together = Together(self._several, charges, TAKE, self._clock.micros())
+            together = Together(self._several, charges, TAKE if take else LOOK, self._clock.micros())
         except SidecarError as error:  # the sum of those of one key
             raise _at("checks", error) from None
         decided = iter(together.decisions(await self._store.run(together.script_call, call)))
-        decisions = [limit.combined([next(decided) for _ in limit.policies]) for limit in limits]
-        taken = all(decision.allowed for decision in decisions)
-        for limit, decision in zip(limits, decisions, strict=True):
-            if not decision.allowed:
-                limit.denied.value += 1
-            elif taken:
-                limit.allowed.value += 1
-        return decisions
+        return [one.limit.combined([next(decided) for _ in one.limit.policies]) for one in group]
 
     async def peek(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
         """Return what `check` would, and take nothing; raises the same."""
@@ -229,6 +288,8 @@ class RateLimiter:
         if slots is not None:
             return slots.plan_peek(key, cost, Decision)
         limit = self._named(policy_name)
+        if limit.ruled is not None:
+            return self._plan_ruled(limit, limit.ruled, key, cost, LOOK)
         if limit.terms is None:
             return self._plan_several(limit, key, cost, LOOK)
         return Plan((self._script(limit, limit.terms, key, cost, LOOK),), limit.decision)
@@ -278,15 +339,34 @@ class RateLimiter:
                 raise reply
         return [decision_of_one(terms, reply) for terms, reply in zip(all_terms, replies, strict=True)]
 
+    def _plan_ruled(self, limit: _Limit, ruled: Ruled, key: str, cost: int, mode: int) -> Plan[Decision]:
+        exempted = ruled.exempted(key)
+        if exempted is not None:
+            check_name(key, self._max_key_bytes)
+            decision = exempt(exempted.why, limit.most)
+            return Plan((), lambda _: limit.told(decision, mode))
+        if limit.terms is None:
+            return self._plan_several(limit, key, cost, mode)
+        script = self._script(limit, limit.terms, key, cost, mode)
+        return Plan((script,), lambda replies: limit.told(limit.decision(replies), mode))
+
+    def _ruled(self, policy: Policy | CombinedPolicy, rules: Rules, allowed: Cell, denied: Cell) -> Ruled | None:
+        if not needed(rules, policy.limit):
+            return None
+        outcomes = Outcomes(
+            allowed=allowed,
+            denied=denied,
+            shadow_denied=self._decisions.cell(policy.name, "shadow_denied"),
+            near_limit=self._near_limit.cell(policy.name),
+        )
+        return Ruled(rules, limit=policy.limit, outcomes=outcomes)
+
     def _plan_several(self, limit: _Limit, key: str, cost: int, mode: int) -> Plan[Decision]:
         charges = limit.charges(self._state_key(limit, key), cost)
         together = Together(self._several, charges, mode, self._clock.micros())
 
         def read(replies: Sequence[Reply]) -> Decision:
-            decision = limit.combined(together.decisions(replies[0]))
-            if mode == TAKE:
-                (limit.allowed if decision.allowed else limit.denied).value += 1
-            return decision
+            return limit.told(limit.combined(together.decisions(replies[0])), mode)
 
         return Plan((together.script_call,), read)
 
@@ -310,7 +390,7 @@ class RateLimiter:
         return self._keys.limit(limit.letter, limit.name, check_name(key, self._max_key_bytes))
 
 
-def _ready(policy: Policy | CombinedPolicy, *, allowed: Cell, denied: Cell) -> _Limit:
+def _ready(policy: Policy | CombinedPolicy, *, allowed: Cell, denied: Cell, ruled: Ruled | None) -> _Limit:
     if isinstance(policy, CombinedPolicy):
         limits, letter, terms = policy.limits, _SEVERAL, None
         suffixes = tuple([limit_suffix(LETTERS[type(limit)], limit.name) for limit in limits])
@@ -326,6 +406,7 @@ def _ready(policy: Policy | CombinedPolicy, *, allowed: Cell, denied: Cell) -> _
         most=policy.limit,
         allowed=allowed,
         denied=denied,
+        ruled=ruled,
     )
 
 

@@ -127,11 +127,12 @@ class SlidingWindowPolicy:
 
     name: str
     limit: int
+    """0 refuses everything."""
     window_us: int
     sub_windows: int = DEFAULT_SUB_WINDOWS
 
     def __post_init__(self) -> None:
-        _check_range("limit", self.limit, 1, MAX_LIMIT)
+        _check_range("limit", self.limit, 0, MAX_LIMIT)
         _check_range("sub_windows", self.sub_windows, 1, MAX_SUB_WINDOWS)
         _check_range("window", self.window_us, self.sub_windows, MAX_PERIOD_US, " µs")
 
@@ -157,10 +158,11 @@ class SlidingLogPolicy:
 
     name: str
     limit: int
+    """0 refuses everything."""
     window_us: int
 
     def __post_init__(self) -> None:
-        _check_range("limit", self.limit, 1, MAX_LOGGED)
+        _check_range("limit", self.limit, 0, MAX_LOGGED)
         _check_range("window", self.window_us, MIN_WINDOW_US, MAX_PERIOD_US, " µs")
 
     @property

@@ -62,12 +62,16 @@ def fill_counted(message: cache_pb2.IncrementResponse, counted: Counted) -> None
 
 def fill_decision(message: rate_limit_pb2.CheckResponse | rate_limit_pb2.PeekResponse, decision: Decision) -> None:
     """Say what a rate limit decided."""
-    allowed, limit, remaining, retry_after_us, reset_after_us, limits = decision
+    allowed, limit, remaining, retry_after_us, reset_after_us, limits, why, shadow_denied = decision
     message.allowed = allowed
     message.limit = limit
     message.remaining = remaining
     set_us(message.retry_after, retry_after_us)
     set_us(message.reset_after, reset_after_us)
+    if why:
+        message.decided_by = why  # type: ignore[assignment]  # the numbers are the protocol's
+    if shadow_denied:
+        message.shadow_denied = True
     for status in limits:
         part = message.limits.add(
             name=status.name, allowed=status.allowed, limit=status.limit, remaining=status.remaining

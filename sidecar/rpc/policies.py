@@ -31,6 +31,13 @@ def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -
     """Say what a policy says."""
     message.name = description.name
     message.version = description.version
+    rules = description.rules
+    message.unlimited = rules.unlimited
+    message.unlimited_keys = len(rules.unlimited_keys)
+    message.denied_keys = len(rules.denied_keys)
+    message.shadow = rules.shadow
+    if rules.near_limit is not None:
+        message.near_limit = rules.near_limit
     for limit in description.limits:
         _fill_limit(message.limits.add(), limit)
 

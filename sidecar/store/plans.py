@@ -35,7 +35,7 @@ class Plan(NamedTuple, Generic[T]):
     """One operation, checked and named."""
 
     requests: Sequence[Command | ScriptCall]
-    """What to send, at least one."""
+    """What to send; none where the answer is known already."""
     read: Callable[[Sequence[Reply]], T]
     """Say what the replies mean, none of which is an error; raises `SidecarError`."""
     open: Callable[[T, Call], Awaitable[T]] | None = None
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 async def run_alone(plan: Plan[T], store: Store, call: Call) -> T:
     """Carry out one operation; raises `SidecarError`."""
+    if not plan.requests:
+        answer = plan.read(())
+        return answer if plan.open is None else await plan.open(answer, call)
     request = plan.requests[0]
     if len(plan.requests) > 1:
         replies = await store.call_many(plan.requests, call)
@@ -82,7 +85,7 @@ async def run_together(
             places = [place for place in places if type(results[place]) is Plan]
         requests = [request for place in places for request in results[place].requests]
         try:
-            replies = await store.call_many(requests, call)
+            replies = await store.call_many(requests, call) if requests else []
         except StoreError as error:
             if start == 0:
                 raise  # nothing has been done
@@ -156,7 +159,7 @@ def answer_too_large() -> SidecarError:
 
 def _only_reads(plan: Plan[Any]) -> bool:
     """Return whether a plan fetches values and changes nothing."""
-    return all(isinstance(request, Command) and not request.writes for request in plan.requests)
+    return bool(plan.requests) and all(isinstance(request, Command) and not request.writes for request in plan.requests)
 
 
 def _size_of(replies: Sequence[Reply]) -> int:

@@ -127,7 +127,7 @@ def test_every_problem_is_reported_at_once(file: Path) -> None:
           patients: {}
         rate_limits:
           a: {algorithm: token_buckets, rate: 1/s, burst: 1}
-          b: {algorithm: sliding_window, limit: 0}
+          b: {algorithm: sliding_window, limit: -1}
         encryption:
           keys: [{file: a, env: B}]
         reflection: 1
@@ -142,7 +142,7 @@ def test_every_problem_is_reported_at_once(file: Path) -> None:
         "sidecar.yaml:11: caches.patients: unknown key `stale`, did you mean `stale_for`?",
         "sidecar.yaml:12: caches: the key `patients` is given twice (first on line 7)",
         "sidecar.yaml:14: rate_limits.a: `token_buckets` is none of token_bucket, gcra, sliding_window, sliding_log, fixed_window, concurrency, combined, did you mean `token_bucket`?",
-        "sidecar.yaml:15: rate_limits.b.limit: 0 is below the least allowed, 1",
+        "sidecar.yaml:15: rate_limits.b.limit: -1 is below the least allowed, 0",
         "sidecar.yaml:15: rate_limits.b.window: is missing",
         "sidecar.yaml:17: encryption.keys[0]: needs exactly one of `file` and `env`",
         "sidecar.yaml:18: reflection: must be true or false",

@@ -45,6 +45,12 @@ REDIS = "url: 'redis://host'"
         ("rate_limits: {a: {algorithm: fixed_window, limit: 1}}", "rate_limits.a: a fixed window needs either `window` or `calendar`"),
         ("rate_limits: {a: {algorithm: fixed_window, limit: 1, window: 1d, calendar: day}}", "rate_limits.a.calendar: give either window or calendar"),
         ("rate_limits: {a: {algorithm: fixed_window, limit: 1, window: 1d, time_zone: Asia/Tokyo}}", "rate_limits.a.time_zone: has no use without `calendar`"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, unlimited_keys: [b, b]}}", "rate_limits.a.unlimited_keys: `b` is listed twice"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, unlimited_keys: ['b*'], denied_keys: ['b*']}}", "rate_limits.a.unlimited_keys: `b*` is also in denied_keys"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, unlimited_keys: [b], unlimited: true}}", "rate_limits.a.unlimited_keys: has no use where all keys are `unlimited`"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 0, window: 1d, unlimited: true}}", "rate_limits.a.unlimited: contradicts a limit of 0, which refuses everything"),
+        ("rate_limits: {a: {unlimited: true, limits: {b: {algorithm: sliding_log, limit: 0, window: 1d}}}}", "rate_limits.a.unlimited: contradicts a limit of 0, which refuses everything"),
+        ("rate_limits: {a: {limits: {b: {algorithm: sliding_log, limit: 1, window: 1d, shadow: true}}}}", "rate_limits.a.limits.b.shadow: stands on the policy, beside `limits`, not on one of them"),
         # Limits.
         ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
         ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),

@@ -83,8 +83,8 @@ def test_token_bucket_out_of_bounds_is_refused(wrong: dict[str, int], sentence: 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"limit": 0}, f"limit must be from 1 to {MAX_LIMIT}, not 0"),
-        ({"limit": MAX_LIMIT + 1}, f"limit must be from 1 to {MAX_LIMIT}, not {MAX_LIMIT + 1}"),
+        ({"limit": -1}, f"limit must be from 0 to {MAX_LIMIT}, not -1"),
+        ({"limit": MAX_LIMIT + 1}, f"limit must be from 0 to {MAX_LIMIT}, not {MAX_LIMIT + 1}"),
         ({"sub_windows": 0}, "sub_windows must be from 1 to 100, not 0"),
         ({"sub_windows": 101}, "sub_windows must be from 1 to 100, not 101"),
         ({"window_us": 9}, f"window must be from 10 to {MAX_PERIOD_US} µs, not 9"),
@@ -100,8 +100,8 @@ def test_sliding_window_out_of_bounds_is_refused(wrong: dict[str, int], sentence
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"limit": 0}, f"limit must be from 1 to {MAX_LOGGED}, not 0"),
-        ({"limit": MAX_LOGGED + 1}, f"limit must be from 1 to {MAX_LOGGED}, not {MAX_LOGGED + 1}"),
+        ({"limit": -1}, f"limit must be from 0 to {MAX_LOGGED}, not -1"),
+        ({"limit": MAX_LOGGED + 1}, f"limit must be from 0 to {MAX_LOGGED}, not {MAX_LOGGED + 1}"),
         ({"window_us": MIN_WINDOW_US - 1}, f"window must be from {MIN_WINDOW_US} to {MAX_PERIOD_US} µs, not 9999"),
         ({"window_us": MAX_PERIOD_US + 1}, f"window must be from {MIN_WINDOW_US} to {MAX_PERIOD_US} µs, not"),
     ],

@@ -22,6 +22,68 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// DecidedBy is what decided on a key in place of its policy's limits. The store was not asked then, nothing was taken, and
+// no wait changes the answer: `retry_after` is zero, also of a refusal.
+type DecidedBy int32
+
+const (
+	// DECIDED_BY_UNSPECIFIED: the limits decided.
+	DecidedBy_DECIDED_BY_UNSPECIFIED DecidedBy = 0
+	// DECIDED_BY_UNLIMITED_POLICY: the policy is `unlimited`.
+	DecidedBy_DECIDED_BY_UNLIMITED_POLICY DecidedBy = 1
+	// DECIDED_BY_UNLIMITED_KEY: the key is one of the policy's `unlimited_keys`.
+	DecidedBy_DECIDED_BY_UNLIMITED_KEY DecidedBy = 2
+	// DECIDED_BY_ZERO_LIMIT: the policy's limit is 0, so that it refuses everything.
+	DecidedBy_DECIDED_BY_ZERO_LIMIT DecidedBy = 3
+	// DECIDED_BY_DENIED_KEY: the key is one of the policy's `denied_keys`.
+	DecidedBy_DECIDED_BY_DENIED_KEY DecidedBy = 4
+)
+
+// Enum value maps for DecidedBy.
+var (
+	DecidedBy_name = map[int32]string{
+		0: "DECIDED_BY_UNSPECIFIED",
+		1: "DECIDED_BY_UNLIMITED_POLICY",
+		2: "DECIDED_BY_UNLIMITED_KEY",
+		3: "DECIDED_BY_ZERO_LIMIT",
+		4: "DECIDED_BY_DENIED_KEY",
+	}
+	DecidedBy_value = map[string]int32{
+		"DECIDED_BY_UNSPECIFIED":      0,
+		"DECIDED_BY_UNLIMITED_POLICY": 1,
+		"DECIDED_BY_UNLIMITED_KEY":    2,
+		"DECIDED_BY_ZERO_LIMIT":       3,
+		"DECIDED_BY_DENIED_KEY":       4,
+	}
+)
+
+func (x DecidedBy) Enum() *DecidedBy {
+	p := new(DecidedBy)
+	*p = x
+	return p
+}
+
+func (x DecidedBy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DecidedBy) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_v1_rate_limit_proto_enumTypes[0].Descriptor()
+}
+
+func (DecidedBy) Type() protoreflect.EnumType {
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[0]
+}
+
+func (x DecidedBy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DecidedBy.Descriptor instead.
+func (DecidedBy) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{0}
+}
+
 // CheckMode says how the checks of a CheckMany hang together.
 type CheckMode int32
 
@@ -61,11 +123,11 @@ func (x CheckMode) String() string {
 }
 
 func (CheckMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_v1_rate_limit_proto_enumTypes[0].Descriptor()
+	return file_sidecar_v1_rate_limit_proto_enumTypes[1].Descriptor()
 }
 
 func (CheckMode) Type() protoreflect.EnumType {
-	return &file_sidecar_v1_rate_limit_proto_enumTypes[0]
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[1]
 }
 
 func (x CheckMode) Number() protoreflect.EnumNumber {
@@ -74,7 +136,7 @@ func (x CheckMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CheckMode.Descriptor instead.
 func (CheckMode) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{0}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{1}
 }
 
 // Algorithm is how a limit counts.
@@ -130,11 +192,11 @@ func (x Algorithm) String() string {
 }
 
 func (Algorithm) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_v1_rate_limit_proto_enumTypes[1].Descriptor()
+	return file_sidecar_v1_rate_limit_proto_enumTypes[2].Descriptor()
 }
 
 func (Algorithm) Type() protoreflect.EnumType {
-	return &file_sidecar_v1_rate_limit_proto_enumTypes[1]
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[2]
 }
 
 func (x Algorithm) Number() protoreflect.EnumNumber {
@@ -143,7 +205,7 @@ func (x Algorithm) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Algorithm.Descriptor instead.
 func (Algorithm) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{1}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{2}
 }
 
 // CheckRequest asks for leave.
@@ -227,7 +289,12 @@ type CheckResponse struct {
 	// reset_after is how long it takes until the whole allowance is back if nothing more is taken.
 	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
-	Limits        []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	Limits []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	// decided_by says what decided in place of the policy's limits. Unset when they did, as they nearly always do.
+	DecidedBy DecidedBy `protobuf:"varint,7,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
+	// shadow_denied says that the call was allowed only because the policy is in shadow mode: it would have been refused, and
+	// nothing was taken.
+	ShadowDenied  bool `protobuf:"varint,8,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +369,20 @@ func (x *CheckResponse) GetLimits() []*LimitStatus {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *CheckResponse) GetDecidedBy() DecidedBy {
+	if x != nil {
+		return x.DecidedBy
+	}
+	return DecidedBy_DECIDED_BY_UNSPECIFIED
+}
+
+func (x *CheckResponse) GetShadowDenied() bool {
+	if x != nil {
+		return x.ShadowDenied
+	}
+	return false
 }
 
 // CheckManyRequest asks for leave of several limits.
@@ -673,7 +754,11 @@ type PeekResponse struct {
 	// reset_after is how long it takes until the whole allowance is back, or all leases have ended.
 	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
-	Limits        []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	Limits []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	// decided_by says what decided in place of the policy's limits. Unset when they did.
+	DecidedBy DecidedBy `protobuf:"varint,7,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
+	// shadow_denied says that Check would have allowed the cost only because the policy is in shadow mode.
+	ShadowDenied  bool `protobuf:"varint,8,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +833,20 @@ func (x *PeekResponse) GetLimits() []*LimitStatus {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *PeekResponse) GetDecidedBy() DecidedBy {
+	if x != nil {
+		return x.DecidedBy
+	}
+	return DecidedBy_DECIDED_BY_UNSPECIFIED
+}
+
+func (x *PeekResponse) GetShadowDenied() bool {
+	if x != nil {
+		return x.ShadowDenied
+	}
+	return false
 }
 
 // ResetRequest forgets what a key has used.
@@ -1376,7 +1475,17 @@ type PolicyDescription struct {
 	// order.
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// limits are the policy's limits: the only one, without a name, or each of several.
-	Limits        []*LimitDescription `protobuf:"bytes,3,rep,name=limits,proto3" json:"limits,omitempty"`
+	Limits []*LimitDescription `protobuf:"bytes,3,rep,name=limits,proto3" json:"limits,omitempty"`
+	// unlimited says that every key but the denied ones is let through.
+	Unlimited bool `protobuf:"varint,4,opt,name=unlimited,proto3" json:"unlimited,omitempty"`
+	// unlimited_keys is the number of keys and prefixes that are let through.
+	UnlimitedKeys uint32 `protobuf:"varint,5,opt,name=unlimited_keys,json=unlimitedKeys,proto3" json:"unlimited_keys,omitempty"`
+	// denied_keys is the number of keys and prefixes that are always refused.
+	DeniedKeys uint32 `protobuf:"varint,6,opt,name=denied_keys,json=deniedKeys,proto3" json:"denied_keys,omitempty"`
+	// shadow says that the policy refuses nothing, but says what it would.
+	Shadow bool `protobuf:"varint,7,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// near_limit is the share of a limit from which on what is allowed counts as near to it. Unset: nothing does.
+	NearLimit     *float64 `protobuf:"fixed64,8,opt,name=near_limit,json=nearLimit,proto3,oneof" json:"near_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1430,6 +1539,41 @@ func (x *PolicyDescription) GetLimits() []*LimitDescription {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *PolicyDescription) GetUnlimited() bool {
+	if x != nil {
+		return x.Unlimited
+	}
+	return false
+}
+
+func (x *PolicyDescription) GetUnlimitedKeys() uint32 {
+	if x != nil {
+		return x.UnlimitedKeys
+	}
+	return 0
+}
+
+func (x *PolicyDescription) GetDeniedKeys() uint32 {
+	if x != nil {
+		return x.DeniedKeys
+	}
+	return 0
+}
+
+func (x *PolicyDescription) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+func (x *PolicyDescription) GetNearLimit() float64 {
+	if x != nil && x.NearLimit != nil {
+		return *x.NearLimit
+	}
+	return 0
 }
 
 // LimitDescription is one limit of a policy. What its algorithm does not have is unset.
@@ -1578,7 +1722,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
-	"\x05_cost\"\x86\x02\n" +
+	"\x05_cost\"\xe1\x02\n" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n" +
@@ -1587,7 +1731,10 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"retryAfter\x12:\n" +
 	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"resetAfter\x12/\n" +
-	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\"o\n" +
+	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x124\n" +
+	"\n" +
+	"decided_by\x18\a \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
+	"\rshadow_denied\x18\b \x01(\bR\fshadowDenied\"o\n" +
 	"\x10CheckManyRequest\x120\n" +
 	"\x06checks\x18\x01 \x03(\v2\x18.sidecar.v1.CheckRequestR\x06checks\x12)\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x15.sidecar.v1.CheckModeR\x04mode\"d\n" +
@@ -1611,7 +1758,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
-	"\x05_cost\"\x85\x02\n" +
+	"\x05_cost\"\xe0\x02\n" +
 	"\fPeekResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n" +
@@ -1620,7 +1767,10 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"retryAfter\x12:\n" +
 	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"resetAfter\x12/\n" +
-	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\"8\n" +
+	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x124\n" +
+	"\n" +
+	"decided_by\x18\a \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
+	"\rshadow_denied\x18\b \x01(\bR\fshadowDenied\"8\n" +
 	"\fResetRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\")\n" +
@@ -1659,11 +1809,19 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\"\x15\n" +
 	"\x13ListPoliciesRequest\"Q\n" +
 	"\x14ListPoliciesResponse\x129\n" +
-	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"w\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xa8\x02\n" +
 	"\x11PolicyDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
-	"\x06limits\x18\x03 \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\x06limits\"\xc4\x03\n" +
+	"\x06limits\x18\x03 \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\x06limits\x12\x1c\n" +
+	"\tunlimited\x18\x04 \x01(\bR\tunlimited\x12%\n" +
+	"\x0eunlimited_keys\x18\x05 \x01(\rR\runlimitedKeys\x12\x1f\n" +
+	"\vdenied_keys\x18\x06 \x01(\rR\n" +
+	"deniedKeys\x12\x16\n" +
+	"\x06shadow\x18\a \x01(\bR\x06shadow\x12\"\n" +
+	"\n" +
+	"near_limit\x18\b \x01(\x01H\x00R\tnearLimit\x88\x01\x01B\r\n" +
+	"\v_near_limit\"\xc4\x03\n" +
 	"\x10LimitDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\talgorithm\x18\x02 \x01(\x0e2\x15.sidecar.v1.AlgorithmR\talgorithm\x12\x14\n" +
@@ -1679,7 +1837,13 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"ratePeriod\x12/\n" +
 	"\x05lease\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\x05lease\x126\n" +
-	"\tmax_lease\x18\v \x01(\v2\x19.google.protobuf.DurationR\bmaxLease*[\n" +
+	"\tmax_lease\x18\v \x01(\v2\x19.google.protobuf.DurationR\bmaxLease*\x9c\x01\n" +
+	"\tDecidedBy\x12\x1a\n" +
+	"\x16DECIDED_BY_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bDECIDED_BY_UNLIMITED_POLICY\x10\x01\x12\x1c\n" +
+	"\x18DECIDED_BY_UNLIMITED_KEY\x10\x02\x12\x19\n" +
+	"\x15DECIDED_BY_ZERO_LIMIT\x10\x03\x12\x19\n" +
+	"\x15DECIDED_BY_DENIED_KEY\x10\x04*[\n" +
 	"\tCheckMode\x12\x1a\n" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CHECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n" +
@@ -1714,81 +1878,84 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_rate_limit_proto_rawDescData
 }
 
-var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
-	(CheckMode)(0),               // 0: sidecar.v1.CheckMode
-	(Algorithm)(0),               // 1: sidecar.v1.Algorithm
-	(*CheckRequest)(nil),         // 2: sidecar.v1.CheckRequest
-	(*CheckResponse)(nil),        // 3: sidecar.v1.CheckResponse
-	(*CheckManyRequest)(nil),     // 4: sidecar.v1.CheckManyRequest
-	(*CheckManyResponse)(nil),    // 5: sidecar.v1.CheckManyResponse
-	(*CheckManyResult)(nil),      // 6: sidecar.v1.CheckManyResult
-	(*LimitStatus)(nil),          // 7: sidecar.v1.LimitStatus
-	(*PeekRequest)(nil),          // 8: sidecar.v1.PeekRequest
-	(*PeekResponse)(nil),         // 9: sidecar.v1.PeekResponse
-	(*ResetRequest)(nil),         // 10: sidecar.v1.ResetRequest
-	(*ResetResponse)(nil),        // 11: sidecar.v1.ResetResponse
-	(*AcquireRequest)(nil),       // 12: sidecar.v1.AcquireRequest
-	(*AcquireResponse)(nil),      // 13: sidecar.v1.AcquireResponse
-	(*ReleaseRequest)(nil),       // 14: sidecar.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),      // 15: sidecar.v1.ReleaseResponse
-	(*RenewRequest)(nil),         // 16: sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),        // 17: sidecar.v1.RenewResponse
-	(*ListPoliciesRequest)(nil),  // 18: sidecar.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil), // 19: sidecar.v1.ListPoliciesResponse
-	(*PolicyDescription)(nil),    // 20: sidecar.v1.PolicyDescription
-	(*LimitDescription)(nil),     // 21: sidecar.v1.LimitDescription
-	(*durationpb.Duration)(nil),  // 22: google.protobuf.Duration
-	(*Failure)(nil),              // 23: sidecar.v1.Failure
+	(DecidedBy)(0),               // 0: sidecar.v1.DecidedBy
+	(CheckMode)(0),               // 1: sidecar.v1.CheckMode
+	(Algorithm)(0),               // 2: sidecar.v1.Algorithm
+	(*CheckRequest)(nil),         // 3: sidecar.v1.CheckRequest
+	(*CheckResponse)(nil),        // 4: sidecar.v1.CheckResponse
+	(*CheckManyRequest)(nil),     // 5: sidecar.v1.CheckManyRequest
+	(*CheckManyResponse)(nil),    // 6: sidecar.v1.CheckManyResponse
+	(*CheckManyResult)(nil),      // 7: sidecar.v1.CheckManyResult
+	(*LimitStatus)(nil),          // 8: sidecar.v1.LimitStatus
+	(*PeekRequest)(nil),          // 9: sidecar.v1.PeekRequest
+	(*PeekResponse)(nil),         // 10: sidecar.v1.PeekResponse
+	(*ResetRequest)(nil),         // 11: sidecar.v1.ResetRequest
+	(*ResetResponse)(nil),        // 12: sidecar.v1.ResetResponse
+	(*AcquireRequest)(nil),       // 13: sidecar.v1.AcquireRequest
+	(*AcquireResponse)(nil),      // 14: sidecar.v1.AcquireResponse
+	(*ReleaseRequest)(nil),       // 15: sidecar.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),      // 16: sidecar.v1.ReleaseResponse
+	(*RenewRequest)(nil),         // 17: sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),        // 18: sidecar.v1.RenewResponse
+	(*ListPoliciesRequest)(nil),  // 19: sidecar.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil), // 20: sidecar.v1.ListPoliciesResponse
+	(*PolicyDescription)(nil),    // 21: sidecar.v1.PolicyDescription
+	(*LimitDescription)(nil),     // 22: sidecar.v1.LimitDescription
+	(*durationpb.Duration)(nil),  // 23: google.protobuf.Duration
+	(*Failure)(nil),              // 24: sidecar.v1.Failure
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	22, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	22, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
-	7,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
-	2,  // 3: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
-	0,  // 4: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
-	6,  // 5: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
-	3,  // 6: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	23, // 7: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	22, // 8: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	22, // 9: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	22, // 10: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	22, // 11: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
-	7,  // 12: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
-	22, // 13: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	22, // 14: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	22, // 15: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	22, // 16: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	22, // 17: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
-	20, // 18: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
-	21, // 19: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
-	1,  // 20: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	22, // 21: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	22, // 22: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	22, // 23: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	22, // 24: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	2,  // 25: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	4,  // 26: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	8,  // 27: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	10, // 28: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	12, // 29: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	14, // 30: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	16, // 31: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	18, // 32: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	3,  // 33: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	5,  // 34: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	9,  // 35: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	11, // 36: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	13, // 37: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	15, // 38: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	17, // 39: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	19, // 40: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	23, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	23, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	8,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
+	0,  // 3: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	3,  // 4: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
+	1,  // 5: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
+	7,  // 6: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
+	4,  // 7: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
+	24, // 8: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	23, // 9: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	23, // 10: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	23, // 11: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	23, // 12: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	8,  // 13: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
+	0,  // 14: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	23, // 15: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	23, // 16: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	23, // 17: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	23, // 18: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	23, // 19: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	21, // 20: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
+	22, // 21: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
+	2,  // 22: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	23, // 23: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	23, // 24: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	23, // 25: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	23, // 26: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	3,  // 27: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	5,  // 28: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	9,  // 29: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	11, // 30: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	13, // 31: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	15, // 32: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	17, // 33: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	19, // 34: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	4,  // 35: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	6,  // 36: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	10, // 37: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	12, // 38: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	14, // 39: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	16, // 40: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	18, // 41: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	20, // 42: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	35, // [35:43] is the sub-list for method output_type
+	27, // [27:35] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -1804,12 +1971,13 @@ func file_sidecar_v1_rate_limit_proto_init() {
 	}
 	file_sidecar_v1_rate_limit_proto_msgTypes[6].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[10].OneofWrappers = []any{}
+	file_sidecar_v1_rate_limit_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -34,6 +34,7 @@ from sidecar_client.records import Records
 from sidecar_client.results import (
     Acquired,
     Counted,
+    DecidedBy,
     Decision,
     Decisions,
     Deleted,
@@ -62,6 +63,7 @@ __all__ = [
     "Counted",
     "DataLossError",
     "DeadlineExceededError",
+    "DecidedBy",
     "Decision",
     "Decisions",
     "Deleted",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sidecar_client.durations import from_duration, to_duration
 from sidecar_client.errors import BatchError, LeaseLostError, from_failure
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
-from sidecar_client.results import Acquired, Decision, Decisions, LimitStatus
+from sidecar_client.results import Acquired, DecidedBy, Decision, Decisions, LimitStatus
 from sidecar_client.slot import Slot
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ def decision_of(answer: pb.CheckResponse | pb.PeekResponse) -> Decision:
         retry_after=from_duration(answer.retry_after),
         reset_after=from_duration(answer.reset_after),
         limits=tuple([_status(status) for status in answer.limits]) if answer.limits else (),
+        decided_by=DecidedBy(answer.decided_by),
+        shadow_denied=answer.shadow_denied,
     )
 
 

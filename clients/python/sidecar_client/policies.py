@@ -33,6 +33,10 @@ class Algorithm(Enum):
     FIXED_WINDOW = 5
     CONCURRENCY = 6
 
+    @classmethod
+    def _missing_(cls, _value: object) -> Algorithm:
+        return cls.UNKNOWN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyLimit:
@@ -63,6 +67,13 @@ class Policy:
     version: str
     """It changes whenever the policy's settings do, and has no order."""
     limits: tuple[PolicyLimit, ...]
+    unlimited: bool = False
+    unlimited_keys: int = 0
+    """How many keys and prefixes are let through."""
+    denied_keys: int = 0
+    """How many are always refused."""
+    shadow: bool = False
+    near_limit: float | None = None
 
 
 async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, timeout: Span | None) -> tuple[Policy, ...]:
@@ -74,7 +85,14 @@ async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, time
 def policy_of(message: pb.PolicyDescription) -> Policy:
     """Return a policy that arrived."""
     return Policy(
-        name=message.name, version=message.version, limits=tuple([_limit_of(limit) for limit in message.limits])
+        name=message.name,
+        version=message.version,
+        limits=tuple([_limit_of(limit) for limit in message.limits]),
+        unlimited=message.unlimited,
+        unlimited_keys=message.unlimited_keys,
+        denied_keys=message.denied_keys,
+        shadow=message.shadow,
+        near_limit=message.near_limit if message.HasField("near_limit") else None,
     )
 
 
@@ -83,10 +101,9 @@ def _limit_of(message: pb.LimitDescription) -> PolicyLimit:
         duration: Duration = getattr(message, name)
         return from_duration(duration) if message.HasField(name) else None
 
-    known = {algorithm.value for algorithm in Algorithm}
     return PolicyLimit(
         name=message.name,
-        algorithm=Algorithm(message.algorithm) if message.algorithm in known else Algorithm.UNKNOWN,
+        algorithm=Algorithm(message.algorithm),
         limit=message.limit,
         window=length("window"),
         calendar=message.calendar,

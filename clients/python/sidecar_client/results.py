@@ -247,6 +247,22 @@ class LimitStatus(_NoTruthValue):
     reset_after: timedelta
 
 
+class DecidedBy(Enum):
+    """What a decision on a key rests on."""
+
+    LIMITS = 0
+    UNLIMITED_POLICY = 1
+    UNLIMITED_KEY = 2
+    ZERO_LIMIT = 3
+    DENIED_KEY = 4
+    UNKNOWN = -1
+    """Something that a newer sidecar has."""
+
+    @classmethod
+    def _missing_(cls, _value: object) -> DecidedBy:
+        return cls.UNKNOWN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(_NoTruthValue):
     """What a rate limit says."""
@@ -264,6 +280,9 @@ class Decision(_NoTruthValue):
     """How long until the whole allowance is back."""
     limits: tuple[LimitStatus, ...] = ()
     """What each limit says, where the policy has several. The rest is then that of the one of which least remains."""
+    decided_by: DecidedBy = DecidedBy.LIMITS
+    shadow_denied: bool = False
+    """Whether it was allowed only because the policy is in shadow mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class DecidedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DECIDED_BY_UNSPECIFIED: _ClassVar[DecidedBy]
+    DECIDED_BY_UNLIMITED_POLICY: _ClassVar[DecidedBy]
+    DECIDED_BY_UNLIMITED_KEY: _ClassVar[DecidedBy]
+    DECIDED_BY_ZERO_LIMIT: _ClassVar[DecidedBy]
+    DECIDED_BY_DENIED_KEY: _ClassVar[DecidedBy]
+
 class CheckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHECK_MODE_UNSPECIFIED: _ClassVar[CheckMode]
@@ -26,6 +34,11 @@ class Algorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ALGORITHM_SLIDING_LOG: _ClassVar[Algorithm]
     ALGORITHM_FIXED_WINDOW: _ClassVar[Algorithm]
     ALGORITHM_CONCURRENCY: _ClassVar[Algorithm]
+DECIDED_BY_UNSPECIFIED: DecidedBy
+DECIDED_BY_UNLIMITED_POLICY: DecidedBy
+DECIDED_BY_UNLIMITED_KEY: DecidedBy
+DECIDED_BY_ZERO_LIMIT: DecidedBy
+DECIDED_BY_DENIED_KEY: DecidedBy
 CHECK_MODE_UNSPECIFIED: CheckMode
 CHECK_MODE_ALL_OR_NOTHING: CheckMode
 CHECK_MODE_EACH: CheckMode
@@ -48,20 +61,24 @@ class CheckRequest(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
 
 class CheckResponse(_message.Message):
-    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits")
+    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "decided_by", "shadow_denied")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_DENIED_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     limit: int
     remaining: int
     retry_after: _duration_pb2.Duration
     reset_after: _duration_pb2.Duration
     limits: _containers.RepeatedCompositeFieldContainer[LimitStatus]
-    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ...) -> None: ...
+    decided_by: DecidedBy
+    shadow_denied: bool
+    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
 
 class CheckManyRequest(_message.Message):
     __slots__ = ("checks", "mode")
@@ -114,20 +131,24 @@ class PeekRequest(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
 
 class PeekResponse(_message.Message):
-    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits")
+    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "decided_by", "shadow_denied")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_DENIED_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     limit: int
     remaining: int
     retry_after: _duration_pb2.Duration
     reset_after: _duration_pb2.Duration
     limits: _containers.RepeatedCompositeFieldContainer[LimitStatus]
-    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ...) -> None: ...
+    decided_by: DecidedBy
+    shadow_denied: bool
+    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
 
 class ResetRequest(_message.Message):
     __slots__ = ("policy", "key")
@@ -224,14 +245,24 @@ class ListPoliciesResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[PolicyDescription, _Mapping]]] = ...) -> None: ...
 
 class PolicyDescription(_message.Message):
-    __slots__ = ("name", "version", "limits")
+    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    UNLIMITED_FIELD_NUMBER: _ClassVar[int]
+    UNLIMITED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    DENIED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    NEAR_LIMIT_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ...) -> None: ...
+    unlimited: bool
+    unlimited_keys: int
+    denied_keys: int
+    shadow: bool
+    near_limit: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ...) -> None: ...
 
 class LimitDescription(_message.Message):
     __slots__ = ("name", "algorithm", "limit", "window", "calendar", "time_zone", "sub_windows", "rate_tokens", "rate_period", "lease", "max_lease")
