@@ -35,6 +35,7 @@ from sidecar.interceptors.errors import ErrorInterceptor
 from sidecar.interceptors.shedding import Admission, SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
 from sidecar.ratelimit.limiter import RateLimiter
+from sidecar.ratelimit.override_book import OverrideBook
 from sidecar.rpc.cache import CacheServicer
 from sidecar.rpc.health import HealthServicer
 from sidecar.rpc.methods import methods_of
@@ -121,6 +122,7 @@ class App:
         self._admission = Admission(AdmissionPolicy(most=settings.limits.max_concurrent_calls))
         self._reloads = ReloadCounter(self._metrics) if berth is None else None
         self._limiter: RateLimiter | None = None
+        self._overrides: OverrideBook | None = None
         self._health: HealthServicer | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
@@ -196,6 +198,9 @@ class App:
         await probe.start()
         self._stack.push_async_callback(probe.stop)
         table = self._method_table(self._methods(store, keks, self._health, envoy), tracing)
+        if self._overrides is not None:
+            await self._overrides.start()
+            self._stack.push_async_callback(self._overrides.stop)
         self._serve_metrics()
         await self._start_engines(table)
         lag = LoopLag(self._metrics)
@@ -309,6 +314,7 @@ class App:
             rules=rate_limit_rules(settings),
             max_key_bytes=settings.limits.max_key_bytes,
         )
+        self._overrides = OverrideBook(store, keys, limiter.override)
         pipeline = PipelineServicer(
             caches=caches,
             limiter=limiter,
@@ -319,7 +325,7 @@ class App:
         served: list[tuple[ServiceDescriptor, object]] = [
             (_CACHE, CacheServicer(caches)),
             (_RECORD, RecordServicer(caches)),
-            (_RATE_LIMIT, RateLimitServicer(limiter, max_checks=settings.limits.max_batch_keys)),
+            (_RATE_LIMIT, RateLimitServicer(limiter, self._overrides, max_checks=settings.limits.max_batch_keys)),
             (_PIPELINE, pipeline),
             (_HEALTH, health),
         ]

@@ -70,6 +70,9 @@ class Reason(Enum):
     TOKEN_MALFORMED = 104
     HOLDER_REUSED = 105
     LEASE_UNKNOWN = 106
+    OVERRIDE_INVALID = 107
+    OVERRIDE_EXPIRY = 108
+    OVERRIDES_FULL = 109
 
 
 class SidecarError(Exception):

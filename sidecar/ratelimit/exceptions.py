@@ -1,6 +1,7 @@
 """What a policy says beside its limits: for whom they do not count, what is never let through, and what is only tried.
 
-Three questions are asked in this order, each answered without the store:
+Where no override holds for the key (`overrides.py`), three questions are asked in this order, each answered without the
+store:
 
 1. Is the key on the list of those denied? A person who put it there meant it, also where a prefix lets others through.
 2. Is it on the list of those that are unlimited, or is the whole policy?
@@ -40,9 +41,13 @@ class Why(IntEnum):
     UNLIMITED_KEY = 2
     DENIED = 3
     DENIED_KEY = 4
+    OVERRIDE_UNLIMITED = 5
+    OVERRIDE_DENIED = 6
+    OVERRIDE_LIMITS = 7
 
 
-_ALLOWS = frozenset({Why.UNLIMITED, Why.UNLIMITED_KEY})
+_ALLOWS = frozenset({Why.UNLIMITED, Why.UNLIMITED_KEY, Why.OVERRIDE_UNLIMITED})
+_BY_LIMITS = frozenset({Why.LIMITS, Why.OVERRIDE_LIMITS})
 
 
 class Exempted(NamedTuple):
@@ -155,7 +160,7 @@ def exempt(why: Why, limit: int) -> Decision:
 
 def is_near(decision: Decision, share: Fraction) -> bool:
     """Return whether so large a share of a limit is used, or more; of several limits, of any."""
-    if decision.why:
+    if decision.why not in _BY_LIMITS:
         return False
     each = decision.limits or (decision,)
     return any(one.limit - one.remaining >= share * one.limit for one in each)

@@ -6,11 +6,12 @@ twice. A Reset is not either: a copy left in a hung server's buffer could wipe o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.errors import Reason, SidecarError
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.ratelimit.charges import (
     LOOK,
     TAKE,
@@ -22,7 +23,8 @@ from sidecar.ratelimit.charges import (
 )
 from sidecar.ratelimit.decision import Decision, combined
 from sidecar.ratelimit.description import described
-from sidecar.ratelimit.exceptions import NO_RULES, Outcomes, Ruled, exempt, needed
+from sidecar.ratelimit.exceptions import NO_RULES, Exempted, Outcomes, Ruled, Why, exempt, needed
+from sidecar.ratelimit.overrides import Effect, by_policy, overridden
 from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.description import PolicyDescription
     from sidecar.ratelimit.exceptions import Rules
+    from sidecar.ratelimit.overrides import Override
     from sidecar.ratelimit.policy import Policy
     from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
@@ -55,6 +58,9 @@ _SEVERAL = b"m"
 
 # Decisions hold no values, and a batch of them has a bound of its own.
 _ANY_SIZE = 0
+
+
+_EXEMPTS = {Effect.UNLIMITED: Why.OVERRIDE_UNLIMITED, Effect.DENIED: Why.OVERRIDE_DENIED}
 
 
 class Asked(NamedTuple):
@@ -82,7 +88,11 @@ class _Limit:
     allowed: Cell
     denied: Cell
     ruled: Ruled | None
-    """What it says beside its limits; None if that is nothing."""
+    """What it says beside its limits; None if that is nothing, and no key has an override."""
+    overriding: Mapping[str, _Overriding] = field(default_factory=dict)
+    """What holds for single keys instead."""
+    why: Why = Why.LIMITS
+    """Why these limits decide: they are the policy's, or an override's."""
 
     def decision(self, replies: Sequence[Reply]) -> Decision:
         """Read what the script of the only limit answered."""
@@ -98,7 +108,7 @@ class _Limit:
     def told(self, decision: Decision, mode: int) -> Decision:
         """Return what a caller is told of what the limits decided, and count it if anything was to be taken."""
         if self.ruled is not None:
-            decision = self.ruled.told(decision)
+            decision = self.ruled.told(decision._replace(why=self.why) if self.why else decision)
         if mode == TAKE:
             self.count(decision)
         return decision
@@ -121,6 +131,14 @@ class _Limit:
         if self.terms is not None:
             return decisions[0]
         return combined([policy.name for policy in self.policies], decisions)
+
+
+class _Overriding(NamedTuple):
+    """What an override makes of a policy's limit for its key."""
+
+    ends_us: int
+    limit: _Limit
+    exempted: Exempted | None
 
 
 class _Charged(NamedTuple):
@@ -159,15 +177,55 @@ class RateLimiter:
         self._limits: dict[str, _Limit] = {}
         self._slots: dict[str, Slots] = {}
         self._descriptions: dict[str, PolicyDescription] = {}
+        self._policies: dict[str, AnyPolicy] = {}
+        self._rules: Mapping[str, Rules] = {}
+        self._overrides: Sequence[Override] = ()
         self.replace(policies, rules)
 
     def replace(self, policies: Iterable[AnyPolicy], rules: Mapping[str, Rules] | None = None) -> None:
         """Limit by these policies and rules from now on; what keys have used stays, as far as the models say."""
+        self._policies = {policy.name: policy for policy in policies}
+        self._rules = rules or {}
+        self._make_ready()
+
+    def override(self, overrides: Sequence[Override]) -> None:
+        """Have these overrides hold from now on, and no others."""
+        self._overrides = overrides
+        self._make_ready()
+
+    @property
+    def overrides(self) -> list[tuple[Override, int]]:
+        """The overrides that have not ended, by policy and key, and how long each still holds, in microseconds."""
+        now_us = self._clock.micros()
+        held = [(override, override.ends_us - now_us) for override in self._overrides if override.ends_us > now_us]
+        return sorted(held, key=lambda one: (one[0].policy, one[0].key))
+
+    def check_policy(self, policy_name: str) -> None:
+        """Raise POLICY_UNKNOWN, or WRONG_ALGORITHM for one of slots."""
+        self._named(policy_name)
+
+    def check_key(self, key: str) -> None:
+        """Raise KEY_EMPTY or KEY_TOO_LONG for what no key can be."""
+        check_name(key, self._max_key_bytes)
+
+    def check_override(self, override: Override) -> None:
+        """Raise SidecarError for an override that could have no effect.
+
+        That is POLICY_UNKNOWN, WRONG_ALGORITHM, KEY_EMPTY, KEY_TOO_LONG or OVERRIDE_INVALID.
+        """
+        self.check_policy(override.policy)
+        self.check_key(override.key)
+        policy = self._policies[override.policy]
+        if override.effect is Effect.NUMBERS and not isinstance(policy, ConcurrencyPolicy):
+            overridden(policy, override.numbers)
+
+    def _make_ready(self) -> None:
         limits: dict[str, _Limit] = {}
         slots: dict[str, Slots] = {}
+        overrides = by_policy(self._overrides)
         descriptions: dict[str, PolicyDescription] = {}
-        for policy in policies:
-            own_rules = (rules or {}).get(policy.name, NO_RULES)
+        for policy in self._policies.values():
+            own_rules = self._rules.get(policy.name, NO_RULES)
             descriptions[policy.name] = described(policy, own_rules)
             allowed = self._decisions.cell(policy.name, "allowed")
             denied = self._decisions.cell(policy.name, "denied")
@@ -181,13 +239,19 @@ class RateLimiter:
                     denied=denied,
                 )
             else:
-                ruled = self._ruled(policy, own_rules, allowed, denied)
-                limits[policy.name] = _ready(policy, allowed=allowed, denied=denied, ruled=ruled)
+                own_overrides = overrides.get(policy.name, ())
+                ruled = self._ruled(policy, own_rules, allowed, denied, always=bool(own_overrides))
+                limit = _ready(policy, allowed=allowed, denied=denied, ruled=ruled)
+                limits[policy.name] = replace(limit, overriding=_overriding(policy, limit, own_overrides))
         self._limits, self._slots, self._descriptions = limits, slots, descriptions
 
-    def descriptions(self) -> list[PolicyDescription]:
-        """Return what each policy says, in the order of their names."""
-        return [description for _, description in sorted(self._descriptions.items())]
+    def descriptions(self, policy_name: str = "") -> list[PolicyDescription]:
+        """Return what a policy says, or for an empty name each, in the order of their names; raises POLICY_UNKNOWN."""
+        if not policy_name:
+            return [description for _, description in sorted(self._descriptions.items())]
+        if policy_name not in self._descriptions:
+            raise _unknown(policy_name, self._descriptions)
+        return [self._descriptions[policy_name]]
 
     def slots(self, policy_name: str) -> Slots:
         """Return the slots of a concurrency policy; raises POLICY_UNKNOWN, or WRONG_ALGORITHM for another policy."""
@@ -239,7 +303,9 @@ class RateLimiter:
             try:
                 limit = self._named(policy_name)
                 state_key = self._state_key(limit, key)
-                exempted = None if limit.ruled is None else limit.ruled.exempted(key)
+                exempted = None
+                if limit.ruled is not None:
+                    limit, exempted = self._ruling(limit, limit.ruled, key)
                 charges = () if exempted is not None else limit.charges(state_key, cost)
             except SidecarError as error:
                 raise _at(f"checks[{place}].{error.field}", error) from None
@@ -340,7 +406,7 @@ class RateLimiter:
         return [decision_of_one(terms, reply) for terms, reply in zip(all_terms, replies, strict=True)]
 
     def _plan_ruled(self, limit: _Limit, ruled: Ruled, key: str, cost: int, mode: int) -> Plan[Decision]:
-        exempted = ruled.exempted(key)
+        limit, exempted = self._ruling(limit, ruled, key)
         if exempted is not None:
             check_name(key, self._max_key_bytes)
             decision = exempt(exempted.why, limit.most)
@@ -350,8 +416,17 @@ class RateLimiter:
         script = self._script(limit, limit.terms, key, cost, mode)
         return Plan((script,), lambda replies: limit.told(limit.decision(replies), mode))
 
-    def _ruled(self, policy: Policy | CombinedPolicy, rules: Rules, allowed: Cell, denied: Cell) -> Ruled | None:
-        if not needed(rules, policy.limit):
+    def _ruling(self, limit: _Limit, ruled: Ruled, key: str) -> tuple[_Limit, Exempted | None]:
+        """Return the limit that holds for a key, and what decides in its place if anything does."""
+        overriding = limit.overriding.get(key)
+        if overriding is not None and overriding.ends_us > self._clock.micros():
+            return overriding.limit, overriding.exempted
+        return limit, ruled.exempted(key)
+
+    def _ruled(
+        self, policy: Policy | CombinedPolicy, rules: Rules, allowed: Cell, denied: Cell, *, always: bool
+    ) -> Ruled | None:
+        if not always and not needed(rules, policy.limit):
             return None
         outcomes = Outcomes(
             allowed=allowed,
@@ -408,6 +483,21 @@ def _ready(policy: Policy | CombinedPolicy, *, allowed: Cell, denied: Cell, rule
         denied=denied,
         ruled=ruled,
     )
+
+
+def _overriding(
+    policy: Policy | CombinedPolicy, limit: _Limit, overrides: Iterable[Override]
+) -> dict[str, _Overriding]:
+    """Return what overrides make of a policy's limit, without those that do not fit it."""
+    made: dict[str, _Overriding] = {}
+    for override in overrides:
+        if override.effect is not Effect.NUMBERS:
+            made[override.key] = _Overriding(override.ends_us, limit, Exempted(_EXEMPTS[override.effect], ""))
+            continue
+        with suppress(InvalidArgumentError):
+            own = _ready(overridden(policy, override.numbers), limit.allowed, limit.denied, limit.ruled)
+            made[override.key] = _Overriding(override.ends_us, replace(own, why=Why.OVERRIDE_LIMITS), None)
+    return made
 
 
 def _at(field: str, error: SidecarError) -> SidecarError:

@@ -19,10 +19,10 @@ class PoliciesServicer:
     def __init__(self, limiter: RateLimiter) -> None:
         self._limiter = limiter
 
-    async def list_policies(self, _request: pb.ListPoliciesRequest, _call: Call) -> pb.ListPoliciesResponse:
-        """List all policies."""
+    async def list_policies(self, request: pb.ListPoliciesRequest, _call: Call) -> pb.ListPoliciesResponse:
+        """List one policy, or all."""
         response = pb.ListPoliciesResponse()
-        for description in self._limiter.descriptions():
+        for description in self._limiter.descriptions(request.policy):
             fill_policy(response.policies.add(), description)
         return response
 

@@ -9,6 +9,7 @@ from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar.ratelimit.limiter import Asked
 from sidecar.rpc.answers import fill_decision
+from sidecar.rpc.overrides import OverridesServicer
 from sidecar.rpc.policies import PoliciesServicer
 from sidecar.rpc.slots import SlotsServicer
 from sidecar.rpc.status import fill_failure
@@ -16,6 +17,7 @@ from sidecar.rpc.status import fill_failure
 if TYPE_CHECKING:
     from sidecar.call import Call
     from sidecar.ratelimit.limiter import RateLimiter
+    from sidecar.ratelimit.override_book import OverrideBook
 
 # Whether the checks of a CheckMany are made all or nothing, by its mode.
 _TOGETHER: dict[int, bool] = {
@@ -25,11 +27,12 @@ _TOGETHER: dict[int, bool] = {
 }
 
 
-class RateLimitServicer(SlotsServicer, PoliciesServicer):
+class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer):
     """Serves the rate limits."""
 
-    def __init__(self, limiter: RateLimiter, *, max_checks: int) -> None:
-        super().__init__(limiter)
+    def __init__(self, limiter: RateLimiter, book: OverrideBook, *, max_checks: int) -> None:
+        SlotsServicer.__init__(self, limiter)
+        OverridesServicer.__init__(self, limiter, book)
         self._limiter = limiter
         self._max_checks = max_checks
 

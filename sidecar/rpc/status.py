@@ -71,6 +71,9 @@ CODES: dict[Reason, Code] = {
     Reason.HOLDER_REUSED: Code.FAILED_PRECONDITION,
     # Not NOT_FOUND, which is what a caller's configuration gets wrong: this one has to stop what it does.
     Reason.LEASE_UNKNOWN: Code.FAILED_PRECONDITION,
+    Reason.OVERRIDE_INVALID: Code.INVALID_ARGUMENT,
+    Reason.OVERRIDE_EXPIRY: Code.INVALID_ARGUMENT,
+    Reason.OVERRIDES_FULL: Code.RESOURCE_EXHAUSTED,
 }
 
 

@@ -5,6 +5,7 @@
     sc:<tenant>:l<a>:{<policy>:<name>}           a rate limit's state; a letter stands for its algorithm
     sc:<tenant>:lm:{<policy>:<name>}:<16 hex>    the state of one limit of a policy that has several
     sc:<tenant>:d:{<32 hex>}                     the state of a rate limit that Envoy asks for by descriptors
+    sc:<tenant>:o                                the overrides of rate limits, a hash
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
 
 Redis Cluster hashes what stands between the first `{` and the first `}` after it (Cluster specification, "Hash tags").
@@ -37,7 +38,7 @@ ENTRY_TAIL = b"}"
 class KeySpace:
     """The keys of one tenant."""
 
-    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit")
+    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit", "overrides")
 
     def __init__(self, tenant: str) -> None:
         self._entry = f"sc:{tenant}:e:{{".encode()
@@ -45,6 +46,8 @@ class KeySpace:
         self._limit = f"sc:{tenant}:l".encode()
         self._descriptor = f"sc:{tenant}:d:{{".encode()
         self._data_key = f"sc:{tenant}:k:{{".encode()
+        self.overrides = f"sc:{tenant}:o".encode()
+        """The key of the overrides of rate limits."""
 
     def entry(self, cache: str, name: bytes) -> bytes:
         """Return the key of an entry of a cache that is not raw."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
+from support.contract import refusal
 
 if TYPE_CHECKING:
     from support.contract import Contract
@@ -58,6 +59,12 @@ class TestListPolicies:
         """Each is listed, under its own."""
         told = [(limit.name, limit.algorithm, limit.limit) for limit in listed(api)["several"].limits]
         assert [("steady", pb.ALGORITHM_TOKEN_BUCKET, 4), ("yearly", pb.ALGORITHM_FIXED_WINDOW, 6)] == told
+
+    def test_one_may_be_asked_for(self, api: Contract) -> None:
+        """By its name, which has to be that of a policy."""
+        (found,) = api.limits.ListPolicies(pb.ListPoliciesRequest(policy="gcra")).policies
+        unknown = refusal(lambda: api.limits.ListPolicies(pb.ListPoliciesRequest(policy="gcrb")))
+        assert ("gcra", "POLICY_UNKNOWN", "gcra") == (found.name, unknown.reason, unknown.metadata["nearest"])
 
     def test_versions_differ_and_stay(self, api: Contract) -> None:
         """Each policy has one of its own, the same whenever one asks."""

@@ -152,6 +152,14 @@ const (
 	// reset, or the token is another key's. Nothing was changed, and the slots may be another holder's: stop what needs
 	// them, and acquire anew.
 	ErrorReason_ERROR_REASON_LEASE_UNKNOWN ErrorReason = 106
+	// ERROR_REASON_OVERRIDE_INVALID (INVALID_ARGUMENT): an override says nothing, or its numbers do not fit the policy's
+	// limits: out of their bounds, or of another algorithm.
+	ErrorReason_ERROR_REASON_OVERRIDE_INVALID ErrorReason = 107
+	// ERROR_REASON_OVERRIDE_EXPIRY (INVALID_ARGUMENT): an override has no end, or one that is less than a second or more than
+	// 31 days away. Metadata: `min_ms`, `max_ms`.
+	ErrorReason_ERROR_REASON_OVERRIDE_EXPIRY ErrorReason = 108
+	// ERROR_REASON_OVERRIDES_FULL (RESOURCE_EXHAUSTED): there are as many overrides as there may be. Metadata: `max`.
+	ErrorReason_ERROR_REASON_OVERRIDES_FULL ErrorReason = 109
 )
 
 // Enum value maps for ErrorReason.
@@ -203,6 +211,9 @@ var (
 		104: "ERROR_REASON_TOKEN_MALFORMED",
 		105: "ERROR_REASON_HOLDER_REUSED",
 		106: "ERROR_REASON_LEASE_UNKNOWN",
+		107: "ERROR_REASON_OVERRIDE_INVALID",
+		108: "ERROR_REASON_OVERRIDE_EXPIRY",
+		109: "ERROR_REASON_OVERRIDES_FULL",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -251,6 +262,9 @@ var (
 		"ERROR_REASON_TOKEN_MALFORMED":            104,
 		"ERROR_REASON_HOLDER_REUSED":              105,
 		"ERROR_REASON_LEASE_UNKNOWN":              106,
+		"ERROR_REASON_OVERRIDE_INVALID":           107,
+		"ERROR_REASON_OVERRIDE_EXPIRY":            108,
+		"ERROR_REASON_OVERRIDES_FULL":             109,
 	}
 )
 
@@ -286,7 +300,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\x95\f\n" +
+	"sidecar.v1*\xfb\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -334,7 +348,10 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_HOLDER_TOO_LONG\x10g\x12 \n" +
 	"\x1cERROR_REASON_TOKEN_MALFORMED\x10h\x12\x1e\n" +
 	"\x1aERROR_REASON_HOLDER_REUSED\x10i\x12\x1e\n" +
-	"\x1aERROR_REASON_LEASE_UNKNOWN\x10jb\x06proto3"
+	"\x1aERROR_REASON_LEASE_UNKNOWN\x10j\x12!\n" +
+	"\x1dERROR_REASON_OVERRIDE_INVALID\x10k\x12 \n" +
+	"\x1cERROR_REASON_OVERRIDE_EXPIRY\x10l\x12\x1f\n" +
+	"\x1bERROR_REASON_OVERRIDES_FULL\x10mb\x06proto3"
 
 var (
 	file_sidecar_v1_error_reason_proto_rawDescOnce sync.Once

@@ -22,8 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DecidedBy is what decided on a key in place of its policy's limits. The store was not asked then, nothing was taken, and
-// no wait changes the answer: `retry_after` is zero, also of a refusal.
+// DecidedBy is what decided on a key in place of its policy's limits. Except for DECIDED_BY_OVERRIDE_LIMITS, the store was
+// not asked then, nothing was taken, and no wait changes the answer: `retry_after` is zero, also of a refusal.
 type DecidedBy int32
 
 const (
@@ -37,6 +37,12 @@ const (
 	DecidedBy_DECIDED_BY_ZERO_LIMIT DecidedBy = 3
 	// DECIDED_BY_DENIED_KEY: the key is one of the policy's `denied_keys`.
 	DecidedBy_DECIDED_BY_DENIED_KEY DecidedBy = 4
+	// DECIDED_BY_OVERRIDE_UNLIMITED: an override lets the key through.
+	DecidedBy_DECIDED_BY_OVERRIDE_UNLIMITED DecidedBy = 5
+	// DECIDED_BY_OVERRIDE_DENIED: an override refuses the key.
+	DecidedBy_DECIDED_BY_OVERRIDE_DENIED DecidedBy = 6
+	// DECIDED_BY_OVERRIDE_LIMITS: limits decided, with the numbers of an override.
+	DecidedBy_DECIDED_BY_OVERRIDE_LIMITS DecidedBy = 7
 )
 
 // Enum value maps for DecidedBy.
@@ -47,13 +53,19 @@ var (
 		2: "DECIDED_BY_UNLIMITED_KEY",
 		3: "DECIDED_BY_ZERO_LIMIT",
 		4: "DECIDED_BY_DENIED_KEY",
+		5: "DECIDED_BY_OVERRIDE_UNLIMITED",
+		6: "DECIDED_BY_OVERRIDE_DENIED",
+		7: "DECIDED_BY_OVERRIDE_LIMITS",
 	}
 	DecidedBy_value = map[string]int32{
-		"DECIDED_BY_UNSPECIFIED":      0,
-		"DECIDED_BY_UNLIMITED_POLICY": 1,
-		"DECIDED_BY_UNLIMITED_KEY":    2,
-		"DECIDED_BY_ZERO_LIMIT":       3,
-		"DECIDED_BY_DENIED_KEY":       4,
+		"DECIDED_BY_UNSPECIFIED":        0,
+		"DECIDED_BY_UNLIMITED_POLICY":   1,
+		"DECIDED_BY_UNLIMITED_KEY":      2,
+		"DECIDED_BY_ZERO_LIMIT":         3,
+		"DECIDED_BY_DENIED_KEY":         4,
+		"DECIDED_BY_OVERRIDE_UNLIMITED": 5,
+		"DECIDED_BY_OVERRIDE_DENIED":    6,
+		"DECIDED_BY_OVERRIDE_LIMITS":    7,
 	}
 )
 
@@ -1385,7 +1397,9 @@ func (x *RenewResponse) GetExpiresAfter() *durationpb.Duration {
 
 // ListPoliciesRequest asks for the policies.
 type ListPoliciesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of the one that is meant. Empty: all.
+	Policy        string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1420,10 +1434,17 @@ func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
 	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{16}
 }
 
+func (x *ListPoliciesRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
 // ListPoliciesResponse holds the policies.
 type ListPoliciesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// policies are all of them, in the order of their names.
+	// policies are those that were asked for, in the order of their names.
 	Policies      []*PolicyDescription `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1712,6 +1733,532 @@ func (x *LimitDescription) GetMaxLease() *durationpb.Duration {
 	return nil
 }
 
+// Override is what holds for one key of a policy in place of its lists and limits.
+type Override struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the policy's name.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is the key for which it holds: 1 to 512 bytes of UTF-8.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// effect is what it does. Unset: OVERRIDE_INVALID.
+	//
+	// Types that are valid to be assigned to Effect:
+	//
+	//	*Override_Unlimited
+	//	*Override_Denied
+	//	*Override_Numbers
+	Effect isOverride_Effect `protobuf_oneof:"effect"`
+	// expires_after is how long it holds from now, 1 s to 31 days.
+	ExpiresAfter  *durationpb.Duration `protobuf:"bytes,6,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Override) Reset() {
+	*x = Override{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Override) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Override) ProtoMessage() {}
+
+func (x *Override) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Override.ProtoReflect.Descriptor instead.
+func (*Override) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Override) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *Override) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Override) GetEffect() isOverride_Effect {
+	if x != nil {
+		return x.Effect
+	}
+	return nil
+}
+
+func (x *Override) GetUnlimited() bool {
+	if x != nil {
+		if x, ok := x.Effect.(*Override_Unlimited); ok {
+			return x.Unlimited
+		}
+	}
+	return false
+}
+
+func (x *Override) GetDenied() bool {
+	if x != nil {
+		if x, ok := x.Effect.(*Override_Denied); ok {
+			return x.Denied
+		}
+	}
+	return false
+}
+
+func (x *Override) GetNumbers() *OverrideNumbers {
+	if x != nil {
+		if x, ok := x.Effect.(*Override_Numbers); ok {
+			return x.Numbers
+		}
+	}
+	return nil
+}
+
+func (x *Override) GetExpiresAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresAfter
+	}
+	return nil
+}
+
+type isOverride_Effect interface {
+	isOverride_Effect()
+}
+
+type Override_Unlimited struct {
+	// unlimited, if true, lets the key through.
+	Unlimited bool `protobuf:"varint,3,opt,name=unlimited,proto3,oneof"`
+}
+
+type Override_Denied struct {
+	// denied, if true, refuses the key.
+	Denied bool `protobuf:"varint,4,opt,name=denied,proto3,oneof"`
+}
+
+type Override_Numbers struct {
+	// numbers limit the key by other numbers.
+	Numbers *OverrideNumbers `protobuf:"bytes,5,opt,name=numbers,proto3,oneof"`
+}
+
+func (*Override_Unlimited) isOverride_Effect() {}
+
+func (*Override_Denied) isOverride_Effect() {}
+
+func (*Override_Numbers) isOverride_Effect() {}
+
+// OverrideNumbers are numbers for the limits of a policy.
+type OverrideNumbers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// limits are those that have other numbers: the only one, without a name, or some of several.
+	Limits        []*LimitNumbers `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverrideNumbers) Reset() {
+	*x = OverrideNumbers{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverrideNumbers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverrideNumbers) ProtoMessage() {}
+
+func (x *OverrideNumbers) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverrideNumbers.ProtoReflect.Descriptor instead.
+func (*OverrideNumbers) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *OverrideNumbers) GetLimits() []*LimitNumbers {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// LimitNumbers are numbers for one limit, within the bounds that the configuration has for them. A window keeps its length.
+type LimitNumbers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name is the limit's name in a policy of several; empty for the only one.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// limit is a bucket's burst, or what a window may hold. Unset: as it is.
+	Limit uint64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// rate_tokens is what comes back to a bucket in each `rate_period`. Unset: as it is.
+	RateTokens uint64 `protobuf:"varint,3,opt,name=rate_tokens,json=rateTokens,proto3" json:"rate_tokens,omitempty"`
+	// rate_period is the time in which `rate_tokens` come back. Unset: as it is.
+	RatePeriod    *durationpb.Duration `protobuf:"bytes,4,opt,name=rate_period,json=ratePeriod,proto3" json:"rate_period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitNumbers) Reset() {
+	*x = LimitNumbers{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitNumbers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitNumbers) ProtoMessage() {}
+
+func (x *LimitNumbers) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitNumbers.ProtoReflect.Descriptor instead.
+func (*LimitNumbers) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *LimitNumbers) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LimitNumbers) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *LimitNumbers) GetRateTokens() uint64 {
+	if x != nil {
+		return x.RateTokens
+	}
+	return 0
+}
+
+func (x *LimitNumbers) GetRatePeriod() *durationpb.Duration {
+	if x != nil {
+		return x.RatePeriod
+	}
+	return nil
+}
+
+// SetOverrideRequest asks for an override.
+type SetOverrideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// override is what is to hold.
+	Override      *Override `protobuf:"bytes,1,opt,name=override,proto3" json:"override,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOverrideRequest) Reset() {
+	*x = SetOverrideRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOverrideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOverrideRequest) ProtoMessage() {}
+
+func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOverrideRequest.ProtoReflect.Descriptor instead.
+func (*SetOverrideRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SetOverrideRequest) GetOverride() *Override {
+	if x != nil {
+		return x.Override
+	}
+	return nil
+}
+
+// SetOverrideResponse says that the override is in force.
+type SetOverrideResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOverrideResponse) Reset() {
+	*x = SetOverrideResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOverrideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOverrideResponse) ProtoMessage() {}
+
+func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOverrideResponse.ProtoReflect.Descriptor instead.
+func (*SetOverrideResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{24}
+}
+
+// DeleteOverrideRequest names an override.
+type DeleteOverrideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the policy's name; it need not be configured any more.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is the key for which the override holds.
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteOverrideRequest) Reset() {
+	*x = DeleteOverrideRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteOverrideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteOverrideRequest) ProtoMessage() {}
+
+func (x *DeleteOverrideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteOverrideRequest.ProtoReflect.Descriptor instead.
+func (*DeleteOverrideRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DeleteOverrideRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *DeleteOverrideRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// DeleteOverrideResponse says what DeleteOverride did.
+type DeleteOverrideResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// existed says whether there was an override.
+	Existed       bool `protobuf:"varint,1,opt,name=existed,proto3" json:"existed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteOverrideResponse) Reset() {
+	*x = DeleteOverrideResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteOverrideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteOverrideResponse) ProtoMessage() {}
+
+func (x *DeleteOverrideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteOverrideResponse.ProtoReflect.Descriptor instead.
+func (*DeleteOverrideResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DeleteOverrideResponse) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+// ListOverridesRequest asks for the overrides.
+type ListOverridesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of the policy whose overrides are meant. Empty: those of all.
+	Policy        string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOverridesRequest) Reset() {
+	*x = ListOverridesRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOverridesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOverridesRequest) ProtoMessage() {}
+
+func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
+func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListOverridesRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+// ListOverridesResponse holds the overrides.
+type ListOverridesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// overrides are those that have not ended, by policy and key.
+	Overrides     []*Override `protobuf:"bytes,1,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOverridesResponse) Reset() {
+	*x = ListOverridesResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOverridesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOverridesResponse) ProtoMessage() {}
+
+func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
+func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListOverridesResponse) GetOverrides() []*Override {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
 var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
@@ -1806,8 +2353,9 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x05token\x18\x03 \x01(\tR\x05token\x12/\n" +
 	"\x05lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"O\n" +
 	"\rRenewResponse\x12>\n" +
-	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\"\x15\n" +
-	"\x13ListPoliciesRequest\"Q\n" +
+	"\rexpires_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\"-\n" +
+	"\x13ListPoliciesRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\"Q\n" +
 	"\x14ListPoliciesResponse\x129\n" +
 	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xa8\x02\n" +
 	"\x11PolicyDescription\x12\x12\n" +
@@ -1837,13 +2385,45 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"ratePeriod\x12/\n" +
 	"\x05lease\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\x05lease\x126\n" +
-	"\tmax_lease\x18\v \x01(\v2\x19.google.protobuf.DurationR\bmaxLease*\x9c\x01\n" +
+	"\tmax_lease\x18\v \x01(\v2\x19.google.protobuf.DurationR\bmaxLease\"\xf1\x01\n" +
+	"\bOverride\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1e\n" +
+	"\tunlimited\x18\x03 \x01(\bH\x00R\tunlimited\x12\x18\n" +
+	"\x06denied\x18\x04 \x01(\bH\x00R\x06denied\x127\n" +
+	"\anumbers\x18\x05 \x01(\v2\x1b.sidecar.v1.OverrideNumbersH\x00R\anumbers\x12>\n" +
+	"\rexpires_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfterB\b\n" +
+	"\x06effect\"C\n" +
+	"\x0fOverrideNumbers\x120\n" +
+	"\x06limits\x18\x01 \x03(\v2\x18.sidecar.v1.LimitNumbersR\x06limits\"\x95\x01\n" +
+	"\fLimitNumbers\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1f\n" +
+	"\vrate_tokens\x18\x03 \x01(\x04R\n" +
+	"rateTokens\x12:\n" +
+	"\vrate_period\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"ratePeriod\"F\n" +
+	"\x12SetOverrideRequest\x120\n" +
+	"\boverride\x18\x01 \x01(\v2\x14.sidecar.v1.OverrideR\boverride\"\x15\n" +
+	"\x13SetOverrideResponse\"A\n" +
+	"\x15DeleteOverrideRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"2\n" +
+	"\x16DeleteOverrideResponse\x12\x18\n" +
+	"\aexisted\x18\x01 \x01(\bR\aexisted\".\n" +
+	"\x14ListOverridesRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\"K\n" +
+	"\x15ListOverridesResponse\x122\n" +
+	"\toverrides\x18\x01 \x03(\v2\x14.sidecar.v1.OverrideR\toverrides*\xff\x01\n" +
 	"\tDecidedBy\x12\x1a\n" +
 	"\x16DECIDED_BY_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDECIDED_BY_UNLIMITED_POLICY\x10\x01\x12\x1c\n" +
 	"\x18DECIDED_BY_UNLIMITED_KEY\x10\x02\x12\x19\n" +
 	"\x15DECIDED_BY_ZERO_LIMIT\x10\x03\x12\x19\n" +
-	"\x15DECIDED_BY_DENIED_KEY\x10\x04*[\n" +
+	"\x15DECIDED_BY_DENIED_KEY\x10\x04\x12!\n" +
+	"\x1dDECIDED_BY_OVERRIDE_UNLIMITED\x10\x05\x12\x1e\n" +
+	"\x1aDECIDED_BY_OVERRIDE_DENIED\x10\x06\x12\x1e\n" +
+	"\x1aDECIDED_BY_OVERRIDE_LIMITS\x10\a*[\n" +
 	"\tCheckMode\x12\x1a\n" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CHECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n" +
@@ -1855,7 +2435,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x18ALGORITHM_SLIDING_WINDOW\x10\x03\x12\x19\n" +
 	"\x15ALGORITHM_SLIDING_LOG\x10\x04\x12\x1a\n" +
 	"\x16ALGORITHM_FIXED_WINDOW\x10\x05\x12\x19\n" +
-	"\x15ALGORITHM_CONCURRENCY\x10\x062\xac\x04\n" +
+	"\x15ALGORITHM_CONCURRENCY\x10\x062\xab\x06\n" +
 	"\x10RateLimitService\x12<\n" +
 	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12H\n" +
 	"\tCheckMany\x12\x1c.sidecar.v1.CheckManyRequest\x1a\x1d.sidecar.v1.CheckManyResponse\x129\n" +
@@ -1864,7 +2444,10 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\aAcquire\x12\x1a.sidecar.v1.AcquireRequest\x1a\x1b.sidecar.v1.AcquireResponse\x12B\n" +
 	"\aRelease\x12\x1a.sidecar.v1.ReleaseRequest\x1a\x1b.sidecar.v1.ReleaseResponse\x12<\n" +
 	"\x05Renew\x12\x18.sidecar.v1.RenewRequest\x1a\x19.sidecar.v1.RenewResponse\x12Q\n" +
-	"\fListPolicies\x12\x1f.sidecar.v1.ListPoliciesRequest\x1a .sidecar.v1.ListPoliciesResponseb\x06proto3"
+	"\fListPolicies\x12\x1f.sidecar.v1.ListPoliciesRequest\x1a .sidecar.v1.ListPoliciesResponse\x12N\n" +
+	"\vSetOverride\x12\x1e.sidecar.v1.SetOverrideRequest\x1a\x1f.sidecar.v1.SetOverrideResponse\x12W\n" +
+	"\x0eDeleteOverride\x12!.sidecar.v1.DeleteOverrideRequest\x1a\".sidecar.v1.DeleteOverrideResponse\x12T\n" +
+	"\rListOverrides\x12 .sidecar.v1.ListOverridesRequest\x1a!.sidecar.v1.ListOverridesResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_rate_limit_proto_rawDescOnce sync.Once
@@ -1879,83 +2462,104 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
-	(DecidedBy)(0),               // 0: sidecar.v1.DecidedBy
-	(CheckMode)(0),               // 1: sidecar.v1.CheckMode
-	(Algorithm)(0),               // 2: sidecar.v1.Algorithm
-	(*CheckRequest)(nil),         // 3: sidecar.v1.CheckRequest
-	(*CheckResponse)(nil),        // 4: sidecar.v1.CheckResponse
-	(*CheckManyRequest)(nil),     // 5: sidecar.v1.CheckManyRequest
-	(*CheckManyResponse)(nil),    // 6: sidecar.v1.CheckManyResponse
-	(*CheckManyResult)(nil),      // 7: sidecar.v1.CheckManyResult
-	(*LimitStatus)(nil),          // 8: sidecar.v1.LimitStatus
-	(*PeekRequest)(nil),          // 9: sidecar.v1.PeekRequest
-	(*PeekResponse)(nil),         // 10: sidecar.v1.PeekResponse
-	(*ResetRequest)(nil),         // 11: sidecar.v1.ResetRequest
-	(*ResetResponse)(nil),        // 12: sidecar.v1.ResetResponse
-	(*AcquireRequest)(nil),       // 13: sidecar.v1.AcquireRequest
-	(*AcquireResponse)(nil),      // 14: sidecar.v1.AcquireResponse
-	(*ReleaseRequest)(nil),       // 15: sidecar.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),      // 16: sidecar.v1.ReleaseResponse
-	(*RenewRequest)(nil),         // 17: sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),        // 18: sidecar.v1.RenewResponse
-	(*ListPoliciesRequest)(nil),  // 19: sidecar.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil), // 20: sidecar.v1.ListPoliciesResponse
-	(*PolicyDescription)(nil),    // 21: sidecar.v1.PolicyDescription
-	(*LimitDescription)(nil),     // 22: sidecar.v1.LimitDescription
-	(*durationpb.Duration)(nil),  // 23: google.protobuf.Duration
-	(*Failure)(nil),              // 24: sidecar.v1.Failure
+	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
+	(CheckMode)(0),                 // 1: sidecar.v1.CheckMode
+	(Algorithm)(0),                 // 2: sidecar.v1.Algorithm
+	(*CheckRequest)(nil),           // 3: sidecar.v1.CheckRequest
+	(*CheckResponse)(nil),          // 4: sidecar.v1.CheckResponse
+	(*CheckManyRequest)(nil),       // 5: sidecar.v1.CheckManyRequest
+	(*CheckManyResponse)(nil),      // 6: sidecar.v1.CheckManyResponse
+	(*CheckManyResult)(nil),        // 7: sidecar.v1.CheckManyResult
+	(*LimitStatus)(nil),            // 8: sidecar.v1.LimitStatus
+	(*PeekRequest)(nil),            // 9: sidecar.v1.PeekRequest
+	(*PeekResponse)(nil),           // 10: sidecar.v1.PeekResponse
+	(*ResetRequest)(nil),           // 11: sidecar.v1.ResetRequest
+	(*ResetResponse)(nil),          // 12: sidecar.v1.ResetResponse
+	(*AcquireRequest)(nil),         // 13: sidecar.v1.AcquireRequest
+	(*AcquireResponse)(nil),        // 14: sidecar.v1.AcquireResponse
+	(*ReleaseRequest)(nil),         // 15: sidecar.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),        // 16: sidecar.v1.ReleaseResponse
+	(*RenewRequest)(nil),           // 17: sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),          // 18: sidecar.v1.RenewResponse
+	(*ListPoliciesRequest)(nil),    // 19: sidecar.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),   // 20: sidecar.v1.ListPoliciesResponse
+	(*PolicyDescription)(nil),      // 21: sidecar.v1.PolicyDescription
+	(*LimitDescription)(nil),       // 22: sidecar.v1.LimitDescription
+	(*Override)(nil),               // 23: sidecar.v1.Override
+	(*OverrideNumbers)(nil),        // 24: sidecar.v1.OverrideNumbers
+	(*LimitNumbers)(nil),           // 25: sidecar.v1.LimitNumbers
+	(*SetOverrideRequest)(nil),     // 26: sidecar.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),    // 27: sidecar.v1.SetOverrideResponse
+	(*DeleteOverrideRequest)(nil),  // 28: sidecar.v1.DeleteOverrideRequest
+	(*DeleteOverrideResponse)(nil), // 29: sidecar.v1.DeleteOverrideResponse
+	(*ListOverridesRequest)(nil),   // 30: sidecar.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),  // 31: sidecar.v1.ListOverridesResponse
+	(*durationpb.Duration)(nil),    // 32: google.protobuf.Duration
+	(*Failure)(nil),                // 33: sidecar.v1.Failure
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	23, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	23, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	32, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	32, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	8,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
 	0,  // 3: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
 	3,  // 4: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
 	1,  // 5: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
 	7,  // 6: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
 	4,  // 7: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	24, // 8: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	23, // 9: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	23, // 10: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	23, // 11: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	23, // 12: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	33, // 8: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	32, // 9: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	32, // 10: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	32, // 11: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	32, // 12: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
 	8,  // 13: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
 	0,  // 14: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	23, // 15: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	23, // 16: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	23, // 17: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	23, // 18: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	23, // 19: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	32, // 15: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	32, // 16: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	32, // 17: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	32, // 18: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	32, // 19: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
 	21, // 20: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
 	22, // 21: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
 	2,  // 22: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	23, // 23: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	23, // 24: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	23, // 25: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	23, // 26: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	3,  // 27: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	5,  // 28: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	9,  // 29: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	11, // 30: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	13, // 31: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	15, // 32: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	17, // 33: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	19, // 34: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	4,  // 35: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	6,  // 36: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	10, // 37: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	12, // 38: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	14, // 39: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	16, // 40: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	18, // 41: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	20, // 42: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	35, // [35:43] is the sub-list for method output_type
-	27, // [27:35] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	32, // 23: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	32, // 24: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	32, // 25: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	32, // 26: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	24, // 27: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
+	32, // 28: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	25, // 29: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
+	32, // 30: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	23, // 31: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
+	23, // 32: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
+	3,  // 33: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	5,  // 34: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	9,  // 35: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	11, // 36: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	13, // 37: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	15, // 38: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	17, // 39: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	19, // 40: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	26, // 41: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	28, // 42: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	30, // 43: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	4,  // 44: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	6,  // 45: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	10, // 46: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	12, // 47: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	14, // 48: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	16, // 49: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	18, // 50: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	20, // 51: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	27, // 52: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	29, // 53: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	31, // 54: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	44, // [44:55] is the sub-list for method output_type
+	33, // [33:44] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -1972,13 +2576,18 @@ func file_sidecar_v1_rate_limit_proto_init() {
 	file_sidecar_v1_rate_limit_proto_msgTypes[6].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[10].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[18].OneofWrappers = []any{}
+	file_sidecar_v1_rate_limit_proto_msgTypes[20].OneofWrappers = []any{
+		(*Override_Unlimited)(nil),
+		(*Override_Denied)(nil),
+		(*Override_Numbers)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,14 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RateLimitService_Check_FullMethodName        = "/sidecar.v1.RateLimitService/Check"
-	RateLimitService_CheckMany_FullMethodName    = "/sidecar.v1.RateLimitService/CheckMany"
-	RateLimitService_Peek_FullMethodName         = "/sidecar.v1.RateLimitService/Peek"
-	RateLimitService_Reset_FullMethodName        = "/sidecar.v1.RateLimitService/Reset"
-	RateLimitService_Acquire_FullMethodName      = "/sidecar.v1.RateLimitService/Acquire"
-	RateLimitService_Release_FullMethodName      = "/sidecar.v1.RateLimitService/Release"
-	RateLimitService_Renew_FullMethodName        = "/sidecar.v1.RateLimitService/Renew"
-	RateLimitService_ListPolicies_FullMethodName = "/sidecar.v1.RateLimitService/ListPolicies"
+	RateLimitService_Check_FullMethodName          = "/sidecar.v1.RateLimitService/Check"
+	RateLimitService_CheckMany_FullMethodName      = "/sidecar.v1.RateLimitService/CheckMany"
+	RateLimitService_Peek_FullMethodName           = "/sidecar.v1.RateLimitService/Peek"
+	RateLimitService_Reset_FullMethodName          = "/sidecar.v1.RateLimitService/Reset"
+	RateLimitService_Acquire_FullMethodName        = "/sidecar.v1.RateLimitService/Acquire"
+	RateLimitService_Release_FullMethodName        = "/sidecar.v1.RateLimitService/Release"
+	RateLimitService_Renew_FullMethodName          = "/sidecar.v1.RateLimitService/Renew"
+	RateLimitService_ListPolicies_FullMethodName   = "/sidecar.v1.RateLimitService/ListPolicies"
+	RateLimitService_SetOverride_FullMethodName    = "/sidecar.v1.RateLimitService/SetOverride"
+	RateLimitService_DeleteOverride_FullMethodName = "/sidecar.v1.RateLimitService/DeleteOverride"
+	RateLimitService_ListOverrides_FullMethodName  = "/sidecar.v1.RateLimitService/ListOverrides"
 )
 
 // RateLimitServiceClient is the client API for RateLimitService service.
@@ -69,9 +72,20 @@ type RateLimitServiceClient interface {
 	// ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
 	// INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
-	// ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+	// ListPolicies says what configured policies are, one or all, in the order of their names. It asks nothing of the store, so it
 	// answers while that is out of reach.
 	ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error)
+	// SetOverride has another limit, or none at all, hold for one key of a policy for a time; one that the key has already is
+	// replaced. It comes before the policy's lists. What the key has used stays used. It is in force on the sidecar that
+	// answers, and within a second on all others of the tenant. INVALID_ARGUMENT for an override that says nothing or does
+	// not fit the policy (OVERRIDE_INVALID), has no end or one too far away (OVERRIDE_EXPIRY), or is on slots
+	// (WRONG_ALGORITHM); RESOURCE_EXHAUSTED (OVERRIDES_FULL) where the tenant has 1000 already. After UNKNOWN
+	// (OUTCOME_UNKNOWN) it may be in force; setting it again does no harm.
+	SetOverride(ctx context.Context, in *SetOverrideRequest, opts ...grpc.CallOption) (*SetOverrideResponse, error)
+	// DeleteOverride ends an override before its time. It is safe to repeat.
+	DeleteOverride(ctx context.Context, in *DeleteOverrideRequest, opts ...grpc.CallOption) (*DeleteOverrideResponse, error)
+	// ListOverrides lists the overrides that this sidecar knows, without asking the store.
+	ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error)
 }
 
 type rateLimitServiceClient struct {
@@ -162,6 +176,36 @@ func (c *rateLimitServiceClient) ListPolicies(ctx context.Context, in *ListPolic
 	return out, nil
 }
 
+func (c *rateLimitServiceClient) SetOverride(ctx context.Context, in *SetOverrideRequest, opts ...grpc.CallOption) (*SetOverrideResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetOverrideResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_SetOverride_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rateLimitServiceClient) DeleteOverride(ctx context.Context, in *DeleteOverrideRequest, opts ...grpc.CallOption) (*DeleteOverrideResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteOverrideResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_DeleteOverride_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rateLimitServiceClient) ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOverridesResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_ListOverrides_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RateLimitServiceServer is the server API for RateLimitService service.
 // All implementations must embed UnimplementedRateLimitServiceServer
 // for forward compatibility.
@@ -202,9 +246,20 @@ type RateLimitServiceServer interface {
 	// ended is not brought back: FAILED_PRECONDITION (LEASE_UNKNOWN), since its slots may be another's by now.
 	// INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
-	// ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+	// ListPolicies says what configured policies are, one or all, in the order of their names. It asks nothing of the store, so it
 	// answers while that is out of reach.
 	ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error)
+	// SetOverride has another limit, or none at all, hold for one key of a policy for a time; one that the key has already is
+	// replaced. It comes before the policy's lists. What the key has used stays used. It is in force on the sidecar that
+	// answers, and within a second on all others of the tenant. INVALID_ARGUMENT for an override that says nothing or does
+	// not fit the policy (OVERRIDE_INVALID), has no end or one too far away (OVERRIDE_EXPIRY), or is on slots
+	// (WRONG_ALGORITHM); RESOURCE_EXHAUSTED (OVERRIDES_FULL) where the tenant has 1000 already. After UNKNOWN
+	// (OUTCOME_UNKNOWN) it may be in force; setting it again does no harm.
+	SetOverride(context.Context, *SetOverrideRequest) (*SetOverrideResponse, error)
+	// DeleteOverride ends an override before its time. It is safe to repeat.
+	DeleteOverride(context.Context, *DeleteOverrideRequest) (*DeleteOverrideResponse, error)
+	// ListOverrides lists the overrides that this sidecar knows, without asking the store.
+	ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error)
 	mustEmbedUnimplementedRateLimitServiceServer()
 }
 
@@ -238,6 +293,15 @@ func (UnimplementedRateLimitServiceServer) Renew(context.Context, *RenewRequest)
 }
 func (UnimplementedRateLimitServiceServer) ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPolicies not implemented")
+}
+func (UnimplementedRateLimitServiceServer) SetOverride(context.Context, *SetOverrideRequest) (*SetOverrideResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetOverride not implemented")
+}
+func (UnimplementedRateLimitServiceServer) DeleteOverride(context.Context, *DeleteOverrideRequest) (*DeleteOverrideResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteOverride not implemented")
+}
+func (UnimplementedRateLimitServiceServer) ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOverrides not implemented")
 }
 func (UnimplementedRateLimitServiceServer) mustEmbedUnimplementedRateLimitServiceServer() {}
 func (UnimplementedRateLimitServiceServer) testEmbeddedByValue()                          {}
@@ -404,6 +468,60 @@ func _RateLimitService_ListPolicies_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RateLimitService_SetOverride_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetOverrideRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).SetOverride(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_SetOverride_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).SetOverride(ctx, req.(*SetOverrideRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RateLimitService_DeleteOverride_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteOverrideRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).DeleteOverride(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_DeleteOverride_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).DeleteOverride(ctx, req.(*DeleteOverrideRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RateLimitService_ListOverrides_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOverridesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).ListOverrides(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_ListOverrides_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).ListOverrides(ctx, req.(*ListOverridesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RateLimitService_ServiceDesc is the grpc.ServiceDesc for RateLimitService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -442,6 +560,18 @@ var RateLimitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListPolicies",
 			Handler:    _RateLimitService_ListPolicies_Handler,
+		},
+		{
+			MethodName: "SetOverride",
+			Handler:    _RateLimitService_SetOverride_Handler,
+		},
+		{
+			MethodName: "DeleteOverride",
+			Handler:    _RateLimitService_DeleteOverride_Handler,
+		},
+		{
+			MethodName: "ListOverrides",
+			Handler:    _RateLimitService_ListOverrides_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -29,6 +29,7 @@ from sidecar_client.fields import Value
 from sidecar_client.guard import BlockingGuard, Guard
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
 from sidecar_client.limit import Check, Limit
+from sidecar_client.overrides import Numbers, Override
 from sidecar_client.policies import Algorithm, Policy, PolicyLimit
 from sidecar_client.records import Records
 from sidecar_client.results import (
@@ -82,10 +83,12 @@ __all__ = [
     "Lookup",
     "NoSlotError",
     "NotConfiguredError",
+    "Numbers",
     "OnFailure",
     "Outcome",
     "OutcomeUnknownError",
     "OverloadedError",
+    "Override",
     "Policy",
     "PolicyLimit",
     "PreconditionError",

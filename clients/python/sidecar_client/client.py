@@ -15,6 +15,7 @@ from sidecar_client.gen.sidecar.v1.pipeline_pb2_grpc import PipelineServiceStub
 from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 from sidecar_client.gen.sidecar.v1.record_pb2_grpc import RecordServiceStub
 from sidecar_client.limit import Limit, check_many
+from sidecar_client.overrides import list_overrides
 from sidecar_client.policies import list_policies
 from sidecar_client.records import Records
 from sidecar_client.retry import RetryPolicy
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sidecar_client.durations import Span
     from sidecar_client.limit import Check
+    from sidecar_client.overrides import Override
     from sidecar_client.policies import Policy
     from sidecar_client.results import Decisions
 
@@ -114,6 +116,10 @@ class SidecarClient:
     async def policies(self, *, timeout: Span | None = None) -> tuple[Policy, ...]:
         """Say what every rate limit policy is, by name. The sidecar asks nothing of the store for it."""
         return await list_policies(RateLimitServiceStub(self.channel), self._caller, timeout=timeout)
+
+    async def overrides(self, policy: str = "", *, timeout: Span | None = None) -> tuple[Override, ...]:
+        """List the overrides of a policy, or of all, that have not ended."""
+        return await list_overrides(RateLimitServiceStub(self.channel), self._caller, policy, timeout=timeout)
 
     async def check_many(
         self, checks: Iterable[Check], *, all_or_nothing: bool = True, timeout: Span | None = None

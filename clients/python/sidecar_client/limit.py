@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from sidecar_client.durations import from_duration, to_duration
 from sidecar_client.errors import BatchError, LeaseLostError, from_failure
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
+from sidecar_client.overrides import to_override
 from sidecar_client.results import Acquired, DecidedBy, Decision, Decisions, LimitStatus
 from sidecar_client.slot import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
     from sidecar_client.caller import Caller
     from sidecar_client.durations import Span
     from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceAsyncStub
+    from sidecar_client.overrides import Numbers
 
 
 class Limit:
@@ -51,6 +53,32 @@ class Limit:
         """Give the key its whole allowance back; return whether anything was recorded for it."""
         request = pb.ResetRequest(policy=self.policy, key=key)
         answer = await self._caller.call(self._stub.Reset, request, repeatable=False, timeout=timeout)
+        return answer.existed
+
+    async def override(
+        self,
+        key: str,
+        *,
+        expires_after: Span,
+        unlimited: bool = False,
+        denied: bool = False,
+        numbers: Sequence[Numbers] = (),
+        timeout: Span | None = None,
+    ) -> None:
+        """Have the key be unlimited, denied, or limited by other numbers for a time, on all sidecars within a second.
+
+        Raises ValueError unless exactly one of the three is given.
+        """
+        override = to_override(
+            self.policy, key, expires_after=expires_after, unlimited=unlimited, denied=denied, numbers=tuple(numbers)
+        )
+        request = pb.SetOverrideRequest(override=override)
+        await self._caller.call(self._stub.SetOverride, request, repeatable=False, timeout=timeout)
+
+    async def delete_override(self, key: str, *, timeout: Span | None = None) -> bool:
+        """End the key's override before its time; return whether there was one."""
+        request = pb.DeleteOverrideRequest(policy=self.policy, key=key)
+        answer = await self._caller.call(self._stub.DeleteOverride, request, repeatable=False, timeout=timeout)
         return answer.existed
 
     def slot(

@@ -255,6 +255,9 @@ class DecidedBy(Enum):
     UNLIMITED_KEY = 2
     ZERO_LIMIT = 3
     DENIED_KEY = 4
+    OVERRIDE_UNLIMITED = 5
+    OVERRIDE_DENIED = 6
+    OVERRIDE_LIMITS = 7
     UNKNOWN = -1
     """Something that a newer sidecar has."""
 

@@ -18,6 +18,9 @@ class DecidedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECIDED_BY_UNLIMITED_KEY: _ClassVar[DecidedBy]
     DECIDED_BY_ZERO_LIMIT: _ClassVar[DecidedBy]
     DECIDED_BY_DENIED_KEY: _ClassVar[DecidedBy]
+    DECIDED_BY_OVERRIDE_UNLIMITED: _ClassVar[DecidedBy]
+    DECIDED_BY_OVERRIDE_DENIED: _ClassVar[DecidedBy]
+    DECIDED_BY_OVERRIDE_LIMITS: _ClassVar[DecidedBy]
 
 class CheckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +42,9 @@ DECIDED_BY_UNLIMITED_POLICY: DecidedBy
 DECIDED_BY_UNLIMITED_KEY: DecidedBy
 DECIDED_BY_ZERO_LIMIT: DecidedBy
 DECIDED_BY_DENIED_KEY: DecidedBy
+DECIDED_BY_OVERRIDE_UNLIMITED: DecidedBy
+DECIDED_BY_OVERRIDE_DENIED: DecidedBy
+DECIDED_BY_OVERRIDE_LIMITS: DecidedBy
 CHECK_MODE_UNSPECIFIED: CheckMode
 CHECK_MODE_ALL_OR_NOTHING: CheckMode
 CHECK_MODE_EACH: CheckMode
@@ -235,8 +241,10 @@ class RenewResponse(_message.Message):
     def __init__(self, expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ListPoliciesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("policy",)
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    def __init__(self, policy: _Optional[str] = ...) -> None: ...
 
 class ListPoliciesResponse(_message.Message):
     __slots__ = ("policies",)
@@ -289,3 +297,73 @@ class LimitDescription(_message.Message):
     lease: _duration_pb2.Duration
     max_lease: _duration_pb2.Duration
     def __init__(self, name: _Optional[str] = ..., algorithm: _Optional[_Union[Algorithm, str]] = ..., limit: _Optional[int] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., calendar: _Optional[str] = ..., time_zone: _Optional[str] = ..., sub_windows: _Optional[int] = ..., rate_tokens: _Optional[int] = ..., rate_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Override(_message.Message):
+    __slots__ = ("policy", "key", "unlimited", "denied", "numbers", "expires_after")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    UNLIMITED_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    unlimited: bool
+    denied: bool
+    numbers: OverrideNumbers
+    expires_after: _duration_pb2.Duration
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., unlimited: _Optional[bool] = ..., denied: _Optional[bool] = ..., numbers: _Optional[_Union[OverrideNumbers, _Mapping]] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class OverrideNumbers(_message.Message):
+    __slots__ = ("limits",)
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    limits: _containers.RepeatedCompositeFieldContainer[LimitNumbers]
+    def __init__(self, limits: _Optional[_Iterable[_Union[LimitNumbers, _Mapping]]] = ...) -> None: ...
+
+class LimitNumbers(_message.Message):
+    __slots__ = ("name", "limit", "rate_tokens", "rate_period")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    RATE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RATE_PERIOD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    limit: int
+    rate_tokens: int
+    rate_period: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., rate_tokens: _Optional[int] = ..., rate_period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class SetOverrideRequest(_message.Message):
+    __slots__ = ("override",)
+    OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+    override: Override
+    def __init__(self, override: _Optional[_Union[Override, _Mapping]] = ...) -> None: ...
+
+class SetOverrideResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DeleteOverrideRequest(_message.Message):
+    __slots__ = ("policy", "key")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+
+class DeleteOverrideResponse(_message.Message):
+    __slots__ = ("existed",)
+    EXISTED_FIELD_NUMBER: _ClassVar[int]
+    existed: bool
+    def __init__(self, existed: _Optional[bool] = ...) -> None: ...
+
+class ListOverridesRequest(_message.Message):
+    __slots__ = ("policy",)
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    def __init__(self, policy: _Optional[str] = ...) -> None: ...
+
+class ListOverridesResponse(_message.Message):
+    __slots__ = ("overrides",)
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    overrides: _containers.RepeatedCompositeFieldContainer[Override]
+    def __init__(self, overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ...) -> None: ...

@@ -82,6 +82,21 @@ class RateLimitServiceStub:
                 request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesResponse.FromString,
                 _registered_method=True)
+        self.SetOverride = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/SetOverride',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.SetOverrideRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.SetOverrideResponse.FromString,
+                _registered_method=True)
+        self.DeleteOverride = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/DeleteOverride',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.DeleteOverrideRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.DeleteOverrideResponse.FromString,
+                _registered_method=True)
+        self.ListOverrides = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/ListOverrides',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
@@ -158,8 +173,34 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPolicies(self, request, context):
-        """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+        """ListPolicies says what configured policies are, one or all, in the order of their names. It asks nothing of the store, so it
         answers while that is out of reach.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetOverride(self, request, context):
+        """SetOverride has another limit, or none at all, hold for one key of a policy for a time; one that the key has already is
+        replaced. It comes before the policy's lists. What the key has used stays used. It is in force on the sidecar that
+        answers, and within a second on all others of the tenant. INVALID_ARGUMENT for an override that says nothing or does
+        not fit the policy (OVERRIDE_INVALID), has no end or one too far away (OVERRIDE_EXPIRY), or is on slots
+        (WRONG_ALGORITHM); RESOURCE_EXHAUSTED (OVERRIDES_FULL) where the tenant has 1000 already. After UNKNOWN
+        (OUTCOME_UNKNOWN) it may be in force; setting it again does no harm.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOverride(self, request, context):
+        """DeleteOverride ends an override before its time. It is safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOverrides(self, request, context):
+        """ListOverrides lists the overrides that this sidecar knows, without asking the store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,6 +248,21 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.ListPolicies,
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'SetOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOverride,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.SetOverrideRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.SetOverrideResponse.SerializeToString,
+            ),
+            'DeleteOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOverride,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.DeleteOverrideRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.DeleteOverrideResponse.SerializeToString,
+            ),
+            'ListOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOverrides,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -433,6 +489,87 @@ class RateLimitService:
             '/sidecar.v1.RateLimitService/ListPolicies',
             sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesRequest.SerializeToString,
             sidecar_dot_v1_dot_rate__limit__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/SetOverride',
+            sidecar_dot_v1_dot_rate__limit__pb2.SetOverrideRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.SetOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/DeleteOverride',
+            sidecar_dot_v1_dot_rate__limit__pb2.DeleteOverrideRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.DeleteOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/ListOverrides',
+            sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,9 +74,21 @@ class RateLimitServiceStub:
     INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
     """
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ListPoliciesRequest, _rate_limit_pb2.ListPoliciesResponse]
-    """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+    """ListPolicies says what configured policies are, one or all, in the order of their names. It asks nothing of the store, so it
     answers while that is out of reach.
     """
+    SetOverride: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.SetOverrideRequest, _rate_limit_pb2.SetOverrideResponse]
+    """SetOverride has another limit, or none at all, hold for one key of a policy for a time; one that the key has already is
+    replaced. It comes before the policy's lists. What the key has used stays used. It is in force on the sidecar that
+    answers, and within a second on all others of the tenant. INVALID_ARGUMENT for an override that says nothing or does
+    not fit the policy (OVERRIDE_INVALID), has no end or one too far away (OVERRIDE_EXPIRY), or is on slots
+    (WRONG_ALGORITHM); RESOURCE_EXHAUSTED (OVERRIDES_FULL) where the tenant has 1000 already. After UNKNOWN
+    (OUTCOME_UNKNOWN) it may be in force; setting it again does no harm.
+    """
+    DeleteOverride: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.DeleteOverrideRequest, _rate_limit_pb2.DeleteOverrideResponse]
+    """DeleteOverride ends an override before its time. It is safe to repeat."""
+    ListOverrides: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ListOverridesRequest, _rate_limit_pb2.ListOverridesResponse]
+    """ListOverrides lists the overrides that this sidecar knows, without asking the store."""
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -124,9 +136,21 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     INVALID_ARGUMENT (LEASE_OUT_OF_BOUNDS, TOKEN_MALFORMED, WRONG_ALGORITHM) as for Acquire and Release.
     """
     ListPolicies: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ListPoliciesRequest, _rate_limit_pb2.ListPoliciesResponse]  # type: ignore[assignment]
-    """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+    """ListPolicies says what configured policies are, one or all, in the order of their names. It asks nothing of the store, so it
     answers while that is out of reach.
     """
+    SetOverride: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.SetOverrideRequest, _rate_limit_pb2.SetOverrideResponse]  # type: ignore[assignment]
+    """SetOverride has another limit, or none at all, hold for one key of a policy for a time; one that the key has already is
+    replaced. It comes before the policy's lists. What the key has used stays used. It is in force on the sidecar that
+    answers, and within a second on all others of the tenant. INVALID_ARGUMENT for an override that says nothing or does
+    not fit the policy (OVERRIDE_INVALID), has no end or one too far away (OVERRIDE_EXPIRY), or is on slots
+    (WRONG_ALGORITHM); RESOURCE_EXHAUSTED (OVERRIDES_FULL) where the tenant has 1000 already. After UNKNOWN
+    (OUTCOME_UNKNOWN) it may be in force; setting it again does no harm.
+    """
+    DeleteOverride: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.DeleteOverrideRequest, _rate_limit_pb2.DeleteOverrideResponse]  # type: ignore[assignment]
+    """DeleteOverride ends an override before its time. It is safe to repeat."""
+    ListOverrides: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ListOverridesRequest, _rate_limit_pb2.ListOverridesResponse]  # type: ignore[assignment]
+    """ListOverrides lists the overrides that this sidecar knows, without asking the store."""
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
@@ -219,8 +243,38 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_pb2.ListPoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_pb2.ListPoliciesResponse, _abc.Awaitable[_rate_limit_pb2.ListPoliciesResponse]]:
-        """ListPolicies says what every configured policy is, in the order of their names. It asks nothing of the store, so it
+        """ListPolicies says what configured policies are, one or all, in the order of their names. It asks nothing of the store, so it
         answers while that is out of reach.
         """
+
+    @_abc_1.abstractmethod
+    def SetOverride(
+        self,
+        request: _rate_limit_pb2.SetOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.SetOverrideResponse, _abc.Awaitable[_rate_limit_pb2.SetOverrideResponse]]:
+        """SetOverride has another limit, or none at all, hold for one key of a policy for a time; one that the key has already is
+        replaced. It comes before the policy's lists. What the key has used stays used. It is in force on the sidecar that
+        answers, and within a second on all others of the tenant. INVALID_ARGUMENT for an override that says nothing or does
+        not fit the policy (OVERRIDE_INVALID), has no end or one too far away (OVERRIDE_EXPIRY), or is on slots
+        (WRONG_ALGORITHM); RESOURCE_EXHAUSTED (OVERRIDES_FULL) where the tenant has 1000 already. After UNKNOWN
+        (OUTCOME_UNKNOWN) it may be in force; setting it again does no harm.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteOverride(
+        self,
+        request: _rate_limit_pb2.DeleteOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.DeleteOverrideResponse, _abc.Awaitable[_rate_limit_pb2.DeleteOverrideResponse]]:
+        """DeleteOverride ends an override before its time. It is safe to repeat."""
+
+    @_abc_1.abstractmethod
+    def ListOverrides(
+        self,
+        request: _rate_limit_pb2.ListOverridesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.ListOverridesResponse, _abc.Awaitable[_rate_limit_pb2.ListOverridesResponse]]:
+        """ListOverrides lists the overrides that this sidecar knows, without asking the store."""
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
