@@ -85,9 +85,9 @@ class PolicyDescription(NamedTuple):
 def described(policy: Policy | CombinedPolicy | ConcurrencyPolicy, rules: Rules = NO_RULES) -> PolicyDescription:
     """Return what a policy says, with its rules."""
     if isinstance(policy, CombinedPolicy):
-        limits = tuple([_limit(part, part.name) for part in policy.limits])
+        limits = tuple([limit_described(part, part.name) for part in policy.limits])
     else:
-        limits = (_limit(policy, ""),)
+        limits = (limit_described(policy),)
     return PolicyDescription(policy.name, version_of(policy, rules), limits, rules)
 
 
@@ -96,7 +96,8 @@ def version_of(*settings: object) -> str:
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:_VERSION_HEX]
 
 
-def _limit(policy: Policy | ConcurrencyPolicy, name: str) -> LimitDescription:
+def limit_described(policy: Policy | ConcurrencyPolicy, name: str = "") -> LimitDescription:
+    """Return what one limit says."""
     bare = LimitDescription(name, _ALGORITHMS[type(policy)], policy.limit)
     if isinstance(policy, TokenBucketPolicy | GcraPolicy):
         return bare._replace(rate_tokens=policy.tokens, rate_period_us=policy.period_us)

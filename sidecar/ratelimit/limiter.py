@@ -22,8 +22,9 @@ from sidecar.ratelimit.charges import (
     script_of_one,
 )
 from sidecar.ratelimit.decision import Decision, combined
-from sidecar.ratelimit.description import described
+from sidecar.ratelimit.description import described, limit_described
 from sidecar.ratelimit.exceptions import NO_RULES, Exempted, Outcomes, Ruled, Why, exempt, needed
+from sidecar.ratelimit.explain import Explanation, Looks, Outcome, costs_for, states
 from sidecar.ratelimit.overrides import Effect, by_policy, overridden
 from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
@@ -359,6 +360,49 @@ class RateLimiter:
         if limit.terms is None:
             return self._plan_several(limit, key, cost, LOOK)
         return Plan((self._script(limit, limit.terms, key, cost, LOOK),), limit.decision)
+
+    async def explain(self, policy_name: str, key: str, call: Call) -> Explanation:
+        """Say what decides on a key and what would become of calls, and take nothing; raises what `peek` does."""
+        slots = self._slots.get(policy_name)
+        if slots is not None:
+            return await self._explain_slots(slots, key, call)
+        limit = self._named(policy_name)
+        state_key = self._state_key(limit, key)
+        exempted = None
+        if limit.ruled is not None:
+            limit, exempted = self._ruling(limit, limit.ruled, key)
+        why, entry = (limit.why, "") if exempted is None else exempted
+        override = next((one for one in self.overrides if (one[0].policy, one[0].key) == (policy_name, key)), None)
+        policy = self._descriptions[policy_name]
+        if exempted is not None:
+            decision = limit.told(exempt(exempted.why, limit.most), LOOK)
+            outcomes = [Outcome(cost, decision) for cost in costs_for(max(limit.most, 1))]
+            return Explanation(policy, why, entry, override, self._clock.micros(), (), tuple(outcomes))
+        costs = costs_for(limit.most)
+        looks = Looks(limit.policies, [state_key + suffix for suffix in limit.suffixes], costs, self._clock.micros())
+        store_us, decided = looks.read(await self._store.run(looks.script_call, call))
+        outcomes = [
+            Outcome(cost, limit.told(limit.combined(decisions), LOOK))
+            for cost, decisions in zip(costs, decided, strict=True)
+        ]
+        limits = [limit_described(one, "" if limit.terms else one.name) for one in limit.policies]
+        return Explanation(policy, why, entry, override, store_us, states(limits, decided[0]), tuple(outcomes))
+
+    async def _explain_slots(self, slots: Slots, key: str, call: Call) -> Explanation:
+        policy = self._descriptions[slots.policy.name]
+        costs = costs_for(slots.policy.limit)
+        plans = [slots.plan_peek(key, cost, Decision) for cost in costs]
+        replies = await self._store.call_many([plan.requests[0] for plan in plans], call)
+        decisions: list[Decision] = []
+        store_us = 0
+        for plan, reply in zip(plans, replies, strict=True):
+            if isinstance(reply, SidecarError):
+                raise reply
+            decisions.append(plan.read((reply,)))
+            store_us = reply[-1]
+        outcomes = [Outcome(cost, decision) for cost, decision in zip(costs, decisions, strict=True)]
+        limits = states(policy.limits, decisions[:1])
+        return Explanation(policy, Why.LIMITS, "", None, store_us, limits, tuple(outcomes))
 
     async def reset(self, policy_name: str, key: str, call: Call) -> bool:
         """Give the key its whole allowance back; return whether anything was recorded for it.

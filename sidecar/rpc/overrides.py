@@ -51,7 +51,7 @@ class OverridesServicer:
         response = pb.ListOverridesResponse()
         for override, left_us in self._limiter.overrides:
             if request.policy in ("", override.policy):
-                _fill(response.overrides.add(), override, left_us)
+                fill_override(response.overrides.add(), override, left_us)
         return response
 
 
@@ -69,7 +69,8 @@ def _numbers_of(message: pb.LimitNumbers) -> Numbers:
     return Numbers(message.name, message.limit, message.rate_tokens, period_us)
 
 
-def _fill(message: pb.Override, override: Override, left_us: int) -> None:
+def fill_override(message: pb.Override, override: Override, left_us: int) -> None:
+    """Say what an override says, and for how long it still holds."""
     message.policy = override.policy
     message.key = override.key
     set_us(message.expires_after, left_us)

@@ -39,10 +39,11 @@ def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -
     if rules.near_limit is not None:
         message.near_limit = rules.near_limit
     for limit in description.limits:
-        _fill_limit(message.limits.add(), limit)
+        fill_limit(message.limits.add(), limit)
 
 
-def _fill_limit(message: pb.LimitDescription, limit: LimitDescription) -> None:
+def fill_limit(message: pb.LimitDescription, limit: LimitDescription) -> None:
+    """Say what a limit says."""
     message.name = limit.name
     message.algorithm = limit.algorithm.value  # type: ignore[assignment]  # the numbers are the protocol's
     message.limit = limit.limit

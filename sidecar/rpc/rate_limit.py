@@ -9,6 +9,7 @@ from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar.ratelimit.limiter import Asked
 from sidecar.rpc.answers import fill_decision
+from sidecar.rpc.explain import ExplainServicer
 from sidecar.rpc.overrides import OverridesServicer
 from sidecar.rpc.policies import PoliciesServicer
 from sidecar.rpc.slots import SlotsServicer
@@ -27,7 +28,7 @@ _TOGETHER: dict[int, bool] = {
 }
 
 
-class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer):
+class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer, ExplainServicer):
     """Serves the rate limits."""
 
     def __init__(self, limiter: RateLimiter, book: OverrideBook, *, max_checks: int) -> None:

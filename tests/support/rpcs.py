@@ -137,6 +137,11 @@ LIMIT_RPCS = (
         owner_field="policy",
     ),
     Rpc(
+        "Explain",
+        lambda api, policy, key, _: api.limits.Explain(rate_limit_pb2.ExplainRequest(policy=policy, key=key)),
+        owner_field="policy",
+    ),
+    Rpc(
         "Reset",
         lambda api, policy, key, _: api.limits.Reset(rate_limit_pb2.ResetRequest(policy=policy, key=key)),
         owner_field="policy",

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -2259,12 +2260,322 @@ func (x *ListOverridesResponse) GetOverrides() []*Override {
 	return nil
 }
 
+// ExplainRequest asks about a key.
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of a configured rate limit.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is who or what is limited: 1 to 512 bytes of UTF-8.
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ExplainRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// ExplainResponse says what decides on the key, and what it would decide.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the policy, with its version.
+	Policy *PolicyDescription `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// decided_by is what decides in place of the policy's limits. Unset when they do.
+	DecidedBy DecidedBy `protobuf:"varint,2,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
+	// entry is the entry of the policy's `unlimited_keys` or `denied_keys` that the key is on, if that decides.
+	Entry string `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`
+	// override is the one that holds for the key, if there is one.
+	Override *Override `protobuf:"bytes,4,opt,name=override,proto3" json:"override,omitempty"`
+	// store_time is the store's time of all this; an estimate where the limits do not decide, since the store is not asked.
+	StoreTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
+	// limits are the limits that decide, as they stand. Empty where they do not decide.
+	Limits []*LimitState `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	// outcomes are what would become of calls of 1, 10 and 100; the limit stands in for those above it.
+	Outcomes      []*CostOutcome `protobuf:"bytes,7,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ExplainResponse) GetPolicy() *PolicyDescription {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetDecidedBy() DecidedBy {
+	if x != nil {
+		return x.DecidedBy
+	}
+	return DecidedBy_DECIDED_BY_UNSPECIFIED
+}
+
+func (x *ExplainResponse) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetOverride() *Override {
+	if x != nil {
+		return x.Override
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetStoreTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StoreTime
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetLimits() []*LimitState {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetOutcomes() []*CostOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// LimitState is how a limit stands.
+type LimitState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// limit is what the limit says, with the numbers of an override where one holds.
+	Limit *LimitDescription `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// remaining is what is left of it.
+	Remaining uint64 `protobuf:"varint,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// reset_after is how long it takes until the whole of it is back.
+	ResetAfter *durationpb.Duration `protobuf:"bytes,3,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	// words say the same in a sentence of English, for people. It may change.
+	Words         string `protobuf:"bytes,4,opt,name=words,proto3" json:"words,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitState) Reset() {
+	*x = LimitState{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitState) ProtoMessage() {}
+
+func (x *LimitState) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
+func (*LimitState) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *LimitState) GetLimit() *LimitDescription {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *LimitState) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *LimitState) GetResetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ResetAfter
+	}
+	return nil
+}
+
+func (x *LimitState) GetWords() string {
+	if x != nil {
+		return x.Words
+	}
+	return ""
+}
+
+// CostOutcome is what would become of one call of a cost, or of slots.
+type CostOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cost is what the call would take.
+	Cost uint64 `protobuf:"varint,1,opt,name=cost,proto3" json:"cost,omitempty"`
+	// allowed says whether it would be allowed.
+	Allowed bool `protobuf:"varint,2,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// retry_after is how long to wait until it could be; zero when it is allowed, or when no wait helps.
+	RetryAfter *durationpb.Duration `protobuf:"bytes,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// refused_by are the names of the limits that would refuse it, of a policy with several.
+	RefusedBy []string `protobuf:"bytes,4,rep,name=refused_by,json=refusedBy,proto3" json:"refused_by,omitempty"`
+	// shadow_denied says that it would be allowed only because the policy is in shadow mode.
+	ShadowDenied  bool `protobuf:"varint,5,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CostOutcome) Reset() {
+	*x = CostOutcome{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CostOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CostOutcome) ProtoMessage() {}
+
+func (x *CostOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CostOutcome.ProtoReflect.Descriptor instead.
+func (*CostOutcome) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CostOutcome) GetCost() uint64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+func (x *CostOutcome) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *CostOutcome) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+func (x *CostOutcome) GetRefusedBy() []string {
+	if x != nil {
+		return x.RefusedBy
+	}
+	return nil
+}
+
+func (x *CostOutcome) GetShadowDenied() bool {
+	if x != nil {
+		return x.ShadowDenied
+	}
+	return false
+}
+
 var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\n" +
 	"\x1bsidecar/v1/rate_limit.proto\x12\n" +
-	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17sidecar/v1/common.proto\"Z\n" +
+	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sidecar/v1/common.proto\"Z\n" +
 	"\fCheckRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
@@ -2414,7 +2725,35 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x14ListOverridesRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\"K\n" +
 	"\x15ListOverridesResponse\x122\n" +
-	"\toverrides\x18\x01 \x03(\v2\x14.sidecar.v1.OverrideR\toverrides*\xff\x01\n" +
+	"\toverrides\x18\x01 \x03(\v2\x14.sidecar.v1.OverrideR\toverrides\":\n" +
+	"\x0eExplainRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"\xe6\x02\n" +
+	"\x0fExplainResponse\x125\n" +
+	"\x06policy\x18\x01 \x01(\v2\x1d.sidecar.v1.PolicyDescriptionR\x06policy\x124\n" +
+	"\n" +
+	"decided_by\x18\x02 \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12\x14\n" +
+	"\x05entry\x18\x03 \x01(\tR\x05entry\x120\n" +
+	"\boverride\x18\x04 \x01(\v2\x14.sidecar.v1.OverrideR\boverride\x129\n" +
+	"\n" +
+	"store_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x12.\n" +
+	"\x06limits\x18\x06 \x03(\v2\x16.sidecar.v1.LimitStateR\x06limits\x123\n" +
+	"\boutcomes\x18\a \x03(\v2\x17.sidecar.v1.CostOutcomeR\boutcomes\"\xb0\x01\n" +
+	"\n" +
+	"LimitState\x122\n" +
+	"\x05limit\x18\x01 \x01(\v2\x1c.sidecar.v1.LimitDescriptionR\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x02 \x01(\x04R\tremaining\x12:\n" +
+	"\vreset_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"resetAfter\x12\x14\n" +
+	"\x05words\x18\x04 \x01(\tR\x05words\"\xbb\x01\n" +
+	"\vCostOutcome\x12\x12\n" +
+	"\x04cost\x18\x01 \x01(\x04R\x04cost\x12\x18\n" +
+	"\aallowed\x18\x02 \x01(\bR\aallowed\x12:\n" +
+	"\vretry_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\x12\x1d\n" +
+	"\n" +
+	"refused_by\x18\x04 \x03(\tR\trefusedBy\x12#\n" +
+	"\rshadow_denied\x18\x05 \x01(\bR\fshadowDenied*\xff\x01\n" +
 	"\tDecidedBy\x12\x1a\n" +
 	"\x16DECIDED_BY_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDECIDED_BY_UNLIMITED_POLICY\x10\x01\x12\x1c\n" +
@@ -2435,7 +2774,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x18ALGORITHM_SLIDING_WINDOW\x10\x03\x12\x19\n" +
 	"\x15ALGORITHM_SLIDING_LOG\x10\x04\x12\x1a\n" +
 	"\x16ALGORITHM_FIXED_WINDOW\x10\x05\x12\x19\n" +
-	"\x15ALGORITHM_CONCURRENCY\x10\x062\xab\x06\n" +
+	"\x15ALGORITHM_CONCURRENCY\x10\x062\xef\x06\n" +
 	"\x10RateLimitService\x12<\n" +
 	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12H\n" +
 	"\tCheckMany\x12\x1c.sidecar.v1.CheckManyRequest\x1a\x1d.sidecar.v1.CheckManyResponse\x129\n" +
@@ -2447,7 +2786,8 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\fListPolicies\x12\x1f.sidecar.v1.ListPoliciesRequest\x1a .sidecar.v1.ListPoliciesResponse\x12N\n" +
 	"\vSetOverride\x12\x1e.sidecar.v1.SetOverrideRequest\x1a\x1f.sidecar.v1.SetOverrideResponse\x12W\n" +
 	"\x0eDeleteOverride\x12!.sidecar.v1.DeleteOverrideRequest\x1a\".sidecar.v1.DeleteOverrideResponse\x12T\n" +
-	"\rListOverrides\x12 .sidecar.v1.ListOverridesRequest\x1a!.sidecar.v1.ListOverridesResponseb\x06proto3"
+	"\rListOverrides\x12 .sidecar.v1.ListOverridesRequest\x1a!.sidecar.v1.ListOverridesResponse\x12B\n" +
+	"\aExplain\x12\x1a.sidecar.v1.ExplainRequest\x1a\x1b.sidecar.v1.ExplainResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_rate_limit_proto_rawDescOnce sync.Once
@@ -2462,7 +2802,7 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
 	(CheckMode)(0),                 // 1: sidecar.v1.CheckMode
@@ -2496,70 +2836,86 @@ var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(*DeleteOverrideResponse)(nil), // 29: sidecar.v1.DeleteOverrideResponse
 	(*ListOverridesRequest)(nil),   // 30: sidecar.v1.ListOverridesRequest
 	(*ListOverridesResponse)(nil),  // 31: sidecar.v1.ListOverridesResponse
-	(*durationpb.Duration)(nil),    // 32: google.protobuf.Duration
-	(*Failure)(nil),                // 33: sidecar.v1.Failure
+	(*ExplainRequest)(nil),         // 32: sidecar.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 33: sidecar.v1.ExplainResponse
+	(*LimitState)(nil),             // 34: sidecar.v1.LimitState
+	(*CostOutcome)(nil),            // 35: sidecar.v1.CostOutcome
+	(*durationpb.Duration)(nil),    // 36: google.protobuf.Duration
+	(*Failure)(nil),                // 37: sidecar.v1.Failure
+	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	32, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	32, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	36, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	36, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	8,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
 	0,  // 3: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
 	3,  // 4: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
 	1,  // 5: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
 	7,  // 6: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
 	4,  // 7: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	33, // 8: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	32, // 9: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	32, // 10: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	32, // 11: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	32, // 12: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	37, // 8: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	36, // 9: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	36, // 10: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	36, // 11: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	36, // 12: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
 	8,  // 13: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
 	0,  // 14: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	32, // 15: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	32, // 16: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	32, // 17: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	32, // 18: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	32, // 19: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	36, // 15: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	36, // 16: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	36, // 17: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	36, // 18: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	36, // 19: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
 	21, // 20: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
 	22, // 21: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
 	2,  // 22: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	32, // 23: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	32, // 24: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	32, // 25: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	32, // 26: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	36, // 23: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	36, // 24: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	36, // 25: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	36, // 26: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
 	24, // 27: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
-	32, // 28: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	36, // 28: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
 	25, // 29: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
-	32, // 30: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	36, // 30: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
 	23, // 31: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
 	23, // 32: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
-	3,  // 33: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	5,  // 34: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	9,  // 35: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	11, // 36: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	13, // 37: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	15, // 38: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	17, // 39: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	19, // 40: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	26, // 41: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
-	28, // 42: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
-	30, // 43: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
-	4,  // 44: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	6,  // 45: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	10, // 46: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	12, // 47: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	14, // 48: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	16, // 49: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	18, // 50: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	20, // 51: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	27, // 52: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
-	29, // 53: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
-	31, // 54: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
-	44, // [44:55] is the sub-list for method output_type
-	33, // [33:44] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	21, // 33: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
+	0,  // 34: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	23, // 35: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
+	38, // 36: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
+	34, // 37: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
+	35, // 38: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
+	22, // 39: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
+	36, // 40: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	36, // 41: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
+	3,  // 42: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	5,  // 43: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	9,  // 44: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	11, // 45: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	13, // 46: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	15, // 47: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	17, // 48: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	19, // 49: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	26, // 50: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	28, // 51: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	30, // 52: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	32, // 53: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
+	4,  // 54: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	6,  // 55: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	10, // 56: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	12, // 57: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	14, // 58: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	16, // 59: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	18, // 60: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	20, // 61: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	27, // 62: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	29, // 63: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	31, // 64: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	33, // 65: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
+	54, // [54:66] is the sub-list for method output_type
+	42, // [42:54] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -2587,7 +2943,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   29,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	RateLimitService_SetOverride_FullMethodName    = "/sidecar.v1.RateLimitService/SetOverride"
 	RateLimitService_DeleteOverride_FullMethodName = "/sidecar.v1.RateLimitService/DeleteOverride"
 	RateLimitService_ListOverrides_FullMethodName  = "/sidecar.v1.RateLimitService/ListOverrides"
+	RateLimitService_Explain_FullMethodName        = "/sidecar.v1.RateLimitService/Explain"
 )
 
 // RateLimitServiceClient is the client API for RateLimitService service.
@@ -86,6 +87,9 @@ type RateLimitServiceClient interface {
 	DeleteOverride(ctx context.Context, in *DeleteOverrideRequest, opts ...grpc.CallOption) (*DeleteOverrideResponse, error)
 	// ListOverrides lists the overrides that this sidecar knows, without asking the store.
 	ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error)
+	// Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
+	// nothing, and all that it says is of one moment.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
 type rateLimitServiceClient struct {
@@ -206,6 +210,16 @@ func (c *rateLimitServiceClient) ListOverrides(ctx context.Context, in *ListOver
 	return out, nil
 }
 
+func (c *rateLimitServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RateLimitServiceServer is the server API for RateLimitService service.
 // All implementations must embed UnimplementedRateLimitServiceServer
 // for forward compatibility.
@@ -260,6 +274,9 @@ type RateLimitServiceServer interface {
 	DeleteOverride(context.Context, *DeleteOverrideRequest) (*DeleteOverrideResponse, error)
 	// ListOverrides lists the overrides that this sidecar knows, without asking the store.
 	ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error)
+	// Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
+	// nothing, and all that it says is of one moment.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedRateLimitServiceServer()
 }
 
@@ -302,6 +319,9 @@ func (UnimplementedRateLimitServiceServer) DeleteOverride(context.Context, *Dele
 }
 func (UnimplementedRateLimitServiceServer) ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListOverrides not implemented")
+}
+func (UnimplementedRateLimitServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedRateLimitServiceServer) mustEmbedUnimplementedRateLimitServiceServer() {}
 func (UnimplementedRateLimitServiceServer) testEmbeddedByValue()                          {}
@@ -522,6 +542,24 @@ func _RateLimitService_ListOverrides_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RateLimitService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RateLimitService_ServiceDesc is the grpc.ServiceDesc for RateLimitService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -572,6 +610,10 @@ var RateLimitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListOverrides",
 			Handler:    _RateLimitService_ListOverrides_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _RateLimitService_Explain_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -25,6 +25,7 @@ from sidecar_client.errors import (
     SidecarError,
     UnavailableError,
 )
+from sidecar_client.explanation import CostOutcome, Explanation, LimitState
 from sidecar_client.fields import Value
 from sidecar_client.guard import BlockingGuard, Guard
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
@@ -61,6 +62,7 @@ __all__ = [
     "Cache",
     "Check",
     "Condition",
+    "CostOutcome",
     "Counted",
     "DataLossError",
     "DeadlineExceededError",
@@ -69,6 +71,7 @@ __all__ = [
     "Decisions",
     "Deleted",
     "ExhaustedError",
+    "Explanation",
     "Guard",
     "IdempotencyKey",
     "IfAbsent",
@@ -79,6 +82,7 @@ __all__ = [
     "Item",
     "LeaseLostError",
     "Limit",
+    "LimitState",
     "LimitStatus",
     "Lookup",
     "NoSlotError",

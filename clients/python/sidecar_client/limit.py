@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidecar_client.durations import from_duration, to_duration
 from sidecar_client.errors import BatchError, LeaseLostError, from_failure
+from sidecar_client.explanation import explanation_of
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar_client.overrides import to_override
 from sidecar_client.results import Acquired, DecidedBy, Decision, Decisions, LimitStatus
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from sidecar_client.caller import Caller
     from sidecar_client.durations import Span
+    from sidecar_client.explanation import Explanation
     from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceAsyncStub
     from sidecar_client.overrides import Numbers
 
@@ -54,6 +56,12 @@ class Limit:
         request = pb.ResetRequest(policy=self.policy, key=key)
         answer = await self._caller.call(self._stub.Reset, request, repeatable=False, timeout=timeout)
         return answer.existed
+
+    async def explain(self, key: str, *, timeout: Span | None = None) -> Explanation:
+        """Say what decides on a key, how its limits stand and what would become of calls; it takes nothing."""
+        request = pb.ExplainRequest(policy=self.policy, key=key)
+        answer = await self._caller.call(self._stub.Explain, request, repeatable=True, timeout=timeout)
+        return explanation_of(answer)
 
     async def override(
         self,

@@ -67,10 +67,11 @@ async def list_overrides(
     """Return the overrides of a policy, of all if its name is empty; see `SidecarClient.overrides`."""
     request = pb.ListOverridesRequest(policy=policy)
     answer = await caller.call(stub.ListOverrides, request, repeatable=True, timeout=timeout)
-    return tuple([_override_of(override) for override in answer.overrides])
+    return tuple([override_of(override) for override in answer.overrides])
 
 
-def _override_of(message: pb.Override) -> Override:
+def override_of(message: pb.Override) -> Override:
+    """Return an override that arrived."""
     return Override(
         policy=message.policy,
         key=message.key,

@@ -87,7 +87,7 @@ def policy_of(message: pb.PolicyDescription) -> Policy:
     return Policy(
         name=message.name,
         version=message.version,
-        limits=tuple([_limit_of(limit) for limit in message.limits]),
+        limits=tuple([limit_of(limit) for limit in message.limits]),
         unlimited=message.unlimited,
         unlimited_keys=message.unlimited_keys,
         denied_keys=message.denied_keys,
@@ -96,7 +96,9 @@ def policy_of(message: pb.PolicyDescription) -> Policy:
     )
 
 
-def _limit_of(message: pb.LimitDescription) -> PolicyLimit:
+def limit_of(message: pb.LimitDescription) -> PolicyLimit:
+    """Return a limit that arrived."""
+
     def length(name: str) -> timedelta | None:
         duration: Duration = getattr(message, name)
         return from_duration(duration) if message.HasField(name) else None

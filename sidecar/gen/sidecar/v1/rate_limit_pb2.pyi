@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from . import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -367,3 +368,55 @@ class ListOverridesResponse(_message.Message):
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
     overrides: _containers.RepeatedCompositeFieldContainer[Override]
     def __init__(self, overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("policy", "key")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("policy", "decided_by", "entry", "override", "store_time", "limits", "outcomes")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDE_FIELD_NUMBER: _ClassVar[int]
+    STORE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    policy: PolicyDescription
+    decided_by: DecidedBy
+    entry: str
+    override: Override
+    store_time: _timestamp_pb2.Timestamp
+    limits: _containers.RepeatedCompositeFieldContainer[LimitState]
+    outcomes: _containers.RepeatedCompositeFieldContainer[CostOutcome]
+    def __init__(self, policy: _Optional[_Union[PolicyDescription, _Mapping]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., entry: _Optional[str] = ..., override: _Optional[_Union[Override, _Mapping]] = ..., store_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitState, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[CostOutcome, _Mapping]]] = ...) -> None: ...
+
+class LimitState(_message.Message):
+    __slots__ = ("limit", "remaining", "reset_after", "words")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    limit: LimitDescription
+    remaining: int
+    reset_after: _duration_pb2.Duration
+    words: str
+    def __init__(self, limit: _Optional[_Union[LimitDescription, _Mapping]] = ..., remaining: _Optional[int] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., words: _Optional[str] = ...) -> None: ...
+
+class CostOutcome(_message.Message):
+    __slots__ = ("cost", "allowed", "retry_after", "refused_by", "shadow_denied")
+    COST_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_BY_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_DENIED_FIELD_NUMBER: _ClassVar[int]
+    cost: int
+    allowed: bool
+    retry_after: _duration_pb2.Duration
+    refused_by: _containers.RepeatedScalarFieldContainer[str]
+    shadow_denied: bool
+    def __init__(self, cost: _Optional[int] = ..., allowed: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., refused_by: _Optional[_Iterable[str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...

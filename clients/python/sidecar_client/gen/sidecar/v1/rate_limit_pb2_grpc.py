@@ -97,6 +97,11 @@ class RateLimitServiceStub:
                 request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/Explain',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
@@ -206,6 +211,14 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
+        nothing, and all that it says is of one moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RateLimitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -263,6 +276,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.ListOverrides,
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -570,6 +588,33 @@ class RateLimitService:
             '/sidecar.v1.RateLimitService/ListOverrides',
             sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesRequest.SerializeToString,
             sidecar_dot_v1_dot_rate__limit__pb2.ListOverridesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/Explain',
+            sidecar_dot_v1_dot_rate__limit__pb2.ExplainRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

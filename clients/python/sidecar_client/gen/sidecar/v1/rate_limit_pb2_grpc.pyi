@@ -89,6 +89,10 @@ class RateLimitServiceStub:
     """DeleteOverride ends an override before its time. It is safe to repeat."""
     ListOverrides: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ListOverridesRequest, _rate_limit_pb2.ListOverridesResponse]
     """ListOverrides lists the overrides that this sidecar knows, without asking the store."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ExplainRequest, _rate_limit_pb2.ExplainResponse]
+    """Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
+    nothing, and all that it says is of one moment.
+    """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -151,6 +155,10 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """DeleteOverride ends an override before its time. It is safe to repeat."""
     ListOverrides: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ListOverridesRequest, _rate_limit_pb2.ListOverridesResponse]  # type: ignore[assignment]
     """ListOverrides lists the overrides that this sidecar knows, without asking the store."""
+    Explain: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ExplainRequest, _rate_limit_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
+    nothing, and all that it says is of one moment.
+    """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """RateLimitService counts calls against named policies, or what is under way at a time, across all sidecars that share a
@@ -276,5 +284,15 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_pb2.ListOverridesResponse, _abc.Awaitable[_rate_limit_pb2.ListOverridesResponse]]:
         """ListOverrides lists the overrides that this sidecar knows, without asking the store."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _rate_limit_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.ExplainResponse, _abc.Awaitable[_rate_limit_pb2.ExplainResponse]]:
+        """Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
+        nothing, and all that it says is of one moment.
+        """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
