@@ -304,10 +304,10 @@ type CheckResponse struct {
 	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
 	Limits []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	// decided_by says what decided in place of the policy's limits. Unset when they did, as they nearly always do.
-	DecidedBy DecidedBy `protobuf:"varint,7,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
+	DecidedBy DecidedBy `protobuf:"varint,9,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
 	// shadow_denied says that the call was allowed only because the policy is in shadow mode: it would have been refused, and
 	// nothing was taken.
-	ShadowDenied  bool `protobuf:"varint,8,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
+	ShadowDenied  bool `protobuf:"varint,10,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,9 +769,9 @@ type PeekResponse struct {
 	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
 	Limits []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	// decided_by says what decided in place of the policy's limits. Unset when they did.
-	DecidedBy DecidedBy `protobuf:"varint,7,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
+	DecidedBy DecidedBy `protobuf:"varint,9,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
 	// shadow_denied says that Check would have allowed the cost only because the policy is in shadow mode.
-	ShadowDenied  bool `protobuf:"varint,8,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
+	ShadowDenied  bool `protobuf:"varint,10,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2591,8 +2591,9 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"resetAfter\x12/\n" +
 	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x124\n" +
 	"\n" +
-	"decided_by\x18\a \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
-	"\rshadow_denied\x18\b \x01(\bR\fshadowDenied\"o\n" +
+	"decided_by\x18\t \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
+	"\rshadow_denied\x18\n" +
+	" \x01(\bR\fshadowDenied\"o\n" +
 	"\x10CheckManyRequest\x120\n" +
 	"\x06checks\x18\x01 \x03(\v2\x18.sidecar.v1.CheckRequestR\x06checks\x12)\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x15.sidecar.v1.CheckModeR\x04mode\"d\n" +
@@ -2627,8 +2628,9 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"resetAfter\x12/\n" +
 	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x124\n" +
 	"\n" +
-	"decided_by\x18\a \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
-	"\rshadow_denied\x18\b \x01(\bR\fshadowDenied\"8\n" +
+	"decided_by\x18\t \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
+	"\rshadow_denied\x18\n" +
+	" \x01(\bR\fshadowDenied\"8\n" +
 	"\fResetRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\")\n" +
