@@ -539,7 +539,8 @@ def _overriding(
             made[override.key] = _Overriding(override.ends_us, limit, Exempted(_EXEMPTS[override.effect], ""))
             continue
         with suppress(InvalidArgumentError):
-            own = _ready(overridden(policy, override.numbers), limit.allowed, limit.denied, limit.ruled)
+            numbered = overridden(policy, override.numbers)
+            own = _ready(numbered, allowed=limit.allowed, denied=limit.denied, ruled=limit.ruled)
             made[override.key] = _Overriding(override.ends_us, replace(own, why=Why.OVERRIDE_LIMITS), None)
     return made
 
