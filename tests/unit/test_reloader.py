@@ -88,6 +88,13 @@ async def test_a_change_is_taken_in_once(scene: Scene) -> None:
     assert 1 == scene.reads
 
 
+async def test_the_shadow_mode_of_all_can_be_changed(scene: Scene) -> None:
+    """Without a start, as the limits themselves."""
+    scene.write(1, "rate_limits_shadow: true\n")
+    await scene.comes_to("applied")
+    assert scene.sidecar.settings[0].rate_limits_shadow
+
+
 async def test_a_file_that_is_gone_changes_nothing(scene: Scene) -> None:
     """Until there is one again."""
     scene.path.unlink()
