@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,8 @@ APPLIED, NOT_FOUND = common_pb2.WRITE_OUTCOME_APPLIED, common_pb2.WRITE_OUTCOME_
 HIT, MISS = common_pb2.OUTCOME_HIT, common_pb2.OUTCOME_MISS
 # `limits.max_batch_keys` of the tests' configuration.
 MOST = 20
+# The TTL of the cache `stale`, and some.
+_STALE_AFTER_SECONDS = 0.06
 CACHES = pytest.mark.parametrize("cache", ["plain", "shared", "patients"])
 
 
@@ -190,6 +193,8 @@ def test_a_batch_of_reads_finds_what_each_would_find(api: Contract, key: str, ca
     if cache != "patients":
         api.oracle.set(entry_key(cache, f"{key}-foreign"), "not an entry")
     execute(api, set_(key, b"v", cache), set_(f"{key}-empty", b"", cache))
+    if cache == "stale":
+        time.sleep(_STALE_AFTER_SECONDS)  # no entry may turn stale between the two readings
     good = [get(key, cache), get(f"{key}-no", cache), get(f"{key}-empty", cache), get(f"{key}-list", cache),
             get(f"{key}-foreign", cache), get(key, cache)]  # fmt: skip
     for reads in (good, [*good, get("", cache), get(key * 20, cache)], [*good, get(key, "plian")], [get(key, "plian")]):
