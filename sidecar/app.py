@@ -34,8 +34,12 @@ from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
 from sidecar.interceptors.shedding import Admission, SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
+from sidecar.ratelimit.heartbeats import Heartbeats
 from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.override_book import OverrideBook
+from sidecar.ratelimit.reconcile import Reconciler
+from sidecar.ratelimit.refusals import Refusals
+from sidecar.ratelimit.stand_in import StandIns
 from sidecar.rpc.cache import CacheServicer
 from sidecar.rpc.health import HealthServicer
 from sidecar.rpc.methods import methods_of
@@ -65,10 +69,12 @@ from sidecar.translate import (
     development_key,
     embedded_policy,
     engine_policy,
+    failure_modes,
     pipeline_policy,
     pool_policy,
     rate_limit_policy,
     rate_limit_rules,
+    remembered_refusals,
     request_limits,
     seals,
     store_address,
@@ -123,6 +129,10 @@ class App:
         self._reloads = ReloadCounter(self._metrics) if berth is None else None
         self._limiter: RateLimiter | None = None
         self._overrides: OverrideBook | None = None
+        self._stand_ins: StandIns | None = None
+        self._heartbeats: Heartbeats | None = None
+        self._reconciler: Reconciler | None = None
+        self._refusals: Refusals | None = None
         self._health: HealthServicer | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
@@ -156,6 +166,12 @@ class App:
         """Have these rate limits in force from now on; all else stays as it is."""
         self._settings = settings
         if self._limiter is not None:
+            if self._stand_ins is not None:
+                self._stand_ins.replace(failure_modes(settings))
+            if self._heartbeats is not None and self._stand_ins is not None:
+                self._heartbeats.want(wanted=self._stand_ins.shares)
+            if self._refusals is not None:
+                self._refusals.replace(remembered_refusals(settings))
             self._limiter.replace(_rate_limits(settings), rate_limit_rules(settings))
 
     def count_reload(self, outcome: ReloadOutcome) -> None:
@@ -201,6 +217,7 @@ class App:
         if self._overrides is not None:
             await self._overrides.start()
             self._stack.push_async_callback(self._overrides.stop)
+        await self._prepare_for_outages(probe)
         self._serve_metrics()
         await self._start_engines(table)
         lag = LoopLag(self._metrics)
@@ -210,6 +227,16 @@ class App:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_YOUNG)
+
+    async def _prepare_for_outages(self, probe: StoreProbe) -> None:
+        """Have what a limit does without the store be known before, and made good after."""
+        if self._heartbeats is not None and self._reconciler is not None:
+            await self._heartbeats.start()
+            self._stack.push_async_callback(self._heartbeats.stop)
+            probe.on_change(self._reconciler.on_serving)
+            self._reconciler.on_serving(probe.serving)
+            self._reconciler.start()
+            self._stack.push_async_callback(self._reconciler.stop)
 
     # --- engines ---
 
@@ -305,6 +332,13 @@ class App:
             sealer_for=sealer_for,
             metrics=self._metrics,
         )
+        self._heartbeats = Heartbeats(store=store, keys=keys)
+        self._stand_ins = StandIns(
+            clock=self._clock, metrics=self._metrics, modes=failure_modes(settings), live=self._heartbeats.live
+        )
+        self._heartbeats.want(wanted=self._stand_ins.shares)
+        self._reconciler = Reconciler(store=store, states=self._stand_ins.states, metrics=self._metrics)
+        self._refusals = Refusals(clock=self._clock, metrics=self._metrics, names=remembered_refusals(settings))
         limiter = self._limiter = RateLimiter(
             store=store,
             keys=keys,
@@ -313,6 +347,8 @@ class App:
             policies=_rate_limits(settings),
             rules=rate_limit_rules(settings),
             max_key_bytes=settings.limits.max_key_bytes,
+            stand_ins=self._stand_ins,
+            refusals=self._refusals,
         )
         self._overrides = OverrideBook(store, keys, limiter.override)
         pipeline = PipelineServicer(

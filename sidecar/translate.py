@@ -25,6 +25,7 @@ from sidecar.config.zones import find_zone
 from sidecar.errors import StartupError
 from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
 from sidecar.ratelimit.exceptions import Rules
+from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.policy import (
     CombinedPolicy,
     FixedWindowPolicy,
@@ -78,6 +79,24 @@ def rate_limit_policy(name: str, settings: RateLimitSettings) -> Policy | Combin
         return _limit_policy(path, name, settings)
     limits = [_limit_policy(f"{path}.limits.{part}", part, limit) for part, limit in settings.limits.items()]
     return CombinedPolicy(name=name, limits=tuple(limits))
+
+
+def failure_modes(settings: Settings) -> dict[str, OnFailure]:
+    """Return what each limit answers while the store cannot decide; those on concurrency have no say."""
+    return {
+        name: OnFailure(limit.on_failure)
+        for name, limit in settings.rate_limits.items()
+        if not isinstance(limit, ConcurrencySettings)
+    }
+
+
+def remembered_refusals(settings: Settings) -> list[str]:
+    """Return the limits whose refusals are remembered."""
+    return [
+        name
+        for name, limit in settings.rate_limits.items()
+        if not isinstance(limit, ConcurrencySettings) and limit.cache_refusals
+    ]
 
 
 def _limit_policy(path: str, name: str, settings: SingleLimitSettings) -> Policy:

@@ -115,6 +115,17 @@ class CheckedSettings(Section):
         description="Share of a limit from which on what is allowed counts as near to it, in "
         "`sidecar_ratelimit_near_limit_total`. Above 0, below 1. Null: none does.",
     )
+    on_failure: Literal["error", "open", "closed", "local_share"] = Field(
+        "error",
+        description="What Check answers while the store cannot be reached: the `error` STORE_UNAVAILABLE, yes "
+        "(`open`), no (`closed`), or by a count of its own, of the limit divided by the live sidecars "
+        "(`local_share`). Not given for one of several `limits`.",
+    )
+    cache_refusals: Switch = Field(
+        False,
+        description="Remember a refusal until its `retry_after`, and answer it again without the store; a Reset "
+        "through another sidecar or worker is not seen meanwhile. Not given for one of several `limits`.",
+    )
 
 
 class TokenBucketSettings(CheckedSettings):

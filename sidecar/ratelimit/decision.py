@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+# What is said to be the overshoot where there is no bound to it: the most that the answer's field holds.
+UNBOUNDED = 2**64 - 1
+
+
+class Enforcement(Enum):
+    """What a decision rests on; the value is its number in the API."""
+
+    STORE = 1
+    """The store's count of all sidecars."""
+    FAILED_OPEN = 2
+    """Nothing: the store is gone, and all is allowed."""
+    FAILED_CLOSED = 3
+    """Nothing: the store is gone, and all is refused."""
+    LOCAL_SHARE = 4
+    """This process's own count, of a share of the limit: the store is gone."""
 
 
 class LimitStatus(NamedTuple):
@@ -37,6 +55,9 @@ class Decision(NamedTuple):
     """What decided in place of the limits (`exceptions.Why`); 0 where they did."""
     shadow_denied: bool = False
     """Whether it is allowed only because the policy is in shadow mode."""
+    enforcement: Enforcement = Enforcement.STORE
+    max_overshoot: int = 0
+    """The most above the limit that decisions of this kind may have let through; `UNBOUNDED` for no bound."""
 
 
 def combined(names: Sequence[str], decisions: Sequence[Decision]) -> Decision:

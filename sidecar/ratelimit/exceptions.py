@@ -22,7 +22,7 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.ratelimit.decision import Decision
+from sidecar.ratelimit.decision import Decision, Enforcement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +48,8 @@ class Why(IntEnum):
 
 _ALLOWS = frozenset({Why.UNLIMITED, Why.UNLIMITED_KEY, Why.OVERRIDE_UNLIMITED})
 _BY_LIMITS = frozenset({Why.LIMITS, Why.OVERRIDE_LIMITS})
+# Of these nobody knows what is used.
+_UNCOUNTED = frozenset({Enforcement.FAILED_OPEN, Enforcement.FAILED_CLOSED})
 
 
 class Exempted(NamedTuple):
@@ -160,7 +162,7 @@ def exempt(why: Why, limit: int) -> Decision:
 
 def is_near(decision: Decision, share: Fraction) -> bool:
     """Return whether so large a share of a limit is used, or more; of several limits, of any."""
-    if decision.why not in _BY_LIMITS:
+    if decision.why not in _BY_LIMITS or decision.enforcement in _UNCOUNTED:
         return False
     each = decision.limits or (decision,)
     return any(one.limit - one.remaining >= share * one.limit for one in each)

@@ -6,12 +6,10 @@ twice. A Reset is not either: a copy left in a hung server's buffer could wipe o
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.errors import InvalidArgumentError, Reason, SidecarError
+from sidecar.errors import Reason, SidecarError
 from sidecar.ratelimit.charges import (
     LOOK,
     TAKE,
@@ -21,19 +19,20 @@ from sidecar.ratelimit.charges import (
     decision_of_one,
     script_of_one,
 )
-from sidecar.ratelimit.decision import Decision, combined
+from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.description import described, limit_described
-from sidecar.ratelimit.exceptions import NO_RULES, Exempted, Outcomes, Ruled, Why, exempt, needed
+from sidecar.ratelimit.exceptions import NO_RULES, Outcomes, Ruled, Why, exempt, needed
 from sidecar.ratelimit.explain import Explanation, Looks, Outcome, costs_for, states
+from sidecar.ratelimit.limits import NOW_OF_SEVERAL, Charged, Limit, overriding, ready
 from sidecar.ratelimit.overrides import Effect, by_policy, overridden
-from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
-from sidecar.ratelimit.terms import LETTERS, Terms, terms_of
+from sidecar.ratelimit.stand_in import decide_together
+from sidecar.ratelimit.terms import terms_of
 from sidecar.store import commands
 from sidecar.store.base import ScriptCall
-from sidecar.store.keys import check_name, limit_suffix
-from sidecar.store.plans import Plan, run_alone, run_together
+from sidecar.store.keys import check_name
+from sidecar.store.plans import UNANSWERED, Plan, run_alone, run_together
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
@@ -42,12 +41,15 @@ if TYPE_CHECKING:
     from sidecar.call import Call
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.description import PolicyDescription
-    from sidecar.ratelimit.exceptions import Rules
+    from sidecar.ratelimit.exceptions import Exempted, Rules
     from sidecar.ratelimit.overrides import Override
-    from sidecar.ratelimit.policy import Policy
+    from sidecar.ratelimit.policy import CombinedPolicy, Policy
+    from sidecar.ratelimit.refusals import Refusals
+    from sidecar.ratelimit.stand_in import StandIns
+    from sidecar.ratelimit.terms import Terms
     from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
-    from sidecar.telemetry.metrics import Cell, Metrics
+    from sidecar.telemetry.metrics import Metrics
 
     AnyPolicy = Policy | CombinedPolicy | ConcurrencyPolicy
 
@@ -55,13 +57,8 @@ if TYPE_CHECKING:
 # travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
 _MAX_NAME_ECHO = 64
 
-_SEVERAL = b"m"
-
 # Decisions hold no values, and a batch of them has a bound of its own.
 _ANY_SIZE = 0
-
-
-_EXEMPTS = {Effect.UNLIMITED: Why.OVERRIDE_UNLIMITED, Effect.DENIED: Why.OVERRIDE_DENIED}
 
 
 class Asked(NamedTuple):
@@ -70,84 +67,6 @@ class Asked(NamedTuple):
     policy_name: str
     key: str
     cost: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Limit:
-    """A policy, made ready for its calls."""
-
-    name: str
-    policies: tuple[Policy, ...]
-    """Its limits."""
-    letter: bytes
-    """What stands for its algorithm in the keys of its states."""
-    suffixes: tuple[bytes, ...]
-    """What follows the policy's key in that of each of its limits."""
-    terms: Terms | None
-    """Those of the only limit; None for a policy of several."""
-    most: int
-    allowed: Cell
-    denied: Cell
-    ruled: Ruled | None
-    """What it says beside its limits; None if that is nothing, and no key has an override."""
-    overriding: Mapping[str, _Overriding] = field(default_factory=dict)
-    """What holds for single keys instead."""
-    why: Why = Why.LIMITS
-    """Why these limits decide: they are the policy's, or an override's."""
-
-    def decision(self, replies: Sequence[Reply]) -> Decision:
-        """Read what the script of the only limit answered."""
-        allowed, remaining, retry_after_us, reset_after_us, _ = replies[0]
-        return Decision(allowed == 1, self.most, remaining, retry_after_us, reset_after_us)
-
-    def counted(self, replies: Sequence[Reply]) -> Decision:
-        """Read the same, and count it."""
-        decision = self.decision(replies)
-        (self.allowed if decision.allowed else self.denied).value += 1
-        return decision
-
-    def told(self, decision: Decision, mode: int) -> Decision:
-        """Return what a caller is told of what the limits decided, and count it if anything was to be taken."""
-        if self.ruled is not None:
-            decision = self.ruled.told(decision._replace(why=self.why) if self.why else decision)
-        if mode == TAKE:
-            self.count(decision)
-        return decision
-
-    def count(self, told: Decision) -> None:
-        """Count what a caller was told."""
-        if self.ruled is not None:
-            self.ruled.count(told)
-        else:
-            (self.allowed if told.allowed else self.denied).value += 1
-
-    def charges(self, key: bytes, cost: int) -> list[Charge]:
-        """Return what a call is to take from each limit, of a policy's key; raises COST_ABOVE_LIMIT."""
-        if cost > self.most:
-            raise cost_above_limit(self.most)
-        return [Charge(policy, key + suffix, cost) for policy, suffix in zip(self.policies, self.suffixes, strict=True)]
-
-    def combined(self, decisions: Sequence[Decision]) -> Decision:
-        """Return what its limits decide together."""
-        if self.terms is not None:
-            return decisions[0]
-        return combined([policy.name for policy in self.policies], decisions)
-
-
-class _Overriding(NamedTuple):
-    """What an override makes of a policy's limit for its key."""
-
-    ends_us: int
-    limit: _Limit
-    exempted: Exempted | None
-
-
-class _Charged(NamedTuple):
-    """One of several checks, whose policy's limits decide on it."""
-
-    place: int
-    limit: _Limit
-    charges: Sequence[Charge]
 
 
 class RateLimiter:
@@ -163,11 +82,15 @@ class RateLimiter:
         policies: Iterable[AnyPolicy],
         rules: Mapping[str, Rules] | None = None,
         max_key_bytes: int,
+        stand_ins: StandIns | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
         self._clock = clock
         self._max_key_bytes = max_key_bytes
+        self._stand_ins = stand_ins
+        self._refusals = refusals
         self._decisions = metrics.counter(
             "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
         )
@@ -175,7 +98,7 @@ class RateLimiter:
         self._near_limit = metrics.counter(
             "sidecar_ratelimit_near_limit", "Checks that were allowed near the limit, by policy", "policy"
         )
-        self._limits: dict[str, _Limit] = {}
+        self._limits: dict[str, Limit] = {}
         self._slots: dict[str, Slots] = {}
         self._descriptions: dict[str, PolicyDescription] = {}
         self._policies: dict[str, AnyPolicy] = {}
@@ -191,8 +114,14 @@ class RateLimiter:
 
     def override(self, overrides: Sequence[Override]) -> None:
         """Have these overrides hold from now on, and no others."""
+        changed = frozenset(self._overrides) ^ frozenset(overrides)
         self._overrides = overrides
         self._make_ready()
+        # What a key has used may have changed under an override, or will.
+        for override in changed:
+            limit = self._limits.get(override.policy)
+            if limit is not None and limit.refusals is not None:
+                limit.refusals.drop(self._keys.limit(limit.letter, limit.name, override.key.encode()))
 
     @property
     def overrides(self) -> list[tuple[Override, int]]:
@@ -221,30 +150,49 @@ class RateLimiter:
             overridden(policy, override.numbers)
 
     def _make_ready(self) -> None:
-        limits: dict[str, _Limit] = {}
+        limits: dict[str, Limit] = {}
         slots: dict[str, Slots] = {}
         overrides = by_policy(self._overrides)
         descriptions: dict[str, PolicyDescription] = {}
         for policy in self._policies.values():
             own_rules = self._rules.get(policy.name, NO_RULES)
             descriptions[policy.name] = described(policy, own_rules)
-            allowed = self._decisions.cell(policy.name, "allowed")
-            denied = self._decisions.cell(policy.name, "denied")
             if isinstance(policy, ConcurrencyPolicy):
                 slots[policy.name] = Slots(
                     policy=policy,
                     store=self._store,
                     keys=self._keys,
                     max_key_bytes=self._max_key_bytes,
-                    allowed=allowed,
-                    denied=denied,
+                    allowed=self._decisions.cell(policy.name, "allowed"),
+                    denied=self._decisions.cell(policy.name, "denied"),
                 )
             else:
-                own_overrides = overrides.get(policy.name, ())
-                ruled = self._ruled(policy, own_rules, allowed, denied, always=bool(own_overrides))
-                limit = _ready(policy, allowed=allowed, denied=denied, ruled=ruled)
-                limits[policy.name] = replace(limit, overriding=_overriding(policy, limit, own_overrides))
+                limits[policy.name] = self._limit(policy, own_rules, overrides.get(policy.name, ()))
         self._limits, self._slots, self._descriptions = limits, slots, descriptions
+
+    def _limit(self, policy: Policy | CombinedPolicy, rules: Rules, overrides: Sequence[Override]) -> Limit:
+        allowed = self._decisions.cell(policy.name, "allowed")
+        denied = self._decisions.cell(policy.name, "denied")
+        ruled = None
+        if overrides or needed(rules, policy.limit):
+            outcomes = Outcomes(
+                allowed=allowed,
+                denied=denied,
+                shadow_denied=self._decisions.cell(policy.name, "shadow_denied"),
+                near_limit=self._near_limit.cell(policy.name),
+            )
+            ruled = Ruled(rules, limit=policy.limit, outcomes=outcomes)
+        # One that refuses nothing has nothing to remember.
+        refusals = None if self._refusals is None or rules.shadow else self._refusals.of(policy.name)
+        limit = ready(
+            policy,
+            allowed=allowed,
+            denied=denied,
+            ruled=ruled,
+            stand_in=None if self._stand_ins is None else self._stand_ins.of(policy),
+            refusals=refusals,
+        )
+        return overriding(limit, policy, overrides, self._stand_ins)
 
     def descriptions(self, policy_name: str = "") -> list[PolicyDescription]:
         """Return what a policy says, or for an empty name each, in the order of their names; raises POLICY_UNKNOWN."""
@@ -275,9 +223,11 @@ class RateLimiter:
         limit = self._named(policy_name)
         if limit.ruled is not None:
             return self._plan_ruled(limit, limit.ruled, key, cost, TAKE)
-        if limit.terms is None:
-            return self._plan_several(limit, key, cost, TAKE)
-        return Plan((self._script(limit, limit.terms, key, cost, TAKE),), limit.counted)
+        state_key = self._state_key(limit, key)
+        if limit.terms is None or limit.stand_in is not None or limit.refusals is not None:
+            return self._plan_limited(limit, state_key, cost, TAKE)
+        # As most are: what they do without costs them nothing.
+        return Plan((self._script(limit.terms, state_key, cost, TAKE),), limit.counted)
 
     async def check_many(self, asked: Sequence[Asked], call: Call, *, together: bool) -> list[Decision | SidecarError]:
         """Make several checks; return the decision on each, in order, or the error that it ends with.
@@ -296,10 +246,10 @@ class RateLimiter:
         return await run_together(plans, self._store, call, max_answer_bytes=_ANY_SIZE)
 
     async def _check_together(self, asked: Sequence[Asked], call: Call) -> list[Decision]:
-        limits: list[_Limit] = []
+        limits: list[Limit] = []
         decisions: list[Decision | None] = []
-        charged: list[_Charged] = []
-        shadowed: list[_Charged] = []
+        charged: list[Charged] = []
+        shadowed: list[Charged] = []
         for place, (policy_name, key, cost) in enumerate(asked):
             try:
                 limit = self._named(policy_name)
@@ -314,15 +264,19 @@ class RateLimiter:
             decisions.append(None if exempted is None else exempt(exempted.why, limit.most))
             if charges:
                 kind = shadowed if limit.ruled is not None and limit.ruled.shadow else charged
-                kind.append(_Charged(place, limit, charges))
+                kind.append(Charged(place, limit, state_key, cost, charges))
         # A shadowed policy must not keep others from being charged. So it is asked once it is known whether they are.
         blocked = any(
             decision is not None and not limit.told(decision, LOOK).allowed
             for limit, decision in zip(limits, decisions, strict=True)
         )
         taken = not blocked
+        # What the store has not answered is decided here if no policy of the call says that this is an error.
+        alone = all(one.limit.stand_in is not None for one in charged + shadowed)
         for group in ([charged] if charged else []) + [[one] for one in shadowed]:
-            for (place, *_), decision in zip(group, await self._charge(group, call, take=taken), strict=True):
+            for (place, *_), decision in zip(
+                group, await self._charge(group, call, take=taken, alone=alone), strict=True
+            ):
                 decisions[place] = decision
                 taken &= group is not charged or decision.allowed
         told = [
@@ -335,14 +289,23 @@ class RateLimiter:
                 limit.count(decision)
         return told
 
-    async def _charge(self, group: Sequence[_Charged], call: Call, *, take: bool) -> list[Decision]:
-        """Charge several policies all or nothing, or look at them; return what each decides."""
+    async def _charge(self, group: Sequence[Charged], call: Call, *, take: bool, alone: bool) -> list[Decision]:
+        """Charge several policies all or nothing, or look at them; return what each decides.
+
+        `alone`: what stands in for the store decides where that has not answered.
+        """
         charges = [charge for one in group for charge in one.charges]
         try:
             together = Together(self._several, charges, TAKE if take else LOOK, self._clock.micros())
         except SidecarError as error:  # the sum of those of one key
             raise _at("checks", error) from None
-        decided = iter(together.decisions(await self._store.run(together.script_call, call)))
+        try:
+            decided = iter(together.decisions(await self._store.run(together.script_call, call)))
+        except SidecarError as error:
+            if not alone or error.reason not in UNANSWERED:
+                raise
+            asked = [(one.limit.stand_in, one.state_key, one.cost) for one in group]
+            return decide_together([(by, key, cost) for by, key, cost in asked if by is not None], take=take)
         return [one.limit.combined([next(decided) for _ in one.limit.policies]) for one in group]
 
     async def peek(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
@@ -357,9 +320,7 @@ class RateLimiter:
         limit = self._named(policy_name)
         if limit.ruled is not None:
             return self._plan_ruled(limit, limit.ruled, key, cost, LOOK)
-        if limit.terms is None:
-            return self._plan_several(limit, key, cost, LOOK)
-        return Plan((self._script(limit, limit.terms, key, cost, LOOK),), limit.decision)
+        return self._plan_limited(limit, self._state_key(limit, key), cost, LOOK)
 
     async def explain(self, policy_name: str, key: str, call: Call) -> Explanation:
         """Say what decides on a key and what would become of calls, and take nothing; raises what `peek` does."""
@@ -418,7 +379,14 @@ class RateLimiter:
             return slots.plan_reset(key)
         limit = self._named(policy_name)
         state_key = self._state_key(limit, key)
-        return Plan((commands.delete(*[state_key + suffix for suffix in limit.suffixes]),), _existed)
+        if limit.refusals is not None:
+            limit.refusals.drop(state_key)  # a Check behind it in the same batch is planned before it is made
+
+        def read(replies: Sequence[Reply]) -> bool:
+            limit.forget(state_key)
+            return _existed(replies)
+
+        return Plan((commands.delete(*[state_key + suffix for suffix in limit.suffixes]),), read)
 
     async def decide(self, charges: Sequence[Charge], call: Call, *, take: bool, together: bool) -> list[Decision]:
         """Decide on charges of policies that need not be configured; return a decision for each, in order.
@@ -449,55 +417,51 @@ class RateLimiter:
                 raise reply
         return [decision_of_one(terms, reply) for terms, reply in zip(all_terms, replies, strict=True)]
 
-    def _plan_ruled(self, limit: _Limit, ruled: Ruled, key: str, cost: int, mode: int) -> Plan[Decision]:
+    def _plan_ruled(self, limit: Limit, ruled: Ruled, key: str, cost: int, mode: int) -> Plan[Decision]:
         limit, exempted = self._ruling(limit, ruled, key)
-        if exempted is not None:
-            check_name(key, self._max_key_bytes)
-            decision = exempt(exempted.why, limit.most)
-            return Plan((), lambda _: limit.told(decision, mode))
-        if limit.terms is None:
-            return self._plan_several(limit, key, cost, mode)
-        script = self._script(limit, limit.terms, key, cost, mode)
-        return Plan((script,), lambda replies: limit.told(limit.decision(replies), mode))
+        state_key = self._state_key(limit, key)
+        if exempted is None:
+            return self._plan_limited(limit, state_key, cost, mode)
+        decision = exempt(exempted.why, limit.most)
+        return Plan((), lambda _: limit.told(decision, mode))
 
-    def _ruling(self, limit: _Limit, ruled: Ruled, key: str) -> tuple[_Limit, Exempted | None]:
+    def _plan_limited(self, limit: Limit, state_key: bytes, cost: int, mode: int) -> Plan[Decision]:
+        known = limit.known(state_key, cost) if mode == TAKE else None
+        if known is not None:
+            return Plan((), lambda _: limit.told(known, mode))
+        if limit.terms is None:
+            return self._plan_several(limit, state_key, cost, mode)
+        script = self._script(limit.terms, state_key, cost, mode)
+        return Plan((script,), limit.reader(state_key, cost, mode), None, limit.instead(state_key, cost, mode))
+
+    def _ruling(self, limit: Limit, ruled: Ruled, key: str) -> tuple[Limit, Exempted | None]:
         """Return the limit that holds for a key, and what decides in its place if anything does."""
         overriding = limit.overriding.get(key)
         if overriding is not None and overriding.ends_us > self._clock.micros():
             return overriding.limit, overriding.exempted
         return limit, ruled.exempted(key)
 
-    def _ruled(
-        self, policy: Policy | CombinedPolicy, rules: Rules, allowed: Cell, denied: Cell, *, always: bool
-    ) -> Ruled | None:
-        if not always and not needed(rules, policy.limit):
-            return None
-        outcomes = Outcomes(
-            allowed=allowed,
-            denied=denied,
-            shadow_denied=self._decisions.cell(policy.name, "shadow_denied"),
-            near_limit=self._near_limit.cell(policy.name),
-        )
-        return Ruled(rules, limit=policy.limit, outcomes=outcomes)
-
-    def _plan_several(self, limit: _Limit, key: str, cost: int, mode: int) -> Plan[Decision]:
-        charges = limit.charges(self._state_key(limit, key), cost)
+    def _plan_several(self, limit: Limit, state_key: bytes, cost: int, mode: int) -> Plan[Decision]:
+        charges = limit.charges(state_key, cost)
         together = Together(self._several, charges, mode, self._clock.micros())
+        note = limit.noting(state_key, cost, mode)
 
         def read(replies: Sequence[Reply]) -> Decision:
-            return limit.told(limit.combined(together.decisions(replies[0])), mode)
+            decision = limit.combined(together.decisions(replies[0]))
+            if note is not None:
+                note(decision, replies[0][NOW_OF_SEVERAL])
+            return limit.told(decision, mode)
 
-        return Plan((together.script_call,), read)
+        return Plan((together.script_call,), read, None, limit.instead(state_key, cost, mode))
 
-    def _script(self, limit: _Limit, terms: Terms, key: str, cost: int, mode: int) -> ScriptCall:
-        state_key = self._state_key(limit, key)
+    def _script(self, terms: Terms, state_key: bytes, cost: int, mode: int) -> ScriptCall:
         if cost > terms.most:
             raise cost_above_limit(terms.most)
         constants = terms.constants if terms.windows is None else terms.constants_at(self._clock.micros())
         words = (*constants, cost, mode)
         return ScriptCall(terms.script, (state_key,), words, mode == LOOK, mode == TAKE)
 
-    def _named(self, policy_name: str) -> _Limit:
+    def _named(self, policy_name: str) -> Limit:
         limit = self._limits.get(policy_name)
         if limit is None:
             if policy_name in self._slots:
@@ -505,44 +469,8 @@ class RateLimiter:
             raise _unknown(policy_name, {**self._limits, **self._slots})
         return limit
 
-    def _state_key(self, limit: _Limit, key: str) -> bytes:
+    def _state_key(self, limit: Limit, key: str) -> bytes:
         return self._keys.limit(limit.letter, limit.name, check_name(key, self._max_key_bytes))
-
-
-def _ready(policy: Policy | CombinedPolicy, *, allowed: Cell, denied: Cell, ruled: Ruled | None) -> _Limit:
-    if isinstance(policy, CombinedPolicy):
-        limits, letter, terms = policy.limits, _SEVERAL, None
-        suffixes = tuple([limit_suffix(LETTERS[type(limit)], limit.name) for limit in limits])
-    else:
-        limits, letter, terms = (policy,), LETTERS[type(policy)], terms_of(policy)
-        suffixes = (b"",)
-    return _Limit(
-        name=policy.name,
-        policies=limits,
-        letter=letter,
-        suffixes=suffixes,
-        terms=terms,
-        most=policy.limit,
-        allowed=allowed,
-        denied=denied,
-        ruled=ruled,
-    )
-
-
-def _overriding(
-    policy: Policy | CombinedPolicy, limit: _Limit, overrides: Iterable[Override]
-) -> dict[str, _Overriding]:
-    """Return what overrides make of a policy's limit, without those that do not fit it."""
-    made: dict[str, _Overriding] = {}
-    for override in overrides:
-        if override.effect is not Effect.NUMBERS:
-            made[override.key] = _Overriding(override.ends_us, limit, Exempted(_EXEMPTS[override.effect], ""))
-            continue
-        with suppress(InvalidArgumentError):
-            numbered = overridden(policy, override.numbers)
-            own = _ready(numbered, allowed=limit.allowed, denied=limit.denied, ruled=limit.ruled)
-            made[override.key] = _Overriding(override.ends_us, replace(own, why=Why.OVERRIDE_LIMITS), None)
-    return made
 
 
 def _at(field: str, error: SidecarError) -> SidecarError:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.ratelimit.calendar_windows import CalendarWindows
 from sidecar.ratelimit.policy import (
+    CombinedPolicy,
     FixedWindowPolicy,
     GcraPolicy,
     SlidingLogPolicy,
     SlidingWindowPolicy,
     TokenBucketPolicy,
 )
+from sidecar.store.keys import limit_suffix
 from sidecar.store.scripts import Script, load
 
 if TYPE_CHECKING:
@@ -61,6 +63,13 @@ class Terms(NamedTuple):
     def constants_at(self, now_us: int) -> tuple[int, ...]:
         """Return the script's first arguments; `now_us` is an estimate of the store's time."""
         return self.constants if self.windows is None else (*self.constants, *self.windows.at(now_us))
+
+
+def parts_of(policy: Policy | CombinedPolicy) -> tuple[tuple[Policy, ...], tuple[bytes, ...]]:
+    """Return a policy's limits, and what follows the policy's key in that of each."""
+    if not isinstance(policy, CombinedPolicy):
+        return (policy,), (b"",)
+    return policy.limits, tuple([limit_suffix(LETTERS[type(limit)], limit.name) for limit in policy.limits])
 
 
 # Policies that are made for a call are alike most often; those of the configuration are few.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from sidecar.cache.policy import Outcome
 from sidecar.gen.sidecar.v1 import common_pb2
+from sidecar.gen.sidecar.v1 import rate_limit_pb2 as limit_pb
+from sidecar.ratelimit.decision import Enforcement
 from sidecar.rpc.convert import NANOS_PER_MILLI, OUTCOMES, WRITE_OUTCOMES, set_ms, set_us
 
 if TYPE_CHECKING:
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 _MISS = Outcome.MISS
 _OUTCOME_MISS = common_pb2.OUTCOME_MISS
 _SOURCE_STORE = common_pb2.SOURCE_STORE
+_BY_STORE = Enforcement.STORE
+_ENFORCEMENT_STORE = limit_pb.ENFORCEMENT_STORE
+
+ENFORCEMENTS: dict[Enforcement, limit_pb.Enforcement] = {
+    Enforcement.STORE: limit_pb.ENFORCEMENT_STORE,
+    Enforcement.FAILED_OPEN: limit_pb.ENFORCEMENT_FAILED_OPEN,
+    Enforcement.FAILED_CLOSED: limit_pb.ENFORCEMENT_FAILED_CLOSED,
+    Enforcement.LOCAL_SHARE: limit_pb.ENFORCEMENT_LOCAL_SHARE,
+}
 
 
 def fill_lookup(message: cache_pb2.GetResponse, lookup: Found) -> None:
@@ -62,7 +73,7 @@ def fill_counted(message: cache_pb2.IncrementResponse, counted: Counted) -> None
 
 def fill_decision(message: rate_limit_pb2.CheckResponse | rate_limit_pb2.PeekResponse, decision: Decision) -> None:
     """Say what a rate limit decided."""
-    allowed, limit, remaining, retry_after_us, reset_after_us, limits, why, shadow_denied = decision
+    allowed, limit, remaining, retry_after_us, reset_after_us, limits, why, shadow_denied, enforcement, over = decision
     message.allowed = allowed
     message.limit = limit
     message.remaining = remaining
@@ -72,6 +83,11 @@ def fill_decision(message: rate_limit_pb2.CheckResponse | rate_limit_pb2.PeekRes
         message.decided_by = why  # type: ignore[assignment]  # the numbers are the protocol's
     if shadow_denied:
         message.shadow_denied = True
+    if enforcement is _BY_STORE:
+        message.enforcement = _ENFORCEMENT_STORE
+    else:
+        message.enforcement = ENFORCEMENTS[enforcement]
+        message.max_overshoot = over
     for status in limits:
         part = message.limits.add(
             name=status.name, allowed=status.allowed, limit=status.limit, remaining=status.remaining

@@ -7,6 +7,7 @@
     sc:<tenant>:d:{<32 hex>}                     the state of a rate limit that Envoy asks for by descriptors
     sc:<tenant>:o                                the overrides of rate limits, a hash
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
+    sc:<tenant>:m:{sidecars}                     the sidecars that are alive
 
 Redis Cluster hashes what stands between the first `{` and the first `}` after it (Cluster specification, "Hash tags").
 Tenant, cache and policy names hold neither brace nor colon (the configuration sees to that), so the first `{` is ours,
@@ -38,7 +39,7 @@ ENTRY_TAIL = b"}"
 class KeySpace:
     """The keys of one tenant."""
 
-    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit", "overrides")
+    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit", "members", "overrides")
 
     def __init__(self, tenant: str) -> None:
         self._entry = f"sc:{tenant}:e:{{".encode()
@@ -48,6 +49,7 @@ class KeySpace:
         self._data_key = f"sc:{tenant}:k:{{".encode()
         self.overrides = f"sc:{tenant}:o".encode()
         """The key of the overrides of rate limits."""
+        self.members = f"sc:{tenant}:m:{{sidecars}}".encode()
 
     def entry(self, cache: str, name: bytes) -> bytes:
         """Return the key of an entry of a cache that is not raw."""

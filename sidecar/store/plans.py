@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How an operation ends that the store has not answered: it was never asked or refused to look, or its answer was lost.
+UNANSWERED = frozenset({Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN})
+
 # The operations that travel together: enough to make the trip cheap, few enough to stop in time when values are large.
 ROUND = 64
 
@@ -35,11 +38,13 @@ class Plan(NamedTuple, Generic[T]):
     """One operation, checked and named."""
 
     requests: Sequence[Command | ScriptCall]
-    """What to send; none where the answer is known already."""
+    """What to send; nothing where the answer is known, which then follows from no replies."""
     read: Callable[[Sequence[Reply]], T]
     """Say what the replies mean, none of which is an error; raises `SidecarError`."""
     open: Callable[[T, Call], Awaitable[T]] | None = None
     """What is left to be done with that, where it is sealed; raises `SidecarError`."""
+    instead: Callable[[], T] | None = None
+    """Answer without the store, where it has not answered; None where that is an error."""
 
 
 if TYPE_CHECKING:
@@ -49,6 +54,15 @@ if TYPE_CHECKING:
 
 async def run_alone(plan: Plan[T], store: Store, call: Call) -> T:
     """Carry out one operation; raises `SidecarError`."""
+    if plan.instead is None:
+        return await _answer_of(plan, store, call)
+    try:
+        return await _answer_of(plan, store, call)
+    except SidecarError as error:
+        return _without_store(plan, error)
+
+
+async def _answer_of(plan: Plan[T], store: Store, call: Call) -> T:
     if not plan.requests:
         answer = plan.read(())
         return answer if plan.open is None else await plan.open(answer, call)
@@ -138,7 +152,7 @@ async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[R
     failed = any(issubclass(kind, SidecarError) for kind in set(map(type, replies)))
     end = 0
     for place in places:
-        requests, read, open_ = results[place]
+        requests, read, open_, _ = plan = results[place]
         begin, end = end, end + len(requests)
         own = replies[begin:end]
         try:
@@ -147,7 +161,17 @@ async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[R
             answer = read(own)
             results[place] = answer if open_ is None else await open_(answer, call)
         except SidecarError as error:
-            results[place] = error
+            try:
+                results[place] = _without_store(plan, error)
+            except SidecarError:
+                results[place] = error
+
+
+def _without_store(plan: Plan[T], error: SidecarError) -> T:
+    """Return what an operation answers that ended so; raises the error itself where that is all there is to say."""
+    if plan.instead is None or error.reason not in UNANSWERED:
+        raise error
+    return plan.instead()
 
 
 def answer_too_large() -> SidecarError:
@@ -159,7 +183,8 @@ def answer_too_large() -> SidecarError:
 
 def _only_reads(plan: Plan[Any]) -> bool:
     """Return whether a plan fetches values and changes nothing."""
-    return bool(plan.requests) and all(isinstance(request, Command) and not request.writes for request in plan.requests)
+    requests = plan.requests
+    return bool(requests) and all(isinstance(request, Command) and not request.writes for request in requests)
 
 
 def _size_of(replies: Sequence[Reply]) -> int:

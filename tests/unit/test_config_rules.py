@@ -51,6 +51,8 @@ REDIS = "url: 'redis://host'"
         ("rate_limits: {a: {algorithm: sliding_log, limit: 0, window: 1d, unlimited: true}}", "rate_limits.a.unlimited: contradicts a limit of 0, which refuses everything"),
         ("rate_limits: {a: {unlimited: true, limits: {b: {algorithm: sliding_log, limit: 0, window: 1d}}}}", "rate_limits.a.unlimited: contradicts a limit of 0, which refuses everything"),
         ("rate_limits: {a: {limits: {b: {algorithm: sliding_log, limit: 1, window: 1d, shadow: true}}}}", "rate_limits.a.limits.b.shadow: stands on the policy, beside `limits`, not on one of them"),
+        ("rate_limits: {a: {limits: {b: {algorithm: fixed_window, limit: 1, window: 1d, on_failure: open}}}}", "rate_limits.a.limits.b.on_failure: stands on the policy, beside `limits`, not on one of them"),
+        ("rate_limits: {a: {limits: {b: {algorithm: fixed_window, limit: 1, window: 1d, cache_refusals: true}}}}", "rate_limits.a.limits.b.cache_refusals: stands on the policy, beside `limits`, not on one of them"),
         # Limits.
         ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
         ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),

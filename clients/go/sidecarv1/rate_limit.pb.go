@@ -97,6 +97,71 @@ func (DecidedBy) EnumDescriptor() ([]byte, []int) {
 	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{0}
 }
 
+// Enforcement is what a decision rests on. While the store cannot be reached, it is what the policy's `on_failure` says.
+type Enforcement int32
+
+const (
+	// ENFORCEMENT_UNSPECIFIED is what a sidecar answers that knows no other than the store.
+	Enforcement_ENFORCEMENT_UNSPECIFIED Enforcement = 0
+	// ENFORCEMENT_STORE: the store has decided, by its count over all sidecars, or it need not be asked (`decided_by`).
+	Enforcement_ENFORCEMENT_STORE Enforcement = 1
+	// ENFORCEMENT_FAILED_OPEN: the store has not answered, and the policy then allows everything. Nobody knows what remains:
+	// `remaining` and the times are 0. The store may have taken the cost all the same.
+	Enforcement_ENFORCEMENT_FAILED_OPEN Enforcement = 2
+	// ENFORCEMENT_FAILED_CLOSED: the store has not answered, and the policy then refuses whatever has a cost. `retry_after`
+	// is when to ask again, not when it will be allowed; `remaining` is 0. The store may have taken the cost all the same.
+	Enforcement_ENFORCEMENT_FAILED_CLOSED Enforcement = 3
+	// ENFORCEMENT_LOCAL_SHARE: the store has not answered, and the sidecar has decided by a count of its own, of its share of
+	// the limit: an nth of it, but at least 1, for n sidecars that were last alive. `limit`, `remaining` and the times are the
+	// share's. A cost above the share is refused as long as the store is gone.
+	Enforcement_ENFORCEMENT_LOCAL_SHARE Enforcement = 4
+)
+
+// Enum value maps for Enforcement.
+var (
+	Enforcement_name = map[int32]string{
+		0: "ENFORCEMENT_UNSPECIFIED",
+		1: "ENFORCEMENT_STORE",
+		2: "ENFORCEMENT_FAILED_OPEN",
+		3: "ENFORCEMENT_FAILED_CLOSED",
+		4: "ENFORCEMENT_LOCAL_SHARE",
+	}
+	Enforcement_value = map[string]int32{
+		"ENFORCEMENT_UNSPECIFIED":   0,
+		"ENFORCEMENT_STORE":         1,
+		"ENFORCEMENT_FAILED_OPEN":   2,
+		"ENFORCEMENT_FAILED_CLOSED": 3,
+		"ENFORCEMENT_LOCAL_SHARE":   4,
+	}
+)
+
+func (x Enforcement) Enum() *Enforcement {
+	p := new(Enforcement)
+	*p = x
+	return p
+}
+
+func (x Enforcement) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Enforcement) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_v1_rate_limit_proto_enumTypes[1].Descriptor()
+}
+
+func (Enforcement) Type() protoreflect.EnumType {
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[1]
+}
+
+func (x Enforcement) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Enforcement.Descriptor instead.
+func (Enforcement) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{1}
+}
+
 // CheckMode says how the checks of a CheckMany hang together.
 type CheckMode int32
 
@@ -136,11 +201,11 @@ func (x CheckMode) String() string {
 }
 
 func (CheckMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_v1_rate_limit_proto_enumTypes[1].Descriptor()
+	return file_sidecar_v1_rate_limit_proto_enumTypes[2].Descriptor()
 }
 
 func (CheckMode) Type() protoreflect.EnumType {
-	return &file_sidecar_v1_rate_limit_proto_enumTypes[1]
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[2]
 }
 
 func (x CheckMode) Number() protoreflect.EnumNumber {
@@ -149,7 +214,7 @@ func (x CheckMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CheckMode.Descriptor instead.
 func (CheckMode) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{1}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{2}
 }
 
 // Algorithm is how a limit counts.
@@ -205,11 +270,11 @@ func (x Algorithm) String() string {
 }
 
 func (Algorithm) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_v1_rate_limit_proto_enumTypes[2].Descriptor()
+	return file_sidecar_v1_rate_limit_proto_enumTypes[3].Descriptor()
 }
 
 func (Algorithm) Type() protoreflect.EnumType {
-	return &file_sidecar_v1_rate_limit_proto_enumTypes[2]
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[3]
 }
 
 func (x Algorithm) Number() protoreflect.EnumNumber {
@@ -218,7 +283,7 @@ func (x Algorithm) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Algorithm.Descriptor instead.
 func (Algorithm) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{2}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{3}
 }
 
 // CheckRequest asks for leave.
@@ -297,12 +362,23 @@ type CheckResponse struct {
 	// remaining is what is left after this decision.
 	Remaining uint64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// retry_after is how long to wait until the same cost could be allowed; zero when it was allowed. Of a policy with several
-	// limits, it is the longest of those that refused.
+	// limits, it is the longest of those that refused. Under a policy with `cache_refusals` a cost that is larger than one
+	// that was refused before may hear how long that one has still to wait, and `remaining` is then as it was.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// reset_after is how long it takes until the whole allowance is back if nothing more is taken.
 	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
 	Limits []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	// enforcement is what the decision rests on. ENFORCEMENT_STORE but while the store cannot be reached.
+	Enforcement Enforcement `protobuf:"varint,7,opt,name=enforcement,proto3,enum=sidecar.v1.Enforcement" json:"enforcement,omitempty"`
+	// max_overshoot is the largest number above the limit that answers of this enforcement may have let through, over all
+	// sidecars of the tenant. 0 for ENFORCEMENT_STORE and ENFORCEMENT_FAILED_CLOSED; 18446744073709551615 where there is no
+	// bound, as for ENFORCEMENT_FAILED_OPEN. For ENFORCEMENT_LOCAL_SHARE it is meant for any one window, or any time in which
+	// a bucket fills: what the shares let through beside the store, which may have given the whole limit just before they
+	// began. It holds for one outage and as long as no more sidecars are alive than last were; there is no bound once a
+	// sidecar has had to forget a key's count, with 10,000 in use. Of a policy with several limits, it is the largest. What
+	// shadow mode lets through is not in it.
+	MaxOvershoot uint64 `protobuf:"varint,8,opt,name=max_overshoot,json=maxOvershoot,proto3" json:"max_overshoot,omitempty"`
 	// decided_by says what decided in place of the policy's limits. Unset when they did, as they nearly always do.
 	DecidedBy DecidedBy `protobuf:"varint,9,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
 	// shadow_denied says that the call was allowed only because the policy is in shadow mode: it would have been refused, and
@@ -382,6 +458,20 @@ func (x *CheckResponse) GetLimits() []*LimitStatus {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *CheckResponse) GetEnforcement() Enforcement {
+	if x != nil {
+		return x.Enforcement
+	}
+	return Enforcement_ENFORCEMENT_UNSPECIFIED
+}
+
+func (x *CheckResponse) GetMaxOvershoot() uint64 {
+	if x != nil {
+		return x.MaxOvershoot
+	}
+	return 0
 }
 
 func (x *CheckResponse) GetDecidedBy() DecidedBy {
@@ -768,6 +858,16 @@ type PeekResponse struct {
 	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
 	Limits []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	// enforcement is what the decision rests on. ENFORCEMENT_STORE but while the store cannot be reached.
+	Enforcement Enforcement `protobuf:"varint,7,opt,name=enforcement,proto3,enum=sidecar.v1.Enforcement" json:"enforcement,omitempty"`
+	// max_overshoot is the largest number above the limit that answers of this enforcement may have let through, over all
+	// sidecars of the tenant. 0 for ENFORCEMENT_STORE and ENFORCEMENT_FAILED_CLOSED; 18446744073709551615 where there is no
+	// bound, as for ENFORCEMENT_FAILED_OPEN. For ENFORCEMENT_LOCAL_SHARE it is meant for any one window, or any time in which
+	// a bucket fills: what the shares let through beside the store, which may have given the whole limit just before they
+	// began. It holds for one outage and as long as no more sidecars are alive than last were; there is no bound once a
+	// sidecar has had to forget a key's count, with 10,000 in use. Of a policy with several limits, it is the largest. What
+	// shadow mode lets through is not in it.
+	MaxOvershoot uint64 `protobuf:"varint,8,opt,name=max_overshoot,json=maxOvershoot,proto3" json:"max_overshoot,omitempty"`
 	// decided_by says what decided in place of the policy's limits. Unset when they did.
 	DecidedBy DecidedBy `protobuf:"varint,9,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
 	// shadow_denied says that Check would have allowed the cost only because the policy is in shadow mode.
@@ -846,6 +946,20 @@ func (x *PeekResponse) GetLimits() []*LimitStatus {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *PeekResponse) GetEnforcement() Enforcement {
+	if x != nil {
+		return x.Enforcement
+	}
+	return Enforcement_ENFORCEMENT_UNSPECIFIED
+}
+
+func (x *PeekResponse) GetMaxOvershoot() uint64 {
+	if x != nil {
+		return x.MaxOvershoot
+	}
+	return 0
 }
 
 func (x *PeekResponse) GetDecidedBy() DecidedBy {
@@ -2580,7 +2694,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
-	"\x05_cost\"\xe1\x02\n" +
+	"\x05_cost\"\xc1\x03\n" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n" +
@@ -2589,7 +2703,9 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"retryAfter\x12:\n" +
 	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"resetAfter\x12/\n" +
-	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x124\n" +
+	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x129\n" +
+	"\venforcement\x18\a \x01(\x0e2\x17.sidecar.v1.EnforcementR\venforcement\x12#\n" +
+	"\rmax_overshoot\x18\b \x01(\x04R\fmaxOvershoot\x124\n" +
 	"\n" +
 	"decided_by\x18\t \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
 	"\rshadow_denied\x18\n" +
@@ -2617,7 +2733,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
-	"\x05_cost\"\xe0\x02\n" +
+	"\x05_cost\"\xc0\x03\n" +
 	"\fPeekResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n" +
@@ -2626,7 +2742,9 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"retryAfter\x12:\n" +
 	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"resetAfter\x12/\n" +
-	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x124\n" +
+	"\x06limits\x18\x06 \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x129\n" +
+	"\venforcement\x18\a \x01(\x0e2\x17.sidecar.v1.EnforcementR\venforcement\x12#\n" +
+	"\rmax_overshoot\x18\b \x01(\x04R\fmaxOvershoot\x124\n" +
 	"\n" +
 	"decided_by\x18\t \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
 	"\rshadow_denied\x18\n" +
@@ -2764,7 +2882,13 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x15DECIDED_BY_DENIED_KEY\x10\x04\x12!\n" +
 	"\x1dDECIDED_BY_OVERRIDE_UNLIMITED\x10\x05\x12\x1e\n" +
 	"\x1aDECIDED_BY_OVERRIDE_DENIED\x10\x06\x12\x1e\n" +
-	"\x1aDECIDED_BY_OVERRIDE_LIMITS\x10\a*[\n" +
+	"\x1aDECIDED_BY_OVERRIDE_LIMITS\x10\a*\x9a\x01\n" +
+	"\vEnforcement\x12\x1b\n" +
+	"\x17ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ENFORCEMENT_STORE\x10\x01\x12\x1b\n" +
+	"\x17ENFORCEMENT_FAILED_OPEN\x10\x02\x12\x1d\n" +
+	"\x19ENFORCEMENT_FAILED_CLOSED\x10\x03\x12\x1b\n" +
+	"\x17ENFORCEMENT_LOCAL_SHARE\x10\x04*[\n" +
 	"\tCheckMode\x12\x1a\n" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CHECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n" +
@@ -2803,121 +2927,124 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_rate_limit_proto_rawDescData
 }
 
-var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
-	(CheckMode)(0),                 // 1: sidecar.v1.CheckMode
-	(Algorithm)(0),                 // 2: sidecar.v1.Algorithm
-	(*CheckRequest)(nil),           // 3: sidecar.v1.CheckRequest
-	(*CheckResponse)(nil),          // 4: sidecar.v1.CheckResponse
-	(*CheckManyRequest)(nil),       // 5: sidecar.v1.CheckManyRequest
-	(*CheckManyResponse)(nil),      // 6: sidecar.v1.CheckManyResponse
-	(*CheckManyResult)(nil),        // 7: sidecar.v1.CheckManyResult
-	(*LimitStatus)(nil),            // 8: sidecar.v1.LimitStatus
-	(*PeekRequest)(nil),            // 9: sidecar.v1.PeekRequest
-	(*PeekResponse)(nil),           // 10: sidecar.v1.PeekResponse
-	(*ResetRequest)(nil),           // 11: sidecar.v1.ResetRequest
-	(*ResetResponse)(nil),          // 12: sidecar.v1.ResetResponse
-	(*AcquireRequest)(nil),         // 13: sidecar.v1.AcquireRequest
-	(*AcquireResponse)(nil),        // 14: sidecar.v1.AcquireResponse
-	(*ReleaseRequest)(nil),         // 15: sidecar.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),        // 16: sidecar.v1.ReleaseResponse
-	(*RenewRequest)(nil),           // 17: sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),          // 18: sidecar.v1.RenewResponse
-	(*ListPoliciesRequest)(nil),    // 19: sidecar.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),   // 20: sidecar.v1.ListPoliciesResponse
-	(*PolicyDescription)(nil),      // 21: sidecar.v1.PolicyDescription
-	(*LimitDescription)(nil),       // 22: sidecar.v1.LimitDescription
-	(*Override)(nil),               // 23: sidecar.v1.Override
-	(*OverrideNumbers)(nil),        // 24: sidecar.v1.OverrideNumbers
-	(*LimitNumbers)(nil),           // 25: sidecar.v1.LimitNumbers
-	(*SetOverrideRequest)(nil),     // 26: sidecar.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),    // 27: sidecar.v1.SetOverrideResponse
-	(*DeleteOverrideRequest)(nil),  // 28: sidecar.v1.DeleteOverrideRequest
-	(*DeleteOverrideResponse)(nil), // 29: sidecar.v1.DeleteOverrideResponse
-	(*ListOverridesRequest)(nil),   // 30: sidecar.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),  // 31: sidecar.v1.ListOverridesResponse
-	(*ExplainRequest)(nil),         // 32: sidecar.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 33: sidecar.v1.ExplainResponse
-	(*LimitState)(nil),             // 34: sidecar.v1.LimitState
-	(*CostOutcome)(nil),            // 35: sidecar.v1.CostOutcome
-	(*durationpb.Duration)(nil),    // 36: google.protobuf.Duration
-	(*Failure)(nil),                // 37: sidecar.v1.Failure
-	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
+	(Enforcement)(0),               // 1: sidecar.v1.Enforcement
+	(CheckMode)(0),                 // 2: sidecar.v1.CheckMode
+	(Algorithm)(0),                 // 3: sidecar.v1.Algorithm
+	(*CheckRequest)(nil),           // 4: sidecar.v1.CheckRequest
+	(*CheckResponse)(nil),          // 5: sidecar.v1.CheckResponse
+	(*CheckManyRequest)(nil),       // 6: sidecar.v1.CheckManyRequest
+	(*CheckManyResponse)(nil),      // 7: sidecar.v1.CheckManyResponse
+	(*CheckManyResult)(nil),        // 8: sidecar.v1.CheckManyResult
+	(*LimitStatus)(nil),            // 9: sidecar.v1.LimitStatus
+	(*PeekRequest)(nil),            // 10: sidecar.v1.PeekRequest
+	(*PeekResponse)(nil),           // 11: sidecar.v1.PeekResponse
+	(*ResetRequest)(nil),           // 12: sidecar.v1.ResetRequest
+	(*ResetResponse)(nil),          // 13: sidecar.v1.ResetResponse
+	(*AcquireRequest)(nil),         // 14: sidecar.v1.AcquireRequest
+	(*AcquireResponse)(nil),        // 15: sidecar.v1.AcquireResponse
+	(*ReleaseRequest)(nil),         // 16: sidecar.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),        // 17: sidecar.v1.ReleaseResponse
+	(*RenewRequest)(nil),           // 18: sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),          // 19: sidecar.v1.RenewResponse
+	(*ListPoliciesRequest)(nil),    // 20: sidecar.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),   // 21: sidecar.v1.ListPoliciesResponse
+	(*PolicyDescription)(nil),      // 22: sidecar.v1.PolicyDescription
+	(*LimitDescription)(nil),       // 23: sidecar.v1.LimitDescription
+	(*Override)(nil),               // 24: sidecar.v1.Override
+	(*OverrideNumbers)(nil),        // 25: sidecar.v1.OverrideNumbers
+	(*LimitNumbers)(nil),           // 26: sidecar.v1.LimitNumbers
+	(*SetOverrideRequest)(nil),     // 27: sidecar.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),    // 28: sidecar.v1.SetOverrideResponse
+	(*DeleteOverrideRequest)(nil),  // 29: sidecar.v1.DeleteOverrideRequest
+	(*DeleteOverrideResponse)(nil), // 30: sidecar.v1.DeleteOverrideResponse
+	(*ListOverridesRequest)(nil),   // 31: sidecar.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),  // 32: sidecar.v1.ListOverridesResponse
+	(*ExplainRequest)(nil),         // 33: sidecar.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 34: sidecar.v1.ExplainResponse
+	(*LimitState)(nil),             // 35: sidecar.v1.LimitState
+	(*CostOutcome)(nil),            // 36: sidecar.v1.CostOutcome
+	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
+	(*Failure)(nil),                // 38: sidecar.v1.Failure
+	(*timestamppb.Timestamp)(nil),  // 39: google.protobuf.Timestamp
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	36, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	36, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
-	8,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
-	0,  // 3: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	3,  // 4: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
-	1,  // 5: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
-	7,  // 6: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
-	4,  // 7: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	37, // 8: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	36, // 9: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	36, // 10: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	36, // 11: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	36, // 12: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
-	8,  // 13: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
-	0,  // 14: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	36, // 15: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	36, // 16: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	36, // 17: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	36, // 18: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	36, // 19: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
-	21, // 20: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
-	22, // 21: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
-	2,  // 22: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	36, // 23: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	36, // 24: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	36, // 25: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	36, // 26: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	24, // 27: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
-	36, // 28: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
-	25, // 29: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
-	36, // 30: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
-	23, // 31: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
-	23, // 32: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
-	21, // 33: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
-	0,  // 34: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	23, // 35: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
-	38, // 36: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
-	34, // 37: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
-	35, // 38: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
-	22, // 39: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
-	36, // 40: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	36, // 41: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
-	3,  // 42: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	5,  // 43: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	9,  // 44: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	11, // 45: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	13, // 46: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	15, // 47: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	17, // 48: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	19, // 49: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	26, // 50: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
-	28, // 51: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
-	30, // 52: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
-	32, // 53: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
-	4,  // 54: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	6,  // 55: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	10, // 56: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	12, // 57: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	14, // 58: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	16, // 59: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	18, // 60: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	20, // 61: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	27, // 62: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
-	29, // 63: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
-	31, // 64: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
-	33, // 65: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
-	54, // [54:66] is the sub-list for method output_type
-	42, // [42:54] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	37, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	37, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	9,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
+	1,  // 3: sidecar.v1.CheckResponse.enforcement:type_name -> sidecar.v1.Enforcement
+	0,  // 4: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	4,  // 5: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
+	2,  // 6: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
+	8,  // 7: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
+	5,  // 8: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
+	38, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	37, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	37, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	37, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	37, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	9,  // 14: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
+	1,  // 15: sidecar.v1.PeekResponse.enforcement:type_name -> sidecar.v1.Enforcement
+	0,  // 16: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	37, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	37, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	37, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	37, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	37, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	22, // 22: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
+	23, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
+	3,  // 24: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	37, // 25: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	37, // 26: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	37, // 27: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	37, // 28: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	25, // 29: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
+	37, // 30: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	26, // 31: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
+	37, // 32: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	24, // 33: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
+	24, // 34: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
+	22, // 35: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
+	0,  // 36: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	24, // 37: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
+	39, // 38: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
+	35, // 39: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
+	36, // 40: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
+	23, // 41: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
+	37, // 42: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	37, // 43: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
+	4,  // 44: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	6,  // 45: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	10, // 46: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	12, // 47: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	14, // 48: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	16, // 49: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	18, // 50: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	20, // 51: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	27, // 52: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	29, // 53: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	31, // 54: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	33, // 55: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
+	5,  // 56: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	7,  // 57: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	11, // 58: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	13, // 59: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	15, // 60: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	17, // 61: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	19, // 62: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	21, // 63: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	28, // 64: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	30, // 65: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	32, // 66: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	34, // 67: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
+	56, // [56:68] is the sub-list for method output_type
+	44, // [44:56] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -2944,7 +3071,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,

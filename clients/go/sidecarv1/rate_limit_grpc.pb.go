@@ -44,7 +44,8 @@ const (
 // `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
 // atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
 // not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-// reached. A refusal is not an error: the call is OK and `allowed` is false.
+// reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+// is not an error: the call is OK and `allowed` is false.
 type RateLimitServiceClient interface {
 	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
 	// (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.
@@ -231,7 +232,8 @@ func (c *rateLimitServiceClient) Explain(ctx context.Context, in *ExplainRequest
 // `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
 // atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
 // not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-// reached. A refusal is not an error: the call is OK and `allowed` is false.
+// reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+// is not an error: the call is OK and `allowed` is false.
 type RateLimitServiceServer interface {
 	// Check takes `cost` from the key's allowance if that much is left. A refused call costs nothing. INVALID_ARGUMENT
 	// (WRONG_ALGORITHM) for a `concurrency` policy: use Acquire.

@@ -12,7 +12,7 @@ from sidecar_client.errors import BatchError, LeaseLostError, from_failure
 from sidecar_client.explanation import explanation_of
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar_client.overrides import to_override
-from sidecar_client.results import Acquired, DecidedBy, Decision, Decisions, LimitStatus
+from sidecar_client.results import Acquired, DecidedBy, Decision, Decisions, LimitStatus, enforcement_of
 from sidecar_client.slot import Slot
 
 if TYPE_CHECKING:
@@ -200,6 +200,8 @@ def decision_of(answer: pb.CheckResponse | pb.PeekResponse) -> Decision:
         limits=tuple([_status(status) for status in answer.limits]) if answer.limits else (),
         decided_by=DecidedBy(answer.decided_by),
         shadow_denied=answer.shadow_denied,
+        enforcement=enforcement_of(answer.enforcement),
+        max_overshoot=answer.max_overshoot,
     )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from sidecar_client.durations import optional_timedelta, to_duration
-from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2
+from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +42,29 @@ class WriteOutcome(Enum):
     """The condition did not hold; nothing changed."""
     NOT_FOUND = common_pb2.WRITE_OUTCOME_NOT_FOUND
     """There was nothing to change."""
+
+
+class Enforcement(Enum):
+    """What a decision of a rate limit rests on."""
+
+    UNSPECIFIED = rate_limit_pb2.ENFORCEMENT_UNSPECIFIED
+    """A sidecar that does not say so: the store, then; or an enforcement that is newer than this client."""
+    STORE = rate_limit_pb2.ENFORCEMENT_STORE
+    """The store's count over all sidecars."""
+    FAILED_OPEN = rate_limit_pb2.ENFORCEMENT_FAILED_OPEN
+    """Nothing: the store is gone, and the policy then allows everything."""
+    FAILED_CLOSED = rate_limit_pb2.ENFORCEMENT_FAILED_CLOSED
+    """Nothing: the store is gone, and the policy then refuses everything."""
+    LOCAL_SHARE = rate_limit_pb2.ENFORCEMENT_LOCAL_SHARE
+    """The sidecar's own count, of its share of the limit: the store is gone."""
+
+
+_ENFORCEMENTS: dict[int, Enforcement] = {enforcement.value: enforcement for enforcement in Enforcement}
+
+
+def enforcement_of(number: int) -> Enforcement:
+    """Return what a number of an answer means."""
+    return _ENFORCEMENTS.get(number, Enforcement.UNSPECIFIED)
 
 
 class _NoTruthValue:
@@ -286,6 +309,10 @@ class Decision(_NoTruthValue):
     decided_by: DecidedBy = DecidedBy.LIMITS
     shadow_denied: bool = False
     """Whether it was allowed only because the policy is in shadow mode."""
+    enforcement: Enforcement = Enforcement.UNSPECIFIED
+    """What the decision rests on; STORE but while the store is gone, as the policy's `on_failure` says."""
+    max_overshoot: int = 0
+    """The most above the limit that decisions of this enforcement may have let through; 2**64 - 1 for no bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from sidecar_client import (
     Check,
     DeadlineExceededError,
     Decision,
+    Enforcement,
     Item,
     LimitStatus,
     Lookup,
@@ -195,6 +196,26 @@ async def test_a_decision_has_timedeltas(play: Play, sidecar: SidecarClient) -> 
         allowed=False, limit=10, remaining=0, retry_after=timedelta(seconds=6), reset_after=timedelta(minutes=1)
     )
     assert expected == await sidecar.limit("auth").check("k")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (0, Enforcement.UNSPECIFIED),
+        (rate_limit_pb2.ENFORCEMENT_STORE, Enforcement.STORE),
+        (rate_limit_pb2.ENFORCEMENT_FAILED_OPEN, Enforcement.FAILED_OPEN),
+        (rate_limit_pb2.ENFORCEMENT_FAILED_CLOSED, Enforcement.FAILED_CLOSED),
+        (rate_limit_pb2.ENFORCEMENT_LOCAL_SHARE, Enforcement.LOCAL_SHARE),
+        (99, Enforcement.UNSPECIFIED),
+    ],
+)
+async def test_a_decision_says_what_it_rests_on(
+    play: Play, sidecar: SidecarClient, told: rate_limit_pb2.Enforcement, expected: Enforcement
+) -> None:
+    """One that this client does not know yet is none; with it comes how far above the limit it may go."""
+    play.answer(rate_limit_pb2.CheckResponse(enforcement=told, max_overshoot=2**64 - 1))
+    decision = await sidecar.limit("auth").check("k")
+    assert (expected, 2**64 - 1) == (decision.enforcement, decision.max_overshoot)
 
 
 async def test_a_decision_lists_the_limits_of_its_policy(play: Play, sidecar: SidecarClient) -> None:

@@ -23,6 +23,14 @@ class DecidedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECIDED_BY_OVERRIDE_DENIED: _ClassVar[DecidedBy]
     DECIDED_BY_OVERRIDE_LIMITS: _ClassVar[DecidedBy]
 
+class Enforcement(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENFORCEMENT_UNSPECIFIED: _ClassVar[Enforcement]
+    ENFORCEMENT_STORE: _ClassVar[Enforcement]
+    ENFORCEMENT_FAILED_OPEN: _ClassVar[Enforcement]
+    ENFORCEMENT_FAILED_CLOSED: _ClassVar[Enforcement]
+    ENFORCEMENT_LOCAL_SHARE: _ClassVar[Enforcement]
+
 class CheckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHECK_MODE_UNSPECIFIED: _ClassVar[CheckMode]
@@ -46,6 +54,11 @@ DECIDED_BY_DENIED_KEY: DecidedBy
 DECIDED_BY_OVERRIDE_UNLIMITED: DecidedBy
 DECIDED_BY_OVERRIDE_DENIED: DecidedBy
 DECIDED_BY_OVERRIDE_LIMITS: DecidedBy
+ENFORCEMENT_UNSPECIFIED: Enforcement
+ENFORCEMENT_STORE: Enforcement
+ENFORCEMENT_FAILED_OPEN: Enforcement
+ENFORCEMENT_FAILED_CLOSED: Enforcement
+ENFORCEMENT_LOCAL_SHARE: Enforcement
 CHECK_MODE_UNSPECIFIED: CheckMode
 CHECK_MODE_ALL_OR_NOTHING: CheckMode
 CHECK_MODE_EACH: CheckMode
@@ -68,13 +81,15 @@ class CheckRequest(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
 
 class CheckResponse(_message.Message):
-    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "decided_by", "shadow_denied")
+    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "enforcement", "max_overshoot", "decided_by", "shadow_denied")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_OVERSHOOT_FIELD_NUMBER: _ClassVar[int]
     DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
     SHADOW_DENIED_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
@@ -83,9 +98,11 @@ class CheckResponse(_message.Message):
     retry_after: _duration_pb2.Duration
     reset_after: _duration_pb2.Duration
     limits: _containers.RepeatedCompositeFieldContainer[LimitStatus]
+    enforcement: Enforcement
+    max_overshoot: int
     decided_by: DecidedBy
     shadow_denied: bool
-    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
+    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ..., enforcement: _Optional[_Union[Enforcement, str]] = ..., max_overshoot: _Optional[int] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
 
 class CheckManyRequest(_message.Message):
     __slots__ = ("checks", "mode")
@@ -138,13 +155,15 @@ class PeekRequest(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
 
 class PeekResponse(_message.Message):
-    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "decided_by", "shadow_denied")
+    __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "enforcement", "max_overshoot", "decided_by", "shadow_denied")
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_OVERSHOOT_FIELD_NUMBER: _ClassVar[int]
     DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
     SHADOW_DENIED_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
@@ -153,9 +172,11 @@ class PeekResponse(_message.Message):
     retry_after: _duration_pb2.Duration
     reset_after: _duration_pb2.Duration
     limits: _containers.RepeatedCompositeFieldContainer[LimitStatus]
+    enforcement: Enforcement
+    max_overshoot: int
     decided_by: DecidedBy
     shadow_denied: bool
-    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
+    def __init__(self, allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ..., enforcement: _Optional[_Union[Enforcement, str]] = ..., max_overshoot: _Optional[int] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
 
 class ResetRequest(_message.Message):
     __slots__ = ("policy", "key")

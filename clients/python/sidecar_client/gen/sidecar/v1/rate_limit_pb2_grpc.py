@@ -33,7 +33,8 @@ class RateLimitServiceStub:
     `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
     atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-    reached. A refusal is not an error: the call is OK and `allowed` is false.
+    reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+    is not an error: the call is OK and `allowed` is false.
     """
 
     def __init__(self, channel):
@@ -112,7 +113,8 @@ class RateLimitServiceServicer:
     `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
     atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-    reached. A refusal is not an error: the call is OK and `allowed` is false.
+    reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+    is not an error: the call is OK and `allowed` is false.
     """
 
     def Check(self, request, context):
@@ -298,7 +300,8 @@ class RateLimitService:
     `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
     atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-    reached. A refusal is not an error: the call is OK and `allowed` is false.
+    reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+    is not an error: the call is OK and `allowed` is false.
     """
 
     @staticmethod

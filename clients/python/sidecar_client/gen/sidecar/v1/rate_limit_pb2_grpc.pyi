@@ -34,7 +34,8 @@ class RateLimitServiceStub:
     `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
     atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-    reached. A refusal is not an error: the call is OK and `allowed` is false.
+    reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+    is not an error: the call is OK and `allowed` is false.
     """
 
     @_typing.overload
@@ -103,7 +104,8 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
     atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-    reached. A refusal is not an error: the call is OK and `allowed` is false.
+    reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+    is not an error: the call is OK and `allowed` is false.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -168,7 +170,8 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     `fixed_window` (limit per window), several of these limits at once, or `concurrency` (slots). Every decision is one
     atomic script in the store, by the store's clock. Every method answers NOT_FOUND (POLICY_UNKNOWN) for a policy that is
     not configured, INVALID_ARGUMENT for an empty or too long key, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be
-    reached. A refusal is not an error: the call is OK and `allowed` is false.
+    reached; but Check, CheckMany and Peek then answer what the policy's `on_failure` says, if that is not `error`. A refusal
+    is not an error: the call is OK and `allowed` is false.
     """
 
     @_abc_1.abstractmethod

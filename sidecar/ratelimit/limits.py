@@ -1,0 +1,206 @@
+"""Policies, made ready for the calls that come: what each needs of keys, scripts, counters and who decides beside it.
+
+That is worked out once, when the policies or the overrides change, so that a call only looks it up.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.errors import InvalidArgumentError
+from sidecar.ratelimit.charges import LOOK, TAKE, Charge, cost_above_limit
+from sidecar.ratelimit.decision import Decision, combined
+from sidecar.ratelimit.exceptions import Exempted, Why
+from sidecar.ratelimit.overrides import Effect, overridden
+from sidecar.ratelimit.policy import CombinedPolicy
+from sidecar.ratelimit.terms import LETTERS, Terms, parts_of, terms_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sidecar.ratelimit.exceptions import Ruled
+    from sidecar.ratelimit.overrides import Override
+    from sidecar.ratelimit.policy import Policy
+    from sidecar.ratelimit.refusals import PolicyRefusals
+    from sidecar.ratelimit.stand_in import StandIn, StandIns
+    from sidecar.store.base import Reply
+    from sidecar.telemetry.metrics import Cell
+
+_SEVERAL = b"m"
+
+# Where a limit's own script, and the one of several, say what time it is.
+_NOW, NOW_OF_SEVERAL = 4, 0
+
+_EXEMPTS = {Effect.UNLIMITED: Why.OVERRIDE_UNLIMITED, Effect.DENIED: Why.OVERRIDE_DENIED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A policy, made ready for its calls."""
+
+    name: str
+    policies: tuple[Policy, ...]
+    """Its limits."""
+    letter: bytes
+    """What stands for its algorithm in the keys of its states."""
+    suffixes: tuple[bytes, ...]
+    """What follows the policy's key in that of each of its limits."""
+    terms: Terms | None
+    """Those of the only limit; None for a policy of several."""
+    most: int
+    allowed: Cell
+    denied: Cell
+    ruled: Ruled | None
+    """What it says beside its limits; None if that is nothing, and no key has an override."""
+    stand_in: StandIn | None
+    """What decides while the store cannot; None where that is an error."""
+    refusals: PolicyRefusals | None
+    """What is remembered of those by the store; None where they are not."""
+    overriding: Mapping[str, Overriding] = field(default_factory=dict)
+    """What holds for single keys instead."""
+    why: Why = Why.LIMITS
+    """Why these limits decide: they are the policy's, or an override's."""
+
+    def decision(self, replies: Sequence[Reply]) -> Decision:
+        """Read what the script of the only limit answered."""
+        allowed, remaining, retry_after_us, reset_after_us, _ = replies[0]
+        return Decision(allowed == 1, self.most, remaining, retry_after_us, reset_after_us)
+
+    def counted(self, replies: Sequence[Reply]) -> Decision:
+        """Read the same, and count it."""
+        decision = self.decision(replies)
+        (self.allowed if decision.allowed else self.denied).value += 1
+        return decision
+
+    def told(self, decision: Decision, mode: int) -> Decision:
+        """Return what a caller is told of what the limits decided, and count it if anything was to be taken."""
+        if self.ruled is not None:
+            decision = self.ruled.told(decision._replace(why=self.why) if self.why else decision)
+        if mode == TAKE:
+            self.count(decision)
+        return decision
+
+    def count(self, told: Decision) -> None:
+        """Count what a caller was told."""
+        if self.ruled is not None:
+            self.ruled.count(told)
+        else:
+            (self.allowed if told.allowed else self.denied).value += 1
+
+    def reader(self, state_key: bytes, cost: int, mode: int) -> Callable[[Sequence[Reply]], Decision]:
+        """Return what reads the answer of the script of the only limit, and counts it if anything was to be taken."""
+        if mode == LOOK and self.ruled is None:
+            return self.decision
+        note = self.noting(state_key, cost, mode)
+
+        def read(replies: Sequence[Reply]) -> Decision:
+            decision = self.decision(replies)
+            if note is not None:
+                note(decision, replies[0][_NOW])
+            return self.told(decision, mode)
+
+        return read
+
+    def noting(self, state_key: bytes, cost: int, mode: int) -> Callable[[Decision, int], None] | None:
+        """Return what is to be told of the store's decision, with its time; None where it is not to be remembered."""
+        return self.refusals.noting(state_key, cost) if mode == TAKE and self.refusals is not None else None
+
+    def known(self, state_key: bytes, cost: int) -> Decision | None:
+        """Return the refusal of a Check, if it is remembered."""
+        return None if self.refusals is None or cost > self.most else self.refusals.find(state_key, cost)
+
+    def instead(self, state_key: bytes, cost: int, mode: int) -> Callable[[], Decision] | None:
+        """Return what decides on a call that the store has not answered, and counts what is a Check."""
+        stand_in = self.stand_in
+        if stand_in is None:
+            return None
+        return lambda: self.told(stand_in.decide(state_key, cost, take=mode == TAKE), mode)
+
+    def forget(self, state_key: bytes) -> None:
+        """Forget what is kept here of a key, whose allowance has come back."""
+        if self.stand_in is not None:
+            self.stand_in.forget(state_key)
+        if self.refusals is not None:
+            self.refusals.drop(state_key)
+
+    def charges(self, key: bytes, cost: int) -> list[Charge]:
+        """Return what a call is to take from each limit, of a policy's key; raises COST_ABOVE_LIMIT."""
+        if cost > self.most:
+            raise cost_above_limit(self.most)
+        return [Charge(policy, key + suffix, cost) for policy, suffix in zip(self.policies, self.suffixes, strict=True)]
+
+    def combined(self, decisions: Sequence[Decision]) -> Decision:
+        """Return what its limits decide together."""
+        if self.terms is not None:
+            return decisions[0]
+        return combined([policy.name for policy in self.policies], decisions)
+
+
+class Overriding(NamedTuple):
+    """What an override makes of a policy's limit for its key."""
+
+    ends_us: int
+    limit: Limit
+    exempted: Exempted | None
+
+
+class Charged(NamedTuple):
+    """One of several checks, whose policy's limits decide on it."""
+
+    place: int
+    limit: Limit
+    state_key: bytes
+    cost: int
+    charges: Sequence[Charge]
+
+
+def ready(
+    policy: Policy | CombinedPolicy,
+    *,
+    allowed: Cell,
+    denied: Cell,
+    ruled: Ruled | None,
+    stand_in: StandIn | None,
+    refusals: PolicyRefusals | None,
+) -> Limit:
+    """Return a policy, made ready; no key has an override."""
+    several = isinstance(policy, CombinedPolicy)
+    policies, suffixes = parts_of(policy)
+    return Limit(
+        name=policy.name,
+        policies=policies,
+        letter=_SEVERAL if several else LETTERS[type(policies[0])],
+        suffixes=suffixes,
+        terms=None if several else terms_of(policies[0]),
+        most=policy.limit,
+        allowed=allowed,
+        denied=denied,
+        ruled=ruled,
+        stand_in=stand_in,
+        refusals=refusals,
+    )
+
+
+def overriding(
+    limit: Limit, policy: Policy | CombinedPolicy, overrides: Iterable[Override], stand_ins: StandIns | None
+) -> Limit:
+    """Return a policy's limit with what overrides make of it, without those that do not fit it."""
+    made: dict[str, Overriding] = {}
+    for override in overrides:
+        if override.effect is not Effect.NUMBERS:
+            made[override.key] = Overriding(override.ends_us, limit, Exempted(_EXEMPTS[override.effect], ""))
+            continue
+        with suppress(InvalidArgumentError):
+            numbered = overridden(policy, override.numbers)
+            own = ready(
+                numbered,
+                allowed=limit.allowed,
+                denied=limit.denied,
+                ruled=limit.ruled,
+                stand_in=None if stand_ins is None else stand_ins.of(numbered),
+                refusals=None,  # an override may end, or be deleted, before they do
+            )
+            made[override.key] = Overriding(override.ends_us, replace(own, why=Why.OVERRIDE_LIMITS), None)
+    return replace(limit, overriding=made)
