@@ -17,6 +17,7 @@ from sidecar.store.base import ScriptCall
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sidecar.clock import StoreClock
     from sidecar.ratelimit.policy import Policy
     from sidecar.ratelimit.terms import Terms
     from sidecar.store.base import Reply
@@ -37,10 +38,11 @@ class Charge(NamedTuple):
     cost: int
 
 
-def script_of_one(terms: Terms, key: bytes, cost: int, mode: int, now_us: int) -> ScriptCall:
-    """Return the run of a limit's own script; raises COST_ABOVE_LIMIT."""
+def script_of_one(terms: Terms, key: bytes, cost: int, mode: int, clock: StoreClock) -> ScriptCall:
+    """Return the run of a limit's own script; raises COST_ABOVE_LIMIT. Only a calendar has the clock looked at."""
     check_cost(terms, cost)
-    words = (*terms.constants_at(now_us), cost, mode)
+    constants = terms.constants if terms.windows is None else terms.constants_at(clock.micros())
+    words = (*constants, cost, mode)
     return ScriptCall(terms.script, (key,), words, mode == LOOK, mode == TAKE)
 
 

@@ -15,7 +15,6 @@ from sidecar.ratelimit.charges import (
     TAKE,
     Charge,
     Together,
-    cost_above_limit,
     decision_of_one,
     script_of_one,
 )
@@ -30,7 +29,6 @@ from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 from sidecar.ratelimit.stand_in import decide_together
 from sidecar.ratelimit.terms import terms_of
 from sidecar.store import commands
-from sidecar.store.base import ScriptCall
 from sidecar.store.keys import check_name
 from sidecar.store.plans import UNANSWERED, Plan, run_alone, run_together
 from sidecar.store.scripts import load
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.policy import CombinedPolicy, Policy
     from sidecar.ratelimit.refusals import Refusals
     from sidecar.ratelimit.stand_in import StandIns
-    from sidecar.ratelimit.terms import Terms
     from sidecar.store.base import Reply, Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
@@ -227,7 +224,7 @@ class RateLimiter:
         if limit.terms is None or limit.stand_in is not None or limit.refusals is not None:
             return self._plan_limited(limit, state_key, cost, TAKE)
         # As most are: what they do without costs them nothing.
-        return Plan((self._script(limit.terms, state_key, cost, TAKE),), limit.counted)
+        return Plan((script_of_one(limit.terms, state_key, cost, TAKE, self._clock),), limit.counted)
 
     async def check_many(self, asked: Sequence[Asked], call: Call, *, together: bool) -> list[Decision | SidecarError]:
         """Make several checks; return the decision on each, in order, or the error that it ends with.
@@ -400,13 +397,13 @@ class RateLimiter:
         """
         if not charges:
             return []
-        mode, now_us = TAKE if take else LOOK, self._clock.micros()
+        mode = TAKE if take else LOOK
         if together and len(charges) > 1:
-            all_of_them = Together(self._several, charges, mode, now_us)
+            all_of_them = Together(self._several, charges, mode, self._clock.micros())
             return all_of_them.decisions(await self._store.run(all_of_them.script_call, call))
         all_terms = [terms_of(charge.policy) for charge in charges]
         scripts = [
-            script_of_one(terms, charge.key, charge.cost, mode, now_us)
+            script_of_one(terms, charge.key, charge.cost, mode, self._clock)
             for terms, charge in zip(all_terms, charges, strict=True)
         ]
         if len(scripts) == 1:
@@ -431,7 +428,7 @@ class RateLimiter:
             return Plan((), lambda _: limit.told(known, mode))
         if limit.terms is None:
             return self._plan_several(limit, state_key, cost, mode)
-        script = self._script(limit.terms, state_key, cost, mode)
+        script = script_of_one(limit.terms, state_key, cost, mode, self._clock)
         return Plan((script,), limit.reader(state_key, cost, mode), None, limit.instead(state_key, cost, mode))
 
     def _ruling(self, limit: Limit, ruled: Ruled, key: str) -> tuple[Limit, Exempted | None]:
@@ -453,13 +450,6 @@ class RateLimiter:
             return limit.told(decision, mode)
 
         return Plan((together.script_call,), read, None, limit.instead(state_key, cost, mode))
-
-    def _script(self, terms: Terms, state_key: bytes, cost: int, mode: int) -> ScriptCall:
-        if cost > terms.most:
-            raise cost_above_limit(terms.most)
-        constants = terms.constants if terms.windows is None else terms.constants_at(self._clock.micros())
-        words = (*constants, cost, mode)
-        return ScriptCall(terms.script, (state_key,), words, mode == LOOK, mode == TAKE)
 
     def _named(self, policy_name: str) -> Limit:
         limit = self._limits.get(policy_name)

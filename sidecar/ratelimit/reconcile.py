@@ -152,10 +152,9 @@ class Reconciler:
     async def _decide(self, charges: Sequence[Charge]) -> list[Decision | SidecarError]:
         if not charges:
             return []
-        now_us = self._states.clock.micros()
         all_terms = [terms_of(charge.policy) for charge in charges]
         scripts = [
-            script_of_one(terms, charge.key, charge.cost, TAKE, now_us)
+            script_of_one(terms, charge.key, charge.cost, TAKE, self._states.clock)
             for terms, charge in zip(all_terms, charges, strict=True)
         ]
         try:
