@@ -6,6 +6,7 @@ twice. A Reset is not either: a copy left in a hung server's buffer could wipe o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.description import described, limit_described
 from sidecar.ratelimit.exceptions import NO_RULES, Outcomes, Ruled, Why, exempt, needed
 from sidecar.ratelimit.explain import Explanation, Looks, Outcome, costs_for, states
-from sidecar.ratelimit.limits import NOW_OF_SEVERAL, Charged, Limit, overriding, ready
+from sidecar.ratelimit.limits import NOW_OF_SEVERAL, Charged, Limit, Overriding, ready
 from sidecar.ratelimit.overrides import Effect, by_policy, overridden
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
@@ -189,7 +190,9 @@ class RateLimiter:
             stand_in=None if self._stand_ins is None else self._stand_ins.of(policy),
             refusals=refusals,
         )
-        return overriding(limit, policy, overrides, self._stand_ins)
+        if not overrides:
+            return limit
+        return replace(limit, overriding=Overriding(policy, limit, overrides, self._stand_ins))
 
     def descriptions(self, policy_name: str = "") -> list[PolicyDescription]:
         """Return what a policy says, or for an empty name each, in the order of their names; raises POLICY_UNKNOWN."""
@@ -433,10 +436,8 @@ class RateLimiter:
 
     def _ruling(self, limit: Limit, ruled: Ruled, key: str) -> tuple[Limit, Exempted | None]:
         """Return the limit that holds for a key, and what decides in its place if anything does."""
-        overriding = limit.overriding.get(key)
-        if overriding is not None and overriding.ends_us > self._clock.micros():
-            return overriding.limit, overriding.exempted
-        return limit, ruled.exempted(key)
+        found = None if limit.overriding is None else limit.overriding.find(key, self._clock)
+        return (limit, ruled.exempted(key)) if found is None else found
 
     def _plan_several(self, limit: Limit, state_key: bytes, cost: int, mode: int) -> Plan[Decision]:
         charges = limit.charges(state_key, cost)

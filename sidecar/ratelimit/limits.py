@@ -1,12 +1,12 @@
 """Policies, made ready for the calls that come: what each needs of keys, scripts, counters and who decides beside it.
 
-That is worked out once, when the policies or the overrides change, so that a call only looks it up.
+That is worked out once, when the policies change, or for a key with an override when it is first asked about, so that
+a call only looks it up.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import InvalidArgumentError
@@ -18,8 +18,9 @@ from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.terms import LETTERS, Terms, parts_of, terms_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from sidecar.clock import StoreClock
     from sidecar.ratelimit.exceptions import Ruled
     from sidecar.ratelimit.overrides import Override
     from sidecar.ratelimit.policy import Policy
@@ -58,8 +59,8 @@ class Limit:
     """What decides while the store cannot; None where that is an error."""
     refusals: PolicyRefusals | None
     """What is remembered of those by the store; None where they are not."""
-    overriding: Mapping[str, Overriding] = field(default_factory=dict)
-    """What holds for single keys instead."""
+    overriding: Overriding | None = None
+    """What holds for single keys instead; None where no key has an override."""
     why: Why = Why.LIMITS
     """Why these limits decide: they are the policy's, or an override's."""
 
@@ -138,12 +139,51 @@ class Limit:
         return combined([policy.name for policy in self.policies], decisions)
 
 
-class Overriding(NamedTuple):
-    """What an override makes of a policy's limit for its key."""
+class Overriding:
+    """The overrides of a policy's keys, each made ready when its key is first asked about: there may be a thousand."""
 
-    ends_us: int
-    limit: Limit
-    exempted: Exempted | None
+    __slots__ = ("_limit", "_overrides", "_policy", "_ready", "_stand_ins")
+
+    def __init__(
+        self,
+        policy: Policy | CombinedPolicy,
+        limit: Limit,
+        overrides: Iterable[Override],
+        stand_ins: StandIns | None,
+    ) -> None:
+        self._policy = policy
+        self._limit = limit
+        self._overrides = {override.key: override for override in overrides}
+        self._stand_ins = stand_ins
+        self._ready: dict[str, tuple[Limit, Exempted | None] | None] = {}
+
+    def find(self, key: str, clock: StoreClock) -> tuple[Limit, Exempted | None] | None:
+        """Return the limit that holds for a key and what decides in its place, if anything; None for no override."""
+        override = self._overrides.get(key)
+        if override is None or override.ends_us <= clock.micros():
+            return None
+        if key not in self._ready:
+            self._ready[key] = self._made(override)
+        return self._ready[key]
+
+    def _made(self, override: Override) -> tuple[Limit, Exempted | None] | None:
+        """Return what an override makes of the policy's limit; None if the policy has changed and it fits no more."""
+        limit = self._limit
+        if override.effect is not Effect.NUMBERS:
+            return limit, Exempted(_EXEMPTS[override.effect], "")
+        try:
+            numbered = overridden(self._policy, override.numbers)
+        except InvalidArgumentError:
+            return None
+        own = ready(
+            numbered,
+            allowed=limit.allowed,
+            denied=limit.denied,
+            ruled=limit.ruled,
+            stand_in=None if self._stand_ins is None else self._stand_ins.of(numbered),
+            refusals=None,  # an override may end, or be deleted, before they do
+        )
+        return replace(own, why=Why.OVERRIDE_LIMITS), None
 
 
 class Charged(NamedTuple):
@@ -181,26 +221,3 @@ def ready(
         stand_in=stand_in,
         refusals=refusals,
     )
-
-
-def overriding(
-    limit: Limit, policy: Policy | CombinedPolicy, overrides: Iterable[Override], stand_ins: StandIns | None
-) -> Limit:
-    """Return a policy's limit with what overrides make of it, without those that do not fit it."""
-    made: dict[str, Overriding] = {}
-    for override in overrides:
-        if override.effect is not Effect.NUMBERS:
-            made[override.key] = Overriding(override.ends_us, limit, Exempted(_EXEMPTS[override.effect], ""))
-            continue
-        with suppress(InvalidArgumentError):
-            numbered = overridden(policy, override.numbers)
-            own = ready(
-                numbered,
-                allowed=limit.allowed,
-                denied=limit.denied,
-                ruled=limit.ruled,
-                stand_in=None if stand_ins is None else stand_ins.of(numbered),
-                refusals=None,  # an override may end, or be deleted, before they do
-            )
-            made[override.key] = Overriding(override.ends_us, replace(own, why=Why.OVERRIDE_LIMITS), None)
-    return replace(limit, overriding=made)
