@@ -34,12 +34,7 @@ from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
 from sidecar.interceptors.shedding import Admission, SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
-from sidecar.ratelimit.heartbeats import Heartbeats
-from sidecar.ratelimit.limiter import RateLimiter
-from sidecar.ratelimit.override_book import OverrideBook
-from sidecar.ratelimit.reconcile import Reconciler
-from sidecar.ratelimit.refusals import Refusals
-from sidecar.ratelimit.stand_in import StandIns
+from sidecar.rate_limits import RateLimits
 from sidecar.rpc.cache import CacheServicer
 from sidecar.rpc.health import HealthServicer
 from sidecar.rpc.methods import methods_of
@@ -69,12 +64,8 @@ from sidecar.translate import (
     development_key,
     embedded_policy,
     engine_policy,
-    failure_modes,
     pipeline_policy,
     pool_policy,
-    rate_limit_policy,
-    rate_limit_rules,
-    remembered_refusals,
     request_limits,
     seals,
     store_address,
@@ -89,7 +80,6 @@ if TYPE_CHECKING:
     from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.interceptors.chain import Interceptor
-    from sidecar.ratelimit.limiter import AnyPolicy
     from sidecar.server.engine import Engine, EnginePolicy
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
@@ -127,12 +117,7 @@ class App:
         self._clock = StoreClock()
         self._admission = Admission(AdmissionPolicy(most=settings.limits.max_concurrent_calls))
         self._reloads = ReloadCounter(self._metrics) if berth is None else None
-        self._limiter: RateLimiter | None = None
-        self._overrides: OverrideBook | None = None
-        self._stand_ins: StandIns | None = None
-        self._heartbeats: Heartbeats | None = None
-        self._reconciler: Reconciler | None = None
-        self._refusals: Refusals | None = None
+        self._rate_limits: RateLimits | None = None
         self._health: HealthServicer | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
@@ -165,14 +150,8 @@ class App:
     def reload(self, settings: Settings) -> None:
         """Have these rate limits in force from now on; all else stays as it is."""
         self._settings = settings
-        if self._limiter is not None:
-            if self._stand_ins is not None:
-                self._stand_ins.replace(failure_modes(settings))
-            if self._heartbeats is not None and self._stand_ins is not None:
-                self._heartbeats.want(wanted=self._stand_ins.shares)
-            if self._refusals is not None:
-                self._refusals.replace(remembered_refusals(settings))
-            self._limiter.replace(_rate_limits(settings), rate_limit_rules(settings))
+        if self._rate_limits is not None:
+            self._rate_limits.reload(settings)
 
     def count_reload(self, outcome: ReloadOutcome) -> None:
         """Count an attempt to reload the configuration; a worker leaves that to its supervisor."""
@@ -213,11 +192,12 @@ class App:
         probe.on_change(self._health.set_serving)
         await probe.start()
         self._stack.push_async_callback(probe.stop)
-        table = self._method_table(self._methods(store, keks, self._health, envoy), tracing)
-        if self._overrides is not None:
-            await self._overrides.start()
-            self._stack.push_async_callback(self._overrides.stop)
-        await self._prepare_for_outages(probe)
+        rate_limits = self._rate_limits = RateLimits(
+            settings, store=store, keys=KeySpace(settings.tenant), clock=self._clock, metrics=self._metrics
+        )
+        methods = self._methods(store, keks, rate_limits, self._health, envoy)
+        table = self._method_table(methods, tracing)
+        await rate_limits.start(probe, self._stack)
         self._serve_metrics()
         await self._start_engines(table)
         lag = LoopLag(self._metrics)
@@ -227,16 +207,6 @@ class App:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_YOUNG)
-
-    async def _prepare_for_outages(self, probe: StoreProbe) -> None:
-        """Have what a limit does without the store be known before, and made good after."""
-        if self._heartbeats is not None and self._reconciler is not None:
-            await self._heartbeats.start()
-            self._stack.push_async_callback(self._heartbeats.stop)
-            probe.on_change(self._reconciler.on_serving)
-            self._reconciler.on_serving(probe.serving)
-            self._reconciler.start()
-            self._stack.push_async_callback(self._reconciler.stop)
 
     # --- engines ---
 
@@ -301,7 +271,12 @@ class App:
     # --- services ---
 
     def _methods(
-        self, store: Store, keks: KeyEncryptionKeys | None, health: HealthServicer, envoy: _EnvoyFront | None
+        self,
+        store: Store,
+        keks: KeyEncryptionKeys | None,
+        rate_limits: RateLimits,
+        health: HealthServicer,
+        envoy: _EnvoyFront | None,
     ) -> list[Method]:
         settings = self._settings
         keys = KeySpace(settings.tenant)
@@ -332,28 +307,9 @@ class App:
             sealer_for=sealer_for,
             metrics=self._metrics,
         )
-        self._heartbeats = Heartbeats(store=store, keys=keys)
-        self._stand_ins = StandIns(
-            clock=self._clock, metrics=self._metrics, modes=failure_modes(settings), live=self._heartbeats.live
-        )
-        self._heartbeats.want(wanted=self._stand_ins.shares)
-        self._reconciler = Reconciler(store=store, states=self._stand_ins.states, metrics=self._metrics)
-        self._refusals = Refusals(clock=self._clock, metrics=self._metrics, names=remembered_refusals(settings))
-        limiter = self._limiter = RateLimiter(
-            store=store,
-            keys=keys,
-            clock=self._clock,
-            metrics=self._metrics,
-            policies=_rate_limits(settings),
-            rules=rate_limit_rules(settings),
-            max_key_bytes=settings.limits.max_key_bytes,
-            stand_ins=self._stand_ins,
-            refusals=self._refusals,
-        )
-        self._overrides = OverrideBook(store, keys, limiter.override)
         pipeline = PipelineServicer(
             caches=caches,
-            limiter=limiter,
+            limiter=rate_limits.limiter,
             store=store,
             admission=self._admission,
             policy=pipeline_policy(settings.limits),
@@ -361,7 +317,12 @@ class App:
         served: list[tuple[ServiceDescriptor, object]] = [
             (_CACHE, CacheServicer(caches)),
             (_RECORD, RecordServicer(caches)),
-            (_RATE_LIMIT, RateLimitServicer(limiter, self._overrides, max_checks=settings.limits.max_batch_keys)),
+            (
+                _RATE_LIMIT,
+                RateLimitServicer(
+                    rate_limits.limiter, rate_limits.overrides, max_checks=settings.limits.max_batch_keys
+                ),
+            ),
             (_PIPELINE, pipeline),
             (_HEALTH, health),
         ]
@@ -460,10 +421,6 @@ class App:
         ]
         self.warnings.extend(problem for key in loaded for problem in key.problems)
         return KeyEncryptionKeys([key.kek for key in loaded])
-
-
-def _rate_limits(settings: Settings) -> list[AnyPolicy]:
-    return [rate_limit_policy(name, limit) for name, limit in settings.rate_limits.items()]
 
 
 class _EnvoyFront(NamedTuple):

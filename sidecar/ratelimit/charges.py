@@ -13,6 +13,7 @@ from sidecar.errors import InvalidArgumentError, Reason
 from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.terms import terms_of
 from sidecar.store.base import ScriptCall
+from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.policy import Policy
     from sidecar.ratelimit.terms import Terms
     from sidecar.store.base import Reply
-    from sidecar.store.scripts import Script
 
 TAKE, LOOK = 1, 0
 
-# What the script of several limits returns for each.
+# The script of several limits, and what it returns for each.
+_SCRIPT = "check_limits"
 _VALUES = 4
 
 
@@ -73,7 +74,7 @@ class Together:
 
     __slots__ = ("_places", "_terms", "script_call")
 
-    def __init__(self, script: Script, charges: Sequence[Charge], mode: int, now_us: int) -> None:
+    def __init__(self, charges: Sequence[Charge], mode: int, now_us: int) -> None:
         merged: dict[bytes, Charge] = {}
         for charge in charges:
             before = merged.get(charge.key)
@@ -85,7 +86,7 @@ class Together:
         for terms, charge in zip(self._terms, merged.values(), strict=True):
             check_cost(terms, charge.cost)
             words += (terms.number, charge.cost, *terms.constants_at(now_us))
-        self.script_call = ScriptCall(script, tuple(merged), tuple(words), mode == LOOK, mode == TAKE)
+        self.script_call = ScriptCall(load(_SCRIPT), tuple(merged), tuple(words), mode == LOOK, mode == TAKE)
 
     def decisions(self, reply: Reply) -> list[Decision]:
         """Read what the script answered: a decision for each charge, as if it had been the only one."""

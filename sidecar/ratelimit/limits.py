@@ -7,7 +7,7 @@ a call only looks it up.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sidecar.errors import InvalidArgumentError
 from sidecar.ratelimit.charges import LOOK, TAKE, Charge, cost_above_limit
@@ -184,16 +184,6 @@ class Overriding:
             refusals=None,  # an override may end, or be deleted, before they do
         )
         return replace(own, why=Why.OVERRIDE_LIMITS), None
-
-
-class Charged(NamedTuple):
-    """One of several checks, whose policy's limits decide on it."""
-
-    place: int
-    limit: Limit
-    state_key: bytes
-    cost: int
-    charges: Sequence[Charge]
 
 
 def ready(

@@ -34,22 +34,22 @@ class OverridesServicer:
         return pb.SetOverrideResponse()
 
     def _read(self, asked: pb.Override) -> tuple[Override, int]:
-        self._limiter.check_policy(asked.policy)
+        self._limiter.policies.limit(asked.policy)
         numbers = tuple(map(_numbers_of, asked.numbers.limits))
         override = Override(policy=asked.policy, key=asked.key, effect=_effect_of(asked), numbers=numbers)
-        self._limiter.check_override(override)
+        self._limiter.policies.check_override(override)
         lasts_ms = ms_from_duration(asked.expires_after) if asked.HasField("expires_after") else None
         return override, check_lasting(lasts_ms)
 
     async def delete_override(self, request: pb.DeleteOverrideRequest, call: Call) -> pb.DeleteOverrideResponse:
         """End one."""
-        self._limiter.check_key(request.key)
+        self._limiter.policies.check_key(request.key)
         return pb.DeleteOverrideResponse(existed=await self._book.remove(request.policy, request.key, call))
 
     async def list_overrides(self, request: pb.ListOverridesRequest, _call: Call) -> pb.ListOverridesResponse:
         """List them."""
         response = pb.ListOverridesResponse()
-        for override, left_us in self._limiter.overrides:
+        for override, left_us in self._limiter.policies.overrides:
             if request.policy in ("", override.policy):
                 fill_override(response.overrides.add(), override, left_us)
         return response

@@ -22,7 +22,7 @@ class PoliciesServicer:
     async def list_policies(self, request: pb.ListPoliciesRequest, _call: Call) -> pb.ListPoliciesResponse:
         """List one policy, or all."""
         response = pb.ListPoliciesResponse()
-        for description in self._limiter.descriptions(request.policy):
+        for description in self._limiter.policies.descriptions(request.policy):
             fill_policy(response.policies.add(), description)
         return response
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sidecar.cache.request import check_batch
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
-from sidecar.ratelimit.limiter import Asked
+from sidecar.ratelimit.together import Asked
 from sidecar.rpc.answers import fill_decision
 from sidecar.rpc.explain import ExplainServicer
 from sidecar.rpc.overrides import OverridesServicer

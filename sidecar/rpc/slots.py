@@ -20,7 +20,7 @@ class SlotsServicer:
 
     async def acquire(self, request: pb.AcquireRequest, call: Call) -> pb.AcquireResponse:
         """Lease slots."""
-        acquired = await self._limiter.slots(request.policy).acquire(
+        acquired = await self._limiter.policies.slots(request.policy).acquire(
             request.key,
             slots=request.slots if request.HasField("slots") else 1,
             lease_ms=_lease_ms_of(request),
@@ -40,12 +40,12 @@ class SlotsServicer:
 
     async def release(self, request: pb.ReleaseRequest, call: Call) -> pb.ReleaseResponse:
         """Take slots back."""
-        released = await self._limiter.slots(request.policy).release(request.key, request.token, call)
+        released = await self._limiter.policies.slots(request.policy).release(request.key, request.token, call)
         return pb.ReleaseResponse(slots=released.slots, in_use=released.in_use, remaining=released.remaining)
 
     async def renew(self, request: pb.RenewRequest, call: Call) -> pb.RenewResponse:
         """Let a lease last longer."""
-        expires_after_us = await self._limiter.slots(request.policy).renew(
+        expires_after_us = await self._limiter.policies.slots(request.policy).renew(
             request.key, request.token, lease_ms=_lease_ms_of(request), call=call
         )
         response = pb.RenewResponse()

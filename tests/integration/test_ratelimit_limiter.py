@@ -15,7 +15,7 @@ from sidecar.clock import StoreClock, after
 from sidecar.errors import Reason, StoreError
 from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
 from sidecar.ratelimit.decision import Decision
-from sidecar.ratelimit.limiter import Asked, RateLimiter
+from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.policy import (
     FixedWindowPolicy,
     GcraPolicy,
@@ -24,6 +24,7 @@ from sidecar.ratelimit.policy import (
     TokenBucketPolicy,
 )
 from sidecar.ratelimit.terms import LETTERS
+from sidecar.ratelimit.together import Asked
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Counter, Metrics
 
@@ -151,13 +152,13 @@ async def test_a_policy_of_another_algorithm_begins_anew(store: StandaloneStore)
     """It cannot read the other's state, which stays for the time that it would have, should the change be undone."""
     limiter = a_limiter(store)
     for policy in POLICIES:
-        limiter.replace([policy])
+        limiter.policies.replace([policy])
         await limiter.check(policy.name, "k", 10, a_call())
         for other in POLICIES:
             if type(other) is not type(policy):
-                limiter.replace([replace(other, name=policy.name)])
+                limiter.policies.replace([replace(other, name=policy.name)])
                 assert other.limit == (await limiter.peek(policy.name, "k", 1, a_call())).remaining
-        limiter.replace([policy])
+        limiter.policies.replace([policy])
         assert policy.limit - 10 == (await limiter.peek(policy.name, "k", 1, a_call())).remaining
 
 

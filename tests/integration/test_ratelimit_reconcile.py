@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from support.servers import StoreServer
 
-    from sidecar.ratelimit.limiter import AnyPolicy
+    from sidecar.ratelimit.policy_book import AnyPolicy
     from sidecar.store.base import Command, Reply, ScriptCall
     from sidecar.store.standalone import StandaloneStore
 

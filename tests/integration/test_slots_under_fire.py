@@ -78,7 +78,7 @@ def a_limiter(store: Store, metrics: Metrics | None = None) -> RateLimiter:
 @pytest.fixture
 def reports(store: StandaloneStore) -> Slots:
     """Return the four slots."""
-    return a_limiter(store).slots("reports")
+    return a_limiter(store).policies.slots("reports")
 
 
 def a_call() -> Call:
@@ -116,7 +116,7 @@ async def test_refused_acquire_says_how_long_the_earliest_lease_lasts(reports: S
 
 async def test_a_dead_holders_slots_come_free(store: StandaloneStore) -> None:
     """When the lease ends, without anybody's help, another gets them."""
-    brief = a_limiter(store).slots("brief")
+    brief = a_limiter(store).policies.slots("brief")
     await acquire(brief)
     refused = await acquire(brief)
     await asyncio.sleep(refused.retry_after_us / 1_000_000 + 0.001)
@@ -125,7 +125,7 @@ async def test_a_dead_holders_slots_come_free(store: StandaloneStore) -> None:
 
 async def test_an_ended_lease_is_not_brought_back(store: StandaloneStore) -> None:
     """Neither renewed nor released, and the next holder keeps what it has."""
-    brief = a_limiter(store).slots("brief")
+    brief = a_limiter(store).policies.slots("brief")
     dead = await acquire(brief)
     await asyncio.sleep(0.052)
     heir = await acquire(brief)
@@ -184,7 +184,7 @@ async def test_peek_says_what_is_free_and_makes_no_key(store: StandaloneStore, s
     limiter = a_limiter(store)
     fresh = await limiter.peek("reports", "k", LIMIT, a_call())
     keys = server.oracle().keys("*")
-    await acquire(limiter.slots("reports"), slots=3)
+    await acquire(limiter.policies.slots("reports"), slots=3)
     taken = await limiter.peek("reports", "k", 2, a_call())
     assert (Decision(True, LIMIT, LIMIT, 0, 0), []) == (fresh, keys)
     assert (False, LIMIT, 1, True) == (*taken[:3], 0 < taken.retry_after_us == taken.reset_after_us)
@@ -193,7 +193,7 @@ async def test_peek_says_what_is_free_and_makes_no_key(store: StandaloneStore, s
 async def test_reset_ends_all_leases(store: StandaloneStore) -> None:
     """Who renews hears so; only the first Reset finds something."""
     limiter = a_limiter(store)
-    reports = limiter.slots("reports")
+    reports = limiter.policies.slots("reports")
     leased = await acquire(reports, slots=LIMIT)
     existed = [await limiter.reset("reports", "k", a_call()) for _ in range(2)]
     reason = await reason_of(reports.renew("k", leased.token, lease_ms=None, call=a_call()))
@@ -204,10 +204,10 @@ async def test_reset_ends_all_leases(store: StandaloneStore) -> None:
 async def test_a_lowered_limit_keeps_what_is_leased(store: StandaloneStore) -> None:
     """As when the configuration changes: none is given until enough have come free."""
     limiter = a_limiter(store)
-    token = (await acquire(limiter.slots("reports"), slots=2)).token
-    await acquire(limiter.slots("reports"))
-    limiter.replace([ConcurrencyPolicy(name="reports", limit=2, lease_ms=60_000, max_lease_ms=60_000)])
-    reports = limiter.slots("reports")
+    token = (await acquire(limiter.policies.slots("reports"), slots=2)).token
+    await acquire(limiter.policies.slots("reports"))
+    limiter.policies.replace([ConcurrencyPolicy(name="reports", limit=2, lease_ms=60_000, max_lease_ms=60_000)])
+    reports = limiter.policies.slots("reports")
     refused = await acquire(reports)
     await reports.renew("k", token, lease_ms=None, call=a_call())
     released = await reports.release("k", token, a_call())
@@ -219,7 +219,7 @@ async def test_all_but_a_nameless_acquire_may_be_repeated(store: StandaloneStore
     """That would lease twice."""
     noting = NotingStore(store)
     limiter = a_limiter(noting)
-    reports = limiter.slots("reports")
+    reports = limiter.policies.slots("reports")
     token = (await acquire(reports)).token
     await acquire(reports, holder="h")
     await reports.renew("k", token, lease_ms=None, call=a_call())
@@ -232,7 +232,7 @@ async def test_acquires_are_counted_by_policy_and_outcome(store: StandaloneStore
     """In the family of the other policies, from zero; Peeks, renewals and errors are none."""
     metrics = Metrics()
     limiter = a_limiter(store, metrics)
-    reports = limiter.slots("reports")
+    reports = limiter.policies.slots("reports")
     for slots in (3, 3, 1):
         leased = await acquire(reports, slots=slots, holder=f"holder-{slots}" if slots == 1 else "")
     await reports.renew("k", leased.token, lease_ms=None, call=a_call())

@@ -34,7 +34,7 @@ _POLL_SECONDS = 0.05
 
 async def hold(limiter: RateLimiter, rounds: int, *, dies: bool) -> list[tuple[int, int]]:
     """Take a slot so many times; return from when until when each was this holder's for sure."""
-    slots = limiter.slots(POLICY)
+    slots = limiter.policies.slots(POLICY)
     held: list[tuple[int, int]] = []
     while len(held) < rounds:
         asked_ns = time.monotonic_ns()

@@ -12,11 +12,12 @@ from sidecar.clock import StoreClock, after
 from sidecar.errors import Reason, SidecarError, StoreError
 from sidecar.ratelimit.decision import Enforcement
 from sidecar.ratelimit.exceptions import Rules, Why
-from sidecar.ratelimit.limiter import Asked, RateLimiter
+from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.overrides import Effect, Numbers, Override
 from sidecar.ratelimit.policy import CombinedPolicy, FixedWindowPolicy, TokenBucketPolicy
 from sidecar.ratelimit.stand_in import StandIns
+from sidecar.ratelimit.together import Asked
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Counter, Metrics
 
@@ -165,7 +166,7 @@ async def test_what_is_exempted_needs_no_store() -> None:
     """A key of the lists, or with an override that lets it through or refuses it, is decided as ever."""
     rules = Rules(denied_keys=("bad",), unlimited_keys=("good",))
     limiter = a_limiter(Reason.STORE_UNAVAILABLE, rules={"bucket": rules, "both": rules})
-    limiter.override([Override(policy="bucket", key="out", effect=Effect.DENIED, ends_us=FAR_US)])
+    limiter.policies.override([Override(policy="bucket", key="out", effect=Effect.DENIED, ends_us=FAR_US)])
     asked = [("bucket", "bad"), ("both", "good"), ("bucket", "out")]
     decisions = [await limiter.check(policy, key, 1, a_call()) for policy, key in asked]
     expected = [(False, Why.DENIED_KEY), (True, Why.UNLIMITED_KEY), (False, Why.OVERRIDE_DENIED)]
@@ -199,7 +200,7 @@ async def test_an_override_is_enforced_with_its_own_numbers() -> None:
     """A half of the override's, not of the policy's."""
     limiter = a_limiter(Reason.STORE_UNAVAILABLE, live=2)
     numbers = (Numbers("bucket", 20), Numbers("minute", 20))
-    limiter.override([
+    limiter.policies.override([
         Override(policy="shared", key="k", effect=Effect.NUMBERS, numbers=numbers, ends_us=FAR_US),
         Override(policy="bucket", key="k", effect=Effect.NUMBERS, numbers=(Numbers("", 30),), ends_us=FAR_US),
     ])  # fmt: skip

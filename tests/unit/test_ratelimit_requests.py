@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from support.charging import decide
 
 from sidecar.call import Call
 from sidecar.clock import StoreClock
@@ -117,22 +118,17 @@ async def test_cost_above_the_limit_is_refused(limiter: RateLimiter, ask: Ask, p
 
 
 @pytest.mark.parametrize("together", [False, True])
-async def test_charge_above_its_limit_is_refused(limiter: RateLimiter, together: bool) -> None:  # noqa: FBT001 (a parameter)
+async def test_charge_above_its_limit_is_refused(together: bool) -> None:  # noqa: FBT001 (a parameter)
     """Also of a policy that is not configured, alone or with others, and before anything is charged."""
     window = SlidingWindowPolicy(name="w", limit=3, window_us=SECOND_US)
     charges = [Charge(window, b"{a}", 1), Charge(window, b"{a}b", 4)]
     expected = (Reason.COST_ABOVE_LIMIT, "cost", {"limit": "3"})
-    assert expected == await refusal(limiter.decide(charges, CALL, take=True, together=together))
+    assert expected == await refusal(decide(NO_STORE, charges, together=together))
 
 
-async def test_same_key_twice_together_is_charged_with_the_sum(limiter: RateLimiter) -> None:
+async def test_same_key_twice_together_is_charged_with_the_sum() -> None:
     """Two and two of a limit of three can never pass together."""
     window = SlidingWindowPolicy(name="w", limit=3, window_us=SECOND_US)
     charges = [Charge(window, b"{a}", 2), Charge(window, b"{a}", 2)]
     expected = (Reason.COST_ABOVE_LIMIT, "cost", {"limit": "3"})
-    assert expected == await refusal(limiter.decide(charges, CALL, take=True, together=True))
-
-
-async def test_no_charge_needs_no_store(limiter: RateLimiter) -> None:
-    """Nothing is decided about nothing."""
-    assert [] == await limiter.decide([], CALL, take=True, together=True)
+    assert expected == await refusal(decide(NO_STORE, charges, together=True))

@@ -9,9 +9,10 @@ import pytest
 from sidecar.call import Call
 from sidecar.clock import StoreClock
 from sidecar.ratelimit.exceptions import Rules, Why
-from sidecar.ratelimit.limiter import Asked, RateLimiter
+from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.overrides import Effect, Numbers, Override
 from sidecar.ratelimit.policy import SlidingLogPolicy, SlidingWindowPolicy, TokenBucketPolicy
+from sidecar.ratelimit.together import Asked
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Metrics
 
@@ -56,43 +57,45 @@ def burst_of(limiter: RateLimiter) -> object:
 
 async def test_an_override_outlasts_a_reload(limiter: RateLimiter) -> None:
     """It is not the file's to end it."""
-    limiter.override([DENIED])
-    limiter.replace([SlidingWindowPolicy(name="api", limit=3, window_us=SECOND_US)], {"api": Rules(unlimited=True)})
+    limiter.policies.override([DENIED])
+    limiter.policies.replace(
+        [SlidingWindowPolicy(name="api", limit=3, window_us=SECOND_US)], {"api": Rules(unlimited=True)}
+    )
     assert (Why.OVERRIDE_DENIED, Why.UNLIMITED) == (await why(limiter), await why(limiter, "other"))
 
 
 async def test_an_override_that_fits_no_more_has_no_effect(limiter: RateLimiter) -> None:
     """A rate is nothing to a log; the limit decides again, and once more when it is changed back."""
-    limiter.override([FASTER])
+    limiter.policies.override([FASTER])
     before = burst_of(limiter)
-    limiter.replace([SlidingLogPolicy(name="api", limit=3, window_us=SECOND_US)])
+    limiter.policies.replace([SlidingLogPolicy(name="api", limit=3, window_us=SECOND_US)])
     meanwhile = burst_of(limiter)
-    limiter.replace([BUCKET])
+    limiter.policies.replace([BUCKET])
     assert (9, 3, 9) == (before, meanwhile, burst_of(limiter))
 
 
 async def test_an_override_of_a_policy_that_is_gone_has_no_effect(limiter: RateLimiter) -> None:
     """It is listed all the same, so that it can be deleted."""
-    limiter.override([Override(policy="old", key="k", effect=Effect.DENIED, ends_us=LATER_US)])
-    assert (5, ["old"]) == (burst_of(limiter), [override.policy for override, _ in limiter.overrides])
+    limiter.policies.override([Override(policy="old", key="k", effect=Effect.DENIED, ends_us=LATER_US)])
+    assert (5, ["old"]) == (burst_of(limiter), [override.policy for override, _ in limiter.policies.overrides])
 
 
 async def test_an_override_that_has_ended_has_no_effect(limiter: RateLimiter) -> None:
     """Also before anybody has removed it."""
-    limiter.override([Override(policy="api", key="k", effect=Effect.DENIED, ends_us=1)])
-    assert (5, []) == (burst_of(limiter), limiter.overrides)
+    limiter.policies.override([Override(policy="api", key="k", effect=Effect.DENIED, ends_us=1)])
+    assert (5, []) == (burst_of(limiter), limiter.policies.overrides)
 
 
 async def test_the_last_override_gone_leaves_nothing(limiter: RateLimiter) -> None:
     """The policy's calls look for none any more."""
-    limiter.override([DENIED])
-    limiter.override([])
-    assert limiter._limits["api"].ruled is None
+    limiter.policies.override([DENIED])
+    limiter.policies.override([])
+    assert limiter.policies.limit("api").ruled is None
 
 
 async def test_checks_that_need_no_store_ask_none(limiter: RateLimiter) -> None:
     """Several, each for itself and all or nothing."""
-    limiter.override([DENIED])
+    limiter.policies.override([DENIED])
     asked = [Asked("api", "k", 1)] * 2
     for together in (False, True):
         decisions = await limiter.check_many(asked, CALL, together=together)

@@ -46,19 +46,19 @@ def limiter() -> RateLimiter:
 async def acquire(limiter: RateLimiter, policy: str = "reports", key: str = "k", **differing: Any) -> object:
     """Ask by Acquire."""
     usual: dict[str, Any] = {"slots": 1, "lease_ms": None, "holder": "", "call": CALL}
-    return await limiter.slots(policy).acquire(key, **(usual | differing))
+    return await limiter.policies.slots(policy).acquire(key, **(usual | differing))
 
 
 async def renew(limiter: RateLimiter, policy: str = "reports", key: str = "k", **differing: Any) -> object:
     """Ask by Renew."""
     usual: dict[str, Any] = {"token": TOKEN, "lease_ms": None, "call": CALL}
-    return await limiter.slots(policy).renew(key, **(usual | differing))
+    return await limiter.policies.slots(policy).renew(key, **(usual | differing))
 
 
 async def release(limiter: RateLimiter, policy: str = "reports", key: str = "k", **differing: Any) -> object:
     """Ask by Release."""
     usual: dict[str, Any] = {"token": TOKEN, "call": CALL}
-    return await limiter.slots(policy).release(key, **(usual | differing))
+    return await limiter.policies.slots(policy).release(key, **(usual | differing))
 
 
 async def check(limiter: RateLimiter, policy: str = "reports", key: str = "k") -> object:
@@ -120,7 +120,7 @@ async def test_slots_of_another_algorithm_are_told_to_check(
 
 async def test_a_policy_may_change_its_algorithm(limiter: RateLimiter) -> None:
     """From the moment when the policies are replaced it is asked in the new one's way."""
-    limiter.replace([SlidingWindowPolicy(name="reports", limit=10, window_us=60_000_000)])
+    limiter.policies.replace([SlidingWindowPolicy(name="reports", limit=10, window_us=60_000_000)])
     assert (Reason.WRONG_ALGORITHM, "policy", {"use": "Check"}) == await refusal(acquire(limiter))
 
 

@@ -1,0 +1,241 @@
+"""The policies in force: what is configured, with the overrides of single keys, made ready for the calls that come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.errors import Reason, SidecarError
+from sidecar.ratelimit.description import described
+from sidecar.ratelimit.exceptions import NO_RULES, Outcomes, Ruled, needed
+from sidecar.ratelimit.limits import Overriding, ready
+from sidecar.ratelimit.overrides import Effect, by_policy, overridden
+from sidecar.ratelimit.slots import Slots, use_acquire, use_check
+from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
+from sidecar.store.keys import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sidecar.clock import StoreClock
+    from sidecar.ratelimit.description import PolicyDescription
+    from sidecar.ratelimit.exceptions import Exempted, Rules
+    from sidecar.ratelimit.limits import Limit
+    from sidecar.ratelimit.overrides import Override
+    from sidecar.ratelimit.policy import CombinedPolicy, Policy
+    from sidecar.ratelimit.refusals import Refusals
+    from sidecar.ratelimit.stand_in import StandIns
+    from sidecar.store.base import Store
+    from sidecar.store.keys import KeySpace
+    from sidecar.telemetry.metrics import Metrics
+
+    AnyPolicy = Policy | CombinedPolicy | ConcurrencyPolicy
+
+# Characters. A name that is not configured may be of any length; of a longer one neither the error's metadata, which
+# travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
+_MAX_NAME_ECHO = 64
+
+
+class Found(NamedTuple):
+    """What holds for a key."""
+
+    limit: Limit
+    """The policy's, or an override's."""
+    state_key: bytes
+    exempted: Exempted | None
+    """What decides in the limit's place; None where the limit does."""
+
+
+class PolicyBook:
+    """The policies by their names; what has changed holds from the next call on."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keys: KeySpace,
+        clock: StoreClock,
+        metrics: Metrics,
+        max_key_bytes: int,
+        stand_ins: StandIns | None,
+        refusals: Refusals | None,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._max_key_bytes = max_key_bytes
+        self._stand_ins = stand_ins
+        self._refusals = refusals
+        self._decisions = metrics.counter(
+            "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
+        )
+        self._near_limit = metrics.counter(
+            "sidecar_ratelimit_near_limit", "Checks that were allowed near the limit, by policy", "policy"
+        )
+        self._limits: dict[str, Limit] = {}
+        self._slots: dict[str, Slots] = {}
+        self._descriptions: dict[str, PolicyDescription] = {}
+        self._policies: dict[str, AnyPolicy] = {}
+        self._rules: Mapping[str, Rules] = {}
+        self._overrides: Sequence[Override] = ()
+
+    # --- changes ---
+
+    def replace(self, policies: Iterable[AnyPolicy], rules: Mapping[str, Rules] | None = None) -> None:
+        """Limit by these policies and rules from now on; what keys have used stays, as far as the models say."""
+        self._policies = {policy.name: policy for policy in policies}
+        self._rules = rules or {}
+        self._make_ready()
+
+    def override(self, overrides: Sequence[Override]) -> None:
+        """Have these overrides hold from now on, and no others."""
+        changed = frozenset(self._overrides) ^ frozenset(overrides)
+        self._overrides = overrides
+        self._make_ready()
+        # What a key has used may have changed under an override, or will.
+        for override in changed:
+            limit = self._limits.get(override.policy)
+            if limit is not None and limit.refusals is not None:
+                limit.refusals.drop(self._keys.limit(limit.letter, limit.name, override.key.encode()))
+
+    # --- what there is ---
+
+    @property
+    def overrides(self) -> list[tuple[Override, int]]:
+        """The overrides that have not ended, by policy and key, and how long each still holds, in microseconds."""
+        now_us = self._clock.micros()
+        held = [(override, override.ends_us - now_us) for override in self._overrides if override.ends_us > now_us]
+        return sorted(held, key=lambda one: (one[0].policy, one[0].key))
+
+    def override_of(self, policy_name: str, key: str) -> tuple[Override, int] | None:
+        """Return the override of a key that has not ended, and how long it still holds, in microseconds."""
+        return next((one for one in self.overrides if (one[0].policy, one[0].key) == (policy_name, key)), None)
+
+    def descriptions(self, policy_name: str = "") -> list[PolicyDescription]:
+        """Return what a policy says, or for an empty name each, in the order of their names; raises POLICY_UNKNOWN."""
+        if not policy_name:
+            return [description for _, description in sorted(self._descriptions.items())]
+        if policy_name not in self._descriptions:
+            raise _unknown(policy_name, self._descriptions)
+        return [self._descriptions[policy_name]]
+
+    # --- lookups ---
+
+    def limit(self, policy_name: str) -> Limit:
+        """Return a policy that a Check is made of; raises POLICY_UNKNOWN, or WRONG_ALGORITHM for one of slots."""
+        limit = self._limits.get(policy_name)
+        if limit is None:
+            if policy_name in self._slots:
+                raise use_acquire()
+            raise _unknown(policy_name, {**self._limits, **self._slots})
+        return limit
+
+    def slots(self, policy_name: str) -> Slots:
+        """Return the slots of a concurrency policy; raises POLICY_UNKNOWN, or WRONG_ALGORITHM for another policy."""
+        slots = self._slots.get(policy_name)
+        if slots is None:
+            self.limit(policy_name)
+            raise use_check()
+        return slots
+
+    def any_slots(self, policy_name: str) -> Slots | None:
+        """Return the slots of a policy, if it is one of slots."""
+        return self._slots.get(policy_name)
+
+    def state_key(self, limit: Limit, key: str) -> bytes:
+        """Return the key of a state in the store; raises KEY_EMPTY or KEY_TOO_LONG."""
+        return self._keys.limit(limit.letter, limit.name, check_name(key, self._max_key_bytes))
+
+    def find(self, policy_name: str, key: str) -> Found:
+        """Return what holds for a key of a policy; raises what `limit` and `state_key` do."""
+        return self.ruling(self.limit(policy_name), key)
+
+    def ruling(self, limit: Limit, key: str) -> Found:
+        """Return what holds for a key of a limit; raises what `state_key` does."""
+        state_key = self.state_key(limit, key)
+        if limit.ruled is None:
+            return Found(limit, state_key, None)
+        held = None if limit.overriding is None else limit.overriding.find(key, self._clock)
+        if held is None:
+            return Found(limit, state_key, limit.ruled.exempted(key))
+        return Found(held[0], state_key, held[1])
+
+    # --- checks of what a caller names ---
+
+    def check_key(self, key: str) -> None:
+        """Raise KEY_EMPTY or KEY_TOO_LONG for what no key can be."""
+        check_name(key, self._max_key_bytes)
+
+    def check_override(self, override: Override) -> None:
+        """Raise SidecarError for an override that could have no effect.
+
+        That is POLICY_UNKNOWN, WRONG_ALGORITHM, KEY_EMPTY, KEY_TOO_LONG or OVERRIDE_INVALID.
+        """
+        self.limit(override.policy)
+        self.check_key(override.key)
+        policy = self._policies[override.policy]
+        if override.effect is Effect.NUMBERS and not isinstance(policy, ConcurrencyPolicy):
+            overridden(policy, override.numbers)
+
+    # --- making ready ---
+
+    def _make_ready(self) -> None:
+        limits: dict[str, Limit] = {}
+        slots: dict[str, Slots] = {}
+        overrides = by_policy(self._overrides)
+        descriptions: dict[str, PolicyDescription] = {}
+        for policy in self._policies.values():
+            own_rules = self._rules.get(policy.name, NO_RULES)
+            descriptions[policy.name] = described(policy, own_rules)
+            if isinstance(policy, ConcurrencyPolicy):
+                slots[policy.name] = Slots(
+                    policy=policy,
+                    store=self._store,
+                    keys=self._keys,
+                    max_key_bytes=self._max_key_bytes,
+                    allowed=self._decisions.cell(policy.name, "allowed"),
+                    denied=self._decisions.cell(policy.name, "denied"),
+                )
+            else:
+                limits[policy.name] = self._limit(policy, own_rules, overrides.get(policy.name, ()))
+        self._limits, self._slots, self._descriptions = limits, slots, descriptions
+
+    def _limit(self, policy: Policy | CombinedPolicy, rules: Rules, overrides: Sequence[Override]) -> Limit:
+        allowed = self._decisions.cell(policy.name, "allowed")
+        denied = self._decisions.cell(policy.name, "denied")
+        ruled = None
+        if overrides or needed(rules, policy.limit):
+            outcomes = Outcomes(
+                allowed=allowed,
+                denied=denied,
+                shadow_denied=self._decisions.cell(policy.name, "shadow_denied"),
+                near_limit=self._near_limit.cell(policy.name),
+            )
+            ruled = Ruled(rules, limit=policy.limit, outcomes=outcomes)
+        # One that refuses nothing has nothing to remember.
+        refusals = None if self._refusals is None or rules.shadow else self._refusals.of(policy.name)
+        limit = ready(
+            policy,
+            allowed=allowed,
+            denied=denied,
+            ruled=ruled,
+            stand_in=None if self._stand_ins is None else self._stand_ins.of(policy),
+            refusals=refusals,
+        )
+        if not overrides:
+            return limit
+        return replace(limit, overriding=Overriding(policy, limit, overrides, self._stand_ins))
+
+
+def _unknown(policy_name: str, known: Iterable[str]) -> SidecarError:
+    metadata = {"policy": policy_name[:_MAX_NAME_ECHO]}
+    nearest = get_close_matches(metadata["policy"], known, n=1)
+    if nearest:
+        metadata["nearest"] = nearest[0]
+    return SidecarError(
+        Reason.POLICY_UNKNOWN,
+        "no rate limit policy of that name is configured",
+        field="policy",
+        metadata=metadata,
+    )
