@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from sidecar.cache.formats import NativeFormat
+from sidecar.cache.loads import Loads
 from sidecar.cache.records import RecordCache
 from sidecar.cache.values import ValueCache
+from sidecar.cache.waits import Waits
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 
 if TYPE_CHECKING:
@@ -27,9 +31,12 @@ _MAX_NAME_ECHO = 64
 class Caches:
     """Finds the cache that a request names."""
 
-    def __init__(self, values: Mapping[str, ValueCache], records: Mapping[str, RecordCache]) -> None:
+    def __init__(
+        self, values: Mapping[str, ValueCache], records: Mapping[str, RecordCache], loads: Mapping[str, Loads]
+    ) -> None:
         self._values = values
         self._records = records
+        self._loads = loads
 
     def values(self, name: str) -> ValueCache:
         """Return the cache of values `name`; raises CACHE_UNKNOWN."""
@@ -41,13 +48,23 @@ class Caches:
     def records(self, name: str) -> RecordCache:
         """Return the cache of records `name`; raises CACHE_UNKNOWN, or UNSUPPORTED_BY_CACHE for a raw cache."""
         cache = self._records.get(name)
-        if cache is not None:
-            return cache
-        if name in self._values:
-            raise SidecarError(
-                Reason.UNSUPPORTED_BY_CACHE, f"cache {name!r} has the format raw, which holds no records", field="cache"
-            )
-        raise self._unknown(name)
+        if cache is None:
+            raise self._raw_or_unknown(name, "holds no records")
+        return cache
+
+    def loads(self, name: str) -> Loads:
+        """Return what loads the values of cache `name`; raises CACHE_UNKNOWN, or UNSUPPORTED_BY_CACHE for a raw one."""
+        loads = self._loads.get(name)
+        if loads is None:
+            raise self._raw_or_unknown(name, "does not know who loads an entry")
+        return loads
+
+    def _raw_or_unknown(self, name: str, what_raw_lacks: str) -> SidecarError:
+        if name not in self._values:
+            return self._unknown(name)
+        return SidecarError(
+            Reason.UNSUPPORTED_BY_CACHE, f"cache {name!r} has the format raw, which {what_raw_lacks}", field="cache"
+        )
 
     def _unknown(self, name: str) -> InvalidArgumentError:
         name = name[:_MAX_NAME_ECHO]
@@ -71,8 +88,13 @@ def build_caches(
 ) -> Caches:
     """Make the caches of the configuration; `sealer_for` gives a PHI cache its sealer and others None."""
     reads = metrics.counter("sidecar_cache_reads", "Reads by cache and by what they found.", "cache", "outcome")
+    loaded = metrics.counter(
+        "sidecar_cache_loads", "What became of the loads of caches' entries, by cache and outcome", "cache", "outcome"
+    )
+    waits = Waits(store)
     values: dict[str, ValueCache] = {}
     records: dict[str, RecordCache] = {}
+    loads: dict[str, Loads] = {}
     for policy in policies:
         sealer = sealer_for(policy)
         values[policy.name] = ValueCache(
@@ -82,4 +104,14 @@ def build_caches(
             records[policy.name] = RecordCache(
                 policy=policy, limits=limits, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
             )
-    return Caches(values, records)
+            loads[policy.name] = Loads(
+                policy=policy,
+                limits=limits,
+                store=store,
+                values=values[policy.name],
+                native=NativeFormat(policy, keys),
+                waits=waits,
+                draw=random.random,
+                loads=loaded,
+            )
+    return Caches(values, records, loads)

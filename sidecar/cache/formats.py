@@ -86,6 +86,7 @@ class NativeFormat:
         self._stale_ms = policy.stale_for_ms
         self._space = keys
         self._head = keys.entry_head(policy.name)
+        self._load_head = keys.load_head(policy.name)
         self._set = scripts.load("set_entry")
         self._delete = scripts.load("delete_entry")
         self._touch = scripts.load("touch_entry")
@@ -94,6 +95,10 @@ class NativeFormat:
     def key(self, name: bytes) -> bytes:
         """Return the Redis key of an entry."""
         return self._head + name + ENTRY_TAIL
+
+    def load_key(self, name: bytes) -> bytes:
+        """Return the Redis key of who loads an entry."""
+        return self._load_head + name + ENTRY_TAIL
 
     def record_key(self, name: bytes, idempotency_key: str) -> bytes:
         """Return the Redis key of an idempotency record."""
@@ -119,12 +124,12 @@ class NativeFormat:
     def set(self, key: bytes, value: bytes, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
         """Return the script that writes an entry."""
         args: tuple[Arg, ...] = (value, ttl_ms, self._stale_ms, condition, repeat.fingerprint, repeat.window_ms)
-        return ScriptCall(self._set, (key, repeat.record_key), args, repeat.safe)
+        return ScriptCall(self._set, self._keys_of_write(key, repeat), args, repeat.safe)
 
     def delete(self, key: bytes, condition: str, repeat: Repeat) -> ScriptCall:
         """Return the script that removes an entry."""
         args = (condition, repeat.fingerprint, repeat.window_ms)
-        return ScriptCall(self._delete, (key, repeat.record_key), args, repeat.safe)
+        return ScriptCall(self._delete, self._keys_of_write(key, repeat), args, repeat.safe)
 
     def touch(self, key: bytes, ttl_ms: int, repeat: Repeat) -> ScriptCall:
         """Return the script that gives an entry a new TTL."""
@@ -139,7 +144,10 @@ class NativeFormat:
                     Reason.COUNTER_OUT_OF_RANGE, "a counter of this cache stays within +-(2^53-1)", field=field
                 )
         args = (delta, initial, ttl_ms, self._stale_ms, repeat.fingerprint, repeat.window_ms)
-        return ScriptCall(self._increment, (key, repeat.record_key), args, repeat.safe)
+        return ScriptCall(self._increment, self._keys_of_write(key, repeat), args, repeat.safe)
+
+    def _keys_of_write(self, key: bytes, repeat: Repeat) -> tuple[bytes, bytes, bytes]:
+        return key, repeat.record_key, self._load_head + key[len(self._head) :]
 
 
 class RawFormat:

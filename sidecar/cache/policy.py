@@ -34,6 +34,12 @@ class CachePolicy:
     ttl_jitter: float = 0.0
     """The part of a TTL that may be taken off at random, so that what was written together does not expire together."""
     stale_for_ms: int = 0
+    load_lease_ms: int = 10_000
+    """For how long a caller may load an entry before another may."""
+    load_wait_ms: int = 5_000
+    """For how long others wait meanwhile."""
+    negative_ttl_ms: int = 0
+    """For how long it is remembered that the origin has no such thing."""
     data_class: DataClass = DataClass.INTERNAL
     raw_prefix: str | None = None
     """Set: the cache holds plain Redis strings under this prefix."""

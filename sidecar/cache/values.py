@@ -211,9 +211,8 @@ class ValueCache:
         name = await self._naming.name(key, call, f"{path}key")
         asked = ("set", value, options.ttl_ms, options.condition)
         repeat = await self._repeat(name, options, asked, call, turn)
-        if self._sealer is not None:
-            value = (await self._sealer.seal(name, {_WHOLE_VALUE: value}, call))[_WHOLE_VALUE]
-        return self._format.set(self._format.key(name), value, ttl_ms, options.condition, repeat)
+        sealed = await self.sealed(name, value, call)
+        return self._format.set(self._format.key(name), sealed, ttl_ms, options.condition, repeat)
 
     async def _removing(self, key: str, options: WriteOptions, field: str, call: Call, turn: int = 0) -> ScriptCall:
         name = await self._naming.name(key, call, field)
@@ -231,6 +230,30 @@ class ValueCache:
 
         entry_key = self._format.key(name)
         return await self._naming.repeat(options.idempotency_key, asked, entry_key, record_key, call, turn=turn)
+
+    # --- what loading needs of the same entries ---
+
+    async def name(self, key: str, call: Call) -> bytes:
+        """Return the name under which an entry is stored; raises KEY_EMPTY, KEY_TOO_LONG."""
+        return await self._naming.name(key, call)
+
+    async def sealed(self, name: bytes, value: bytes, call: Call) -> bytes:
+        """Return a value as it is stored."""
+        if self._sealer is None:
+            return value
+        return (await self._sealer.seal(name, {_WHOLE_VALUE: value}, call))[_WHOLE_VALUE]
+
+    async def judged(self, name: bytes, stored: bytes | None, call: Call) -> Lookup:
+        """Return what an entry is worth now, in the clear; raises ENTRY_MALFORMED. It counts as no read."""
+        lookup = self._format.lookup((stored,), self._clock.micros())
+        return lookup if self._sealer is None else await self._opened(self._sealer, name, lookup, call)
+
+    async def _opened(self, sealer: FieldSealer, name: bytes, lookup: Lookup, call: Call) -> Lookup:
+        """Return the entry in the clear; a miss if its data key is gone."""
+        if lookup.outcome is Outcome.MISS:
+            return lookup
+        clear = await sealer.open(name, {_WHOLE_VALUE: lookup.value}, call)
+        return MISS if clear is None else lookup._replace(value=clear[_WHOLE_VALUE])
 
     # --- reading ---
 
@@ -271,10 +294,7 @@ class ValueCache:
             return self._format.lookup(replies, self._clock.micros())
 
         async def opened(lookup: Lookup, call: Call) -> Lookup:
-            """Return the entry in the clear; a miss if its data key is gone."""
-            if lookup.outcome is not Outcome.MISS:
-                clear = await sealer.open(name, {_WHOLE_VALUE: lookup.value}, call)
-                lookup = MISS if clear is None else lookup._replace(value=clear[_WHOLE_VALUE])
+            lookup = await self._opened(sealer, name, lookup, call)
             self._read_cells[lookup.outcome].value += 1
             return lookup
 

@@ -37,6 +37,20 @@ class CacheSettings(Section):
         Duration(0),
         description="Time past its TTL for which an entry is still served, marked stale. 0 to 30d; 0 in a raw cache.",
     )
+    load_lease: Annotated[Duration, Lasting("100ms", "10m")] = Field(
+        Duration(10_000),
+        description="Time that a caller of GetOrLoad gets to load an entry, before another may. 100ms to 10m. "
+        "Choose it longer than the origin ever takes.",
+    )
+    load_wait: Annotated[Duration, Lasting("0s", "1m")] = Field(
+        Duration(5_000),
+        description="Longest time that the other callers of GetOrLoad wait for what one of them loads, if they name "
+        "none. 0 to 1m.",
+    )
+    negative_ttl: Annotated[Duration, Lasting("0s", "1d")] = Field(
+        Duration(0),
+        description="Time for which GetOrLoad remembers that the origin has no such thing. 0 to 1d; 0: not at all.",
+    )
     data_class: Literal["public", "internal", "phi"] = Field(
         "internal",
         description="What the data is. `phi` (protected health information) seals values and fields, "

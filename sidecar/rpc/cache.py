@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.cache.loads import LoadOutcome
+from sidecar.cache.policy import Outcome
 from sidecar.cache.request import WriteOptions
 from sidecar.cache.values import NewValue
-from sidecar.errors import SidecarError
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar.rpc.answers import fill_counted, fill_deleted, fill_lookup, fill_written
-from sidecar.rpc.convert import condition_of, ttl_ms_of
+from sidecar.rpc.convert import condition_of, ms_from_duration, set_ms, ttl_ms_of
 from sidecar.rpc.status import fill_failure
 
 if TYPE_CHECKING:
@@ -111,6 +113,45 @@ class CacheServicer:
         response = pb.IncrementResponse()
         fill_counted(response, await cache.increment(request.key, delta_of(request), request.initial, options, call))
         return response
+
+    async def get_or_load(self, request: pb.GetOrLoadRequest, call: Call) -> pb.GetOrLoadResponse:
+        """Read one entry, or say who loads it."""
+        wait_ms = ms_from_duration(request.wait) if request.HasField("wait") else None
+        loaded = await self._caches.loads(request.cache).get_or_load(request.key, wait_ms, call)
+        response = pb.GetOrLoadResponse(outcome=_LOAD_OUTCOMES[loaded.outcome], token=loaded.token)
+        if loaded.lookup.outcome is not Outcome.MISS:
+            fill_lookup(response.entry, loaded.lookup)
+        if loaded.outcome is LoadOutcome.WAIT:
+            set_ms(response.retry_after, loaded.left_ms)
+        elif loaded.left_ms:
+            set_ms(response.expires_after, loaded.left_ms)
+        return response
+
+    async def fill(self, request: pb.FillRequest, call: Call) -> pb.FillResponse:
+        """End a load."""
+        loads = self._caches.loads(request.cache)
+        result = request.WhichOneof("result")
+        response = pb.FillResponse()
+        if result == "value":
+            filled = await loads.fill(request.key, request.token, request.value, ttl_ms_of(request), call)
+            response.version = filled.version
+            set_ms(response.ttl, filled.ttl_ms)
+        elif result is not None and getattr(request, result):
+            await loads.end(request.key, request.token, call, absent=result == "absent")
+        else:
+            raise InvalidArgumentError(
+                Reason.OPERATION_EMPTY, "the load has no result: set value, absent or failed", field="result"
+            )
+        return response
+
+
+_LOAD_OUTCOMES = {
+    LoadOutcome.HIT: pb.LOAD_OUTCOME_HIT,
+    LoadOutcome.STALE: pb.LOAD_OUTCOME_STALE,
+    LoadOutcome.LEASE: pb.LOAD_OUTCOME_LEASE,
+    LoadOutcome.WAIT: pb.LOAD_OUTCOME_WAIT,
+    LoadOutcome.ABSENT: pb.LOAD_OUTCOME_ABSENT,
+}
 
 
 def options_of_set(request: pb.SetRequest) -> WriteOptions:

@@ -1,6 +1,7 @@
 """Every Redis key of the sidecar is made here.
 
     sc:<tenant>:e:{<cache>:<name>}               an entry: a string (value) or a hash (record)
+    sc:<tenant>:f:{<cache>:<name>}               who loads an entry (a token), or that its origin has none
     sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
     sc:<tenant>:l<a>:{<policy>:<name>}           a rate limit's state; a letter stands for its algorithm
     sc:<tenant>:lm:{<policy>:<name>}:<16 hex>    the state of one limit of a policy that has several
@@ -39,10 +40,11 @@ ENTRY_TAIL = b"}"
 class KeySpace:
     """The keys of one tenant."""
 
-    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit", "members", "overrides")
+    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit", "_load", "members", "overrides")
 
     def __init__(self, tenant: str) -> None:
         self._entry = f"sc:{tenant}:e:{{".encode()
+        self._load = f"sc:{tenant}:f:{{".encode()
         self._idempotency = f"sc:{tenant}:i:{{".encode()
         self._limit = f"sc:{tenant}:l".encode()
         self._descriptor = f"sc:{tenant}:d:{{".encode()
@@ -58,6 +60,10 @@ class KeySpace:
     def entry_head(self, cache: str) -> bytes:
         """Return what stands in the key of an entry of a cache before its name; `ENTRY_TAIL` stands after it."""
         return b"%b%b:" % (self._entry, cache.encode())
+
+    def load_head(self, cache: str) -> bytes:
+        """Return what stands before the name in the key of who loads an entry; `ENTRY_TAIL` stands after it."""
+        return b"%b%b:" % (self._load, cache.encode())
 
     def idempotency(self, cache: str, name: bytes, idempotency_key: str) -> bytes:
         """Return the key, in the entry's slot, under which a write with an idempotency key is recorded."""

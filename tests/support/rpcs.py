@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.duration_pb2 import Duration
 from sidecar_client.gen.sidecar.v1 import cache_pb2, rate_limit_pb2, record_pb2
 from sidecar_client.gen.sidecar.v1.record_pb2 import FieldValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from google.protobuf.duration_pb2 import Duration
 
     from support.contract import Contract
 
@@ -93,6 +92,23 @@ VALUE_RPCS = (
     ),
 )
 
+# These need a lease or give one.
+LOAD_RPCS = (
+    Rpc(
+        "GetOrLoad",
+        lambda api, cache, key, _: api.cache.GetOrLoad(
+            cache_pb2.GetOrLoadRequest(cache=cache, key=key, wait=Duration(seconds=0))
+        ),
+    ),
+    Rpc(
+        "Fill",
+        lambda api, cache, key, ttl: api.cache.Fill(
+            cache_pb2.FillRequest(cache=cache, key=key, token="0" * 32, value=b"", ttl=ttl)
+        ),
+        ttl_field="ttl",
+    ),
+)
+
 RECORD_RPCS = (
     Rpc(
         "PutRecord",
@@ -148,5 +164,5 @@ LIMIT_RPCS = (
     ),
 )
 
-ALL_RPCS = (*VALUE_RPCS, *RECORD_RPCS, *LIMIT_RPCS)
+ALL_RPCS = (*VALUE_RPCS, *LOAD_RPCS, *RECORD_RPCS, *LIMIT_RPCS)
 TTL_RPCS = tuple(rpc for rpc in ALL_RPCS if rpc.ttl_field)

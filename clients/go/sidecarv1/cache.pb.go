@@ -22,6 +22,72 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// LoadOutcome says what a GetOrLoad found.
+type LoadOutcome int32
+
+const (
+	// LOAD_OUTCOME_UNSPECIFIED is never sent.
+	LoadOutcome_LOAD_OUTCOME_UNSPECIFIED LoadOutcome = 0
+	// LOAD_OUTCOME_HIT: the entry is there and fresh.
+	LoadOutcome_LOAD_OUTCOME_HIT LoadOutcome = 1
+	// LOAD_OUTCOME_STALE: the entry is past its TTL, within the cache's `stale_for`. Use it; another caller loads it anew.
+	LoadOutcome_LOAD_OUTCOME_STALE LoadOutcome = 2
+	// LOAD_OUTCOME_LEASE: load the entry from its origin, then Fill it. Nobody else does meanwhile. `entry` holds the stale
+	// one, if there is one, in case that the origin fails.
+	LoadOutcome_LOAD_OUTCOME_LEASE LoadOutcome = 3
+	// LOAD_OUTCOME_WAIT: another caller loads the entry, and has not done so in the time that there was to wait.
+	LoadOutcome_LOAD_OUTCOME_WAIT LoadOutcome = 4
+	// LOAD_OUTCOME_ABSENT: the origin has no such thing, as a Fill has said within the cache's `negative_ttl`.
+	LoadOutcome_LOAD_OUTCOME_ABSENT LoadOutcome = 5
+)
+
+// Enum value maps for LoadOutcome.
+var (
+	LoadOutcome_name = map[int32]string{
+		0: "LOAD_OUTCOME_UNSPECIFIED",
+		1: "LOAD_OUTCOME_HIT",
+		2: "LOAD_OUTCOME_STALE",
+		3: "LOAD_OUTCOME_LEASE",
+		4: "LOAD_OUTCOME_WAIT",
+		5: "LOAD_OUTCOME_ABSENT",
+	}
+	LoadOutcome_value = map[string]int32{
+		"LOAD_OUTCOME_UNSPECIFIED": 0,
+		"LOAD_OUTCOME_HIT":         1,
+		"LOAD_OUTCOME_STALE":       2,
+		"LOAD_OUTCOME_LEASE":       3,
+		"LOAD_OUTCOME_WAIT":        4,
+		"LOAD_OUTCOME_ABSENT":      5,
+	}
+)
+
+func (x LoadOutcome) Enum() *LoadOutcome {
+	p := new(LoadOutcome)
+	*p = x
+	return p
+}
+
+func (x LoadOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LoadOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_v1_cache_proto_enumTypes[0].Descriptor()
+}
+
+func (LoadOutcome) Type() protoreflect.EnumType {
+	return &file_sidecar_v1_cache_proto_enumTypes[0]
+}
+
+func (x LoadOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LoadOutcome.Descriptor instead.
+func (LoadOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{0}
+}
+
 // GetRequest asks for one entry.
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1430,6 +1496,348 @@ func (x *IncrementResponse) GetTtl() *durationpb.Duration {
 	return nil
 }
 
+// GetOrLoadRequest asks for one entry, and who loads it.
+type GetOrLoadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cache is the name of a configured cache.
+	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
+	// key is 1 to 512 bytes of UTF-8.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// wait is how long to wait at most for another caller's load. Unset: the cache's `load_wait`. 0: not at all. An answer
+	// comes before the call's deadline in any case.
+	Wait          *durationpb.Duration `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOrLoadRequest) Reset() {
+	*x = GetOrLoadRequest{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOrLoadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOrLoadRequest) ProtoMessage() {}
+
+func (x *GetOrLoadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOrLoadRequest.ProtoReflect.Descriptor instead.
+func (*GetOrLoadRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetOrLoadRequest) GetCache() string {
+	if x != nil {
+		return x.Cache
+	}
+	return ""
+}
+
+func (x *GetOrLoadRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GetOrLoadRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// GetOrLoadResponse is the entry, or what to do to have it.
+type GetOrLoadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// outcome says which of the other fields are set.
+	Outcome LoadOutcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=sidecar.v1.LoadOutcome" json:"outcome,omitempty"`
+	// entry is the entry, as Get would answer it. Unset with WAIT and ABSENT, and with LEASE unless there is a stale one.
+	Entry *GetResponse `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"`
+	// token is what Fill asks for. Only with LEASE.
+	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// expires_after is how long the lease lasts, with LEASE; with ABSENT, for how long that is known.
+	ExpiresAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
+	// retry_after is how long it takes at most until another caller's lease has ended. Only with WAIT.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOrLoadResponse) Reset() {
+	*x = GetOrLoadResponse{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOrLoadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOrLoadResponse) ProtoMessage() {}
+
+func (x *GetOrLoadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOrLoadResponse.ProtoReflect.Descriptor instead.
+func (*GetOrLoadResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetOrLoadResponse) GetOutcome() LoadOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return LoadOutcome_LOAD_OUTCOME_UNSPECIFIED
+}
+
+func (x *GetOrLoadResponse) GetEntry() *GetResponse {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *GetOrLoadResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *GetOrLoadResponse) GetExpiresAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresAfter
+	}
+	return nil
+}
+
+func (x *GetOrLoadResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+// FillRequest says what a load brought.
+type FillRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cache is the name of a configured cache.
+	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
+	// key is the key that was to be loaded.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// token is what GetOrLoad answered.
+	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// result is how the load ended.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*FillRequest_Value
+	//	*FillRequest_Absent
+	//	*FillRequest_Failed
+	Result isFillRequest_Result `protobuf_oneof:"result"`
+	// ttl is the time for which the value is fresh, as in SetRequest.
+	Ttl           *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillRequest) Reset() {
+	*x = FillRequest{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillRequest) ProtoMessage() {}
+
+func (x *FillRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillRequest.ProtoReflect.Descriptor instead.
+func (*FillRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FillRequest) GetCache() string {
+	if x != nil {
+		return x.Cache
+	}
+	return ""
+}
+
+func (x *FillRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *FillRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *FillRequest) GetResult() isFillRequest_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *FillRequest) GetValue() []byte {
+	if x != nil {
+		if x, ok := x.Result.(*FillRequest_Value); ok {
+			return x.Value
+		}
+	}
+	return nil
+}
+
+func (x *FillRequest) GetAbsent() bool {
+	if x != nil {
+		if x, ok := x.Result.(*FillRequest_Absent); ok {
+			return x.Absent
+		}
+	}
+	return false
+}
+
+func (x *FillRequest) GetFailed() bool {
+	if x != nil {
+		if x, ok := x.Result.(*FillRequest_Failed); ok {
+			return x.Failed
+		}
+	}
+	return false
+}
+
+func (x *FillRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+type isFillRequest_Result interface {
+	isFillRequest_Result()
+}
+
+type FillRequest_Value struct {
+	// value is what was loaded, at most `limits.max_value_bytes` long; it may be empty.
+	Value []byte `protobuf:"bytes,4,opt,name=value,proto3,oneof"`
+}
+
+type FillRequest_Absent struct {
+	// absent, if true, says that the origin has no such thing. An entry that is still there is removed.
+	Absent bool `protobuf:"varint,5,opt,name=absent,proto3,oneof"`
+}
+
+type FillRequest_Failed struct {
+	// failed, if true, says that the origin could not be asked. A stale entry stays, and another caller may try.
+	Failed bool `protobuf:"varint,6,opt,name=failed,proto3,oneof"`
+}
+
+func (*FillRequest_Value) isFillRequest_Result() {}
+
+func (*FillRequest_Absent) isFillRequest_Result() {}
+
+func (*FillRequest_Failed) isFillRequest_Result() {}
+
+// FillResponse says what was written.
+type FillResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// version is the entry's version; 0 when no value was filled in.
+	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// ttl is the TTL that was set, after the cache's jitter. Unset when no value was filled in.
+	Ttl           *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillResponse) Reset() {
+	*x = FillResponse{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillResponse) ProtoMessage() {}
+
+func (x *FillResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillResponse.ProtoReflect.Descriptor instead.
+func (*FillResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FillResponse) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *FillResponse) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 var File_sidecar_v1_cache_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_cache_proto_rawDesc = "" +
@@ -1524,7 +1932,37 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x11IncrementResponse\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\x03R\x05value\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
-	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl2\x9c\x04\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"i\n" +
+	"\x10GetOrLoadRequest\x12\x14\n" +
+	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12-\n" +
+	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\x87\x02\n" +
+	"\x11GetOrLoadResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.sidecar.v1.LoadOutcomeR\aoutcome\x12-\n" +
+	"\x05entry\x18\x02 \x01(\v2\x17.sidecar.v1.GetResponseR\x05entry\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12>\n" +
+	"\rexpires_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\x12:\n" +
+	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"\xce\x01\n" +
+	"\vFillRequest\x12\x14\n" +
+	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12\x16\n" +
+	"\x05value\x18\x04 \x01(\fH\x00R\x05value\x12\x18\n" +
+	"\x06absent\x18\x05 \x01(\bH\x00R\x06absent\x12\x18\n" +
+	"\x06failed\x18\x06 \x01(\bH\x00R\x06failed\x12+\n" +
+	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttlB\b\n" +
+	"\x06result\"U\n" +
+	"\fFillResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12+\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl*\xa1\x01\n" +
+	"\vLoadOutcome\x12\x1c\n" +
+	"\x18LOAD_OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10LOAD_OUTCOME_HIT\x10\x01\x12\x16\n" +
+	"\x12LOAD_OUTCOME_STALE\x10\x02\x12\x16\n" +
+	"\x12LOAD_OUTCOME_LEASE\x10\x03\x12\x15\n" +
+	"\x11LOAD_OUTCOME_WAIT\x10\x04\x12\x17\n" +
+	"\x13LOAD_OUTCOME_ABSENT\x10\x052\xa1\x05\n" +
 	"\fCacheService\x126\n" +
 	"\x03Get\x12\x16.sidecar.v1.GetRequest\x1a\x17.sidecar.v1.GetResponse\x126\n" +
 	"\x03Set\x12\x16.sidecar.v1.SetRequest\x1a\x17.sidecar.v1.SetResponse\x12?\n" +
@@ -1534,7 +1972,9 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\n" +
 	"DeleteMany\x12\x1d.sidecar.v1.DeleteManyRequest\x1a\x1e.sidecar.v1.DeleteManyResponse\x12<\n" +
 	"\x05Touch\x12\x18.sidecar.v1.TouchRequest\x1a\x19.sidecar.v1.TouchResponse\x12H\n" +
-	"\tIncrement\x12\x1c.sidecar.v1.IncrementRequest\x1a\x1d.sidecar.v1.IncrementResponseb\x06proto3"
+	"\tIncrement\x12\x1c.sidecar.v1.IncrementRequest\x1a\x1d.sidecar.v1.IncrementResponse\x12H\n" +
+	"\tGetOrLoad\x12\x1c.sidecar.v1.GetOrLoadRequest\x1a\x1d.sidecar.v1.GetOrLoadResponse\x129\n" +
+	"\x04Fill\x12\x17.sidecar.v1.FillRequest\x1a\x18.sidecar.v1.FillResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_cache_proto_rawDescOnce sync.Once
@@ -1548,85 +1988,102 @@ func file_sidecar_v1_cache_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_cache_proto_rawDescData
 }
 
-var file_sidecar_v1_cache_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_sidecar_v1_cache_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_sidecar_v1_cache_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_sidecar_v1_cache_proto_goTypes = []any{
-	(*GetRequest)(nil),          // 0: sidecar.v1.GetRequest
-	(*GetResponse)(nil),         // 1: sidecar.v1.GetResponse
-	(*SetRequest)(nil),          // 2: sidecar.v1.SetRequest
-	(*SetResponse)(nil),         // 3: sidecar.v1.SetResponse
-	(*DeleteRequest)(nil),       // 4: sidecar.v1.DeleteRequest
-	(*DeleteResponse)(nil),      // 5: sidecar.v1.DeleteResponse
-	(*GetManyRequest)(nil),      // 6: sidecar.v1.GetManyRequest
-	(*GetManyResponse)(nil),     // 7: sidecar.v1.GetManyResponse
-	(*GetManyResult)(nil),       // 8: sidecar.v1.GetManyResult
-	(*SetManyRequest)(nil),      // 9: sidecar.v1.SetManyRequest
-	(*SetManyEntry)(nil),        // 10: sidecar.v1.SetManyEntry
-	(*SetManyResponse)(nil),     // 11: sidecar.v1.SetManyResponse
-	(*SetManyResult)(nil),       // 12: sidecar.v1.SetManyResult
-	(*DeleteManyRequest)(nil),   // 13: sidecar.v1.DeleteManyRequest
-	(*DeleteManyResponse)(nil),  // 14: sidecar.v1.DeleteManyResponse
-	(*DeleteManyResult)(nil),    // 15: sidecar.v1.DeleteManyResult
-	(*TouchRequest)(nil),        // 16: sidecar.v1.TouchRequest
-	(*TouchResponse)(nil),       // 17: sidecar.v1.TouchResponse
-	(*IncrementRequest)(nil),    // 18: sidecar.v1.IncrementRequest
-	(*IncrementResponse)(nil),   // 19: sidecar.v1.IncrementResponse
-	(Outcome)(0),                // 20: sidecar.v1.Outcome
-	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
-	(Source)(0),                 // 22: sidecar.v1.Source
-	(*Condition)(nil),           // 23: sidecar.v1.Condition
-	(WriteOutcome)(0),           // 24: sidecar.v1.WriteOutcome
-	(*Failure)(nil),             // 25: sidecar.v1.Failure
+	(LoadOutcome)(0),            // 0: sidecar.v1.LoadOutcome
+	(*GetRequest)(nil),          // 1: sidecar.v1.GetRequest
+	(*GetResponse)(nil),         // 2: sidecar.v1.GetResponse
+	(*SetRequest)(nil),          // 3: sidecar.v1.SetRequest
+	(*SetResponse)(nil),         // 4: sidecar.v1.SetResponse
+	(*DeleteRequest)(nil),       // 5: sidecar.v1.DeleteRequest
+	(*DeleteResponse)(nil),      // 6: sidecar.v1.DeleteResponse
+	(*GetManyRequest)(nil),      // 7: sidecar.v1.GetManyRequest
+	(*GetManyResponse)(nil),     // 8: sidecar.v1.GetManyResponse
+	(*GetManyResult)(nil),       // 9: sidecar.v1.GetManyResult
+	(*SetManyRequest)(nil),      // 10: sidecar.v1.SetManyRequest
+	(*SetManyEntry)(nil),        // 11: sidecar.v1.SetManyEntry
+	(*SetManyResponse)(nil),     // 12: sidecar.v1.SetManyResponse
+	(*SetManyResult)(nil),       // 13: sidecar.v1.SetManyResult
+	(*DeleteManyRequest)(nil),   // 14: sidecar.v1.DeleteManyRequest
+	(*DeleteManyResponse)(nil),  // 15: sidecar.v1.DeleteManyResponse
+	(*DeleteManyResult)(nil),    // 16: sidecar.v1.DeleteManyResult
+	(*TouchRequest)(nil),        // 17: sidecar.v1.TouchRequest
+	(*TouchResponse)(nil),       // 18: sidecar.v1.TouchResponse
+	(*IncrementRequest)(nil),    // 19: sidecar.v1.IncrementRequest
+	(*IncrementResponse)(nil),   // 20: sidecar.v1.IncrementResponse
+	(*GetOrLoadRequest)(nil),    // 21: sidecar.v1.GetOrLoadRequest
+	(*GetOrLoadResponse)(nil),   // 22: sidecar.v1.GetOrLoadResponse
+	(*FillRequest)(nil),         // 23: sidecar.v1.FillRequest
+	(*FillResponse)(nil),        // 24: sidecar.v1.FillResponse
+	(Outcome)(0),                // 25: sidecar.v1.Outcome
+	(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
+	(Source)(0),                 // 27: sidecar.v1.Source
+	(*Condition)(nil),           // 28: sidecar.v1.Condition
+	(WriteOutcome)(0),           // 29: sidecar.v1.WriteOutcome
+	(*Failure)(nil),             // 30: sidecar.v1.Failure
 }
 var file_sidecar_v1_cache_proto_depIdxs = []int32{
-	20, // 0: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
-	21, // 1: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
-	21, // 2: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
-	22, // 3: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
-	21, // 4: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
-	23, // 5: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
-	24, // 6: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	21, // 7: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
-	23, // 8: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
-	24, // 9: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	8,  // 10: sidecar.v1.GetManyResponse.results:type_name -> sidecar.v1.GetManyResult
-	1,  // 11: sidecar.v1.GetManyResult.entry:type_name -> sidecar.v1.GetResponse
-	25, // 12: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
-	10, // 13: sidecar.v1.SetManyRequest.entries:type_name -> sidecar.v1.SetManyEntry
-	21, // 14: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
-	21, // 15: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
-	23, // 16: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
-	12, // 17: sidecar.v1.SetManyResponse.results:type_name -> sidecar.v1.SetManyResult
-	3,  // 18: sidecar.v1.SetManyResult.written:type_name -> sidecar.v1.SetResponse
-	25, // 19: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
-	15, // 20: sidecar.v1.DeleteManyResponse.results:type_name -> sidecar.v1.DeleteManyResult
-	5,  // 21: sidecar.v1.DeleteManyResult.deleted:type_name -> sidecar.v1.DeleteResponse
-	25, // 22: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
-	21, // 23: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
-	24, // 24: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	21, // 25: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
-	21, // 26: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
-	21, // 27: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
-	0,  // 28: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
-	2,  // 29: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
-	4,  // 30: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
-	6,  // 31: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
-	9,  // 32: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
-	13, // 33: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
-	16, // 34: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
-	18, // 35: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
-	1,  // 36: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
-	3,  // 37: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
-	5,  // 38: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
-	7,  // 39: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
-	11, // 40: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
-	14, // 41: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
-	17, // 42: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
-	19, // 43: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
-	36, // [36:44] is the sub-list for method output_type
-	28, // [28:36] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	25, // 0: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
+	26, // 1: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
+	26, // 2: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
+	27, // 3: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
+	26, // 4: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
+	28, // 5: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
+	29, // 6: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	26, // 7: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
+	28, // 8: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
+	29, // 9: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	9,  // 10: sidecar.v1.GetManyResponse.results:type_name -> sidecar.v1.GetManyResult
+	2,  // 11: sidecar.v1.GetManyResult.entry:type_name -> sidecar.v1.GetResponse
+	30, // 12: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
+	11, // 13: sidecar.v1.SetManyRequest.entries:type_name -> sidecar.v1.SetManyEntry
+	26, // 14: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
+	26, // 15: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
+	28, // 16: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
+	13, // 17: sidecar.v1.SetManyResponse.results:type_name -> sidecar.v1.SetManyResult
+	4,  // 18: sidecar.v1.SetManyResult.written:type_name -> sidecar.v1.SetResponse
+	30, // 19: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
+	16, // 20: sidecar.v1.DeleteManyResponse.results:type_name -> sidecar.v1.DeleteManyResult
+	6,  // 21: sidecar.v1.DeleteManyResult.deleted:type_name -> sidecar.v1.DeleteResponse
+	30, // 22: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
+	26, // 23: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
+	29, // 24: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	26, // 25: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
+	26, // 26: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
+	26, // 27: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
+	26, // 28: sidecar.v1.GetOrLoadRequest.wait:type_name -> google.protobuf.Duration
+	0,  // 29: sidecar.v1.GetOrLoadResponse.outcome:type_name -> sidecar.v1.LoadOutcome
+	2,  // 30: sidecar.v1.GetOrLoadResponse.entry:type_name -> sidecar.v1.GetResponse
+	26, // 31: sidecar.v1.GetOrLoadResponse.expires_after:type_name -> google.protobuf.Duration
+	26, // 32: sidecar.v1.GetOrLoadResponse.retry_after:type_name -> google.protobuf.Duration
+	26, // 33: sidecar.v1.FillRequest.ttl:type_name -> google.protobuf.Duration
+	26, // 34: sidecar.v1.FillResponse.ttl:type_name -> google.protobuf.Duration
+	1,  // 35: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
+	3,  // 36: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
+	5,  // 37: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
+	7,  // 38: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
+	10, // 39: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
+	14, // 40: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
+	17, // 41: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
+	19, // 42: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
+	21, // 43: sidecar.v1.CacheService.GetOrLoad:input_type -> sidecar.v1.GetOrLoadRequest
+	23, // 44: sidecar.v1.CacheService.Fill:input_type -> sidecar.v1.FillRequest
+	2,  // 45: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
+	4,  // 46: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
+	6,  // 47: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
+	8,  // 48: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
+	12, // 49: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
+	15, // 50: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
+	18, // 51: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
+	20, // 52: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
+	22, // 53: sidecar.v1.CacheService.GetOrLoad:output_type -> sidecar.v1.GetOrLoadResponse
+	24, // 54: sidecar.v1.CacheService.Fill:output_type -> sidecar.v1.FillResponse
+	45, // [45:55] is the sub-list for method output_type
+	35, // [35:45] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_cache_proto_init() }
@@ -1648,18 +2105,24 @@ func file_sidecar_v1_cache_proto_init() {
 		(*DeleteManyResult_Failure)(nil),
 	}
 	file_sidecar_v1_cache_proto_msgTypes[18].OneofWrappers = []any{}
+	file_sidecar_v1_cache_proto_msgTypes[22].OneofWrappers = []any{
+		(*FillRequest_Value)(nil),
+		(*FillRequest_Absent)(nil),
+		(*FillRequest_Failed)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_cache_proto_rawDesc), len(file_sidecar_v1_cache_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   20,
+			NumEnums:      1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_sidecar_v1_cache_proto_goTypes,
 		DependencyIndexes: file_sidecar_v1_cache_proto_depIdxs,
+		EnumInfos:         file_sidecar_v1_cache_proto_enumTypes,
 		MessageInfos:      file_sidecar_v1_cache_proto_msgTypes,
 	}.Build()
 	File_sidecar_v1_cache_proto = out.File

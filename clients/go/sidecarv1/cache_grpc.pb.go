@@ -27,6 +27,8 @@ const (
 	CacheService_DeleteMany_FullMethodName = "/sidecar.v1.CacheService/DeleteMany"
 	CacheService_Touch_FullMethodName      = "/sidecar.v1.CacheService/Touch"
 	CacheService_Increment_FullMethodName  = "/sidecar.v1.CacheService/Increment"
+	CacheService_GetOrLoad_FullMethodName  = "/sidecar.v1.CacheService/GetOrLoad"
+	CacheService_Fill_FullMethodName       = "/sidecar.v1.CacheService/Fill"
 )
 
 // CacheServiceClient is the client API for CacheService service.
@@ -56,6 +58,15 @@ type CacheServiceClient interface {
 	Touch(ctx context.Context, in *TouchRequest, opts ...grpc.CallOption) (*TouchResponse, error)
 	// Increment adds to an integer entry, which it creates when there is none. Atomic.
 	Increment(ctx context.Context, in *IncrementRequest, opts ...grpc.CallOption) (*IncrementResponse, error)
+	// GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
+	// others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
+	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+	GetOrLoad(ctx context.Context, in *GetOrLoadRequest, opts ...grpc.CallOption) (*GetOrLoadResponse, error)
+	// Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
+	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
+	// what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+	Fill(ctx context.Context, in *FillRequest, opts ...grpc.CallOption) (*FillResponse, error)
 }
 
 type cacheServiceClient struct {
@@ -146,6 +157,26 @@ func (c *cacheServiceClient) Increment(ctx context.Context, in *IncrementRequest
 	return out, nil
 }
 
+func (c *cacheServiceClient) GetOrLoad(ctx context.Context, in *GetOrLoadRequest, opts ...grpc.CallOption) (*GetOrLoadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetOrLoadResponse)
+	err := c.cc.Invoke(ctx, CacheService_GetOrLoad_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cacheServiceClient) Fill(ctx context.Context, in *FillRequest, opts ...grpc.CallOption) (*FillResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FillResponse)
+	err := c.cc.Invoke(ctx, CacheService_Fill_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CacheServiceServer is the server API for CacheService service.
 // All implementations must embed UnimplementedCacheServiceServer
 // for forward compatibility.
@@ -173,6 +204,15 @@ type CacheServiceServer interface {
 	Touch(context.Context, *TouchRequest) (*TouchResponse, error)
 	// Increment adds to an integer entry, which it creates when there is none. Atomic.
 	Increment(context.Context, *IncrementRequest) (*IncrementResponse, error)
+	// GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
+	// others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
+	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+	GetOrLoad(context.Context, *GetOrLoadRequest) (*GetOrLoadResponse, error)
+	// Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
+	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
+	// what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+	Fill(context.Context, *FillRequest) (*FillResponse, error)
 	mustEmbedUnimplementedCacheServiceServer()
 }
 
@@ -206,6 +246,12 @@ func (UnimplementedCacheServiceServer) Touch(context.Context, *TouchRequest) (*T
 }
 func (UnimplementedCacheServiceServer) Increment(context.Context, *IncrementRequest) (*IncrementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Increment not implemented")
+}
+func (UnimplementedCacheServiceServer) GetOrLoad(context.Context, *GetOrLoadRequest) (*GetOrLoadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetOrLoad not implemented")
+}
+func (UnimplementedCacheServiceServer) Fill(context.Context, *FillRequest) (*FillResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Fill not implemented")
 }
 func (UnimplementedCacheServiceServer) mustEmbedUnimplementedCacheServiceServer() {}
 func (UnimplementedCacheServiceServer) testEmbeddedByValue()                      {}
@@ -372,6 +418,42 @@ func _CacheService_Increment_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CacheService_GetOrLoad_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetOrLoadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CacheServiceServer).GetOrLoad(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CacheService_GetOrLoad_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CacheServiceServer).GetOrLoad(ctx, req.(*GetOrLoadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CacheService_Fill_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FillRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CacheServiceServer).Fill(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CacheService_Fill_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CacheServiceServer).Fill(ctx, req.(*FillRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CacheService_ServiceDesc is the grpc.ServiceDesc for CacheService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -410,6 +492,14 @@ var CacheService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Increment",
 			Handler:    _CacheService_Increment_Handler,
+		},
+		{
+			MethodName: "GetOrLoad",
+			Handler:    _CacheService_GetOrLoad_Handler,
+		},
+		{
+			MethodName: "Fill",
+			Handler:    _CacheService_Fill_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

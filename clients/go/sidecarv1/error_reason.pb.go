@@ -68,7 +68,7 @@ const (
 	// ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG (INVALID_ARGUMENT): the idempotency key is longer than 128 bytes.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG ErrorReason = 15
 	// ERROR_REASON_OPERATION_EMPTY (INVALID_ARGUMENT): an operation of a batch is unset, or of a kind that this sidecar does
-	// not know; or the mode of a CheckMany is none that it knows.
+	// not know; or the mode of a CheckMany is none that it knows; or a Fill says nothing.
 	ErrorReason_ERROR_REASON_OPERATION_EMPTY ErrorReason = 16
 	// ERROR_REASON_IDEMPOTENCY_KEY_REUSED (FAILED_PRECONDITION): the idempotency key was used before, for another
 	// request.
@@ -143,14 +143,14 @@ const (
 	// ERROR_REASON_HOLDER_TOO_LONG (INVALID_ARGUMENT): the holder's name is longer than 128 bytes. Metadata: `max_bytes`,
 	// `actual_bytes`.
 	ErrorReason_ERROR_REASON_HOLDER_TOO_LONG ErrorReason = 103
-	// ERROR_REASON_TOKEN_MALFORMED (INVALID_ARGUMENT): the token is none that Acquire gives.
+	// ERROR_REASON_TOKEN_MALFORMED (INVALID_ARGUMENT): the token is none that Acquire or GetOrLoad gives.
 	ErrorReason_ERROR_REASON_TOKEN_MALFORMED ErrorReason = 104
 	// ERROR_REASON_HOLDER_REUSED (FAILED_PRECONDITION): the holder has a lease of another number of slots on this key. It
 	// stays as it is.
 	ErrorReason_ERROR_REASON_HOLDER_REUSED ErrorReason = 105
 	// ERROR_REASON_LEASE_UNKNOWN (FAILED_PRECONDITION): the key has no lease of that token: it has ended, was released or
 	// reset, or the token is another key's. Nothing was changed, and the slots may be another holder's: stop what needs
-	// them, and acquire anew.
+	// them, and acquire anew. Or: the lease to load an entry has ended, or the entry was written or deleted since.
 	ErrorReason_ERROR_REASON_LEASE_UNKNOWN ErrorReason = 106
 	// ERROR_REASON_OVERRIDE_INVALID (INVALID_ARGUMENT): an override says nothing, or its numbers do not fit the policy's
 	// limits: out of their bounds, or of another algorithm.

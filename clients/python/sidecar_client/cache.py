@@ -11,10 +11,11 @@ from sidecar_client.conditions import to_condition
 from sidecar_client.durations import optional_timedelta, to_duration
 from sidecar_client.errors import BatchError, SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
+from sidecar_client.loading import Loading
 from sidecar_client.results import Counted, Deleted, Lookup, WriteOutcome, Written, lookup_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from sidecar_client.caller import Caller
     from sidecar_client.conditions import Condition
@@ -51,6 +52,30 @@ class Cache:
         request = pb.GetRequest(cache=self.name, key=key)
         answer = await self._caller.call(self._stub.Get, request, repeatable=True, timeout=timeout)
         return lookup_of(answer)
+
+    async def get_or_load(
+        self,
+        key: str,
+        load: Callable[[], Awaitable[bytes | str | None]],
+        *,
+        ttl: Span | None = None,
+        wait: Span = 5.0,
+        stale_if_error: bool = False,
+        timeout: Span | None = None,
+    ) -> Lookup:
+        """Read one entry; where there is none, have one of all who ask for it load it, and return what that brought.
+
+        `load` is awaited by the one caller, of all programs beside all sidecars, who is to ask the origin. It returns
+        the value, or None if the origin has none: a miss then, which the cache remembers for its `negative_ttl`. What
+        it raises is raised here, and another caller may try; with `stale_if_error` a stale entry is returned instead,
+        if there is one. The others wait for at most `wait`, and then get DeadlineExceededError (LOAD_PENDING). A stale
+        entry that another loads anew is returned at once.
+
+        A value that was written or deleted while it was loaded is returned to the one who loaded it, and not stored.
+        `timeout` is that of each call to the sidecar. Raises SidecarError.
+        """
+        loading = Loading(self._stub, self._caller, self.name, key, timeout)
+        return await loading.get(load, ttl=ttl, wait=wait, stale_if_error=stale_if_error)
 
     async def set(
         self,

@@ -3,12 +3,28 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from . import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class LoadOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LOAD_OUTCOME_UNSPECIFIED: _ClassVar[LoadOutcome]
+    LOAD_OUTCOME_HIT: _ClassVar[LoadOutcome]
+    LOAD_OUTCOME_STALE: _ClassVar[LoadOutcome]
+    LOAD_OUTCOME_LEASE: _ClassVar[LoadOutcome]
+    LOAD_OUTCOME_WAIT: _ClassVar[LoadOutcome]
+    LOAD_OUTCOME_ABSENT: _ClassVar[LoadOutcome]
+LOAD_OUTCOME_UNSPECIFIED: LoadOutcome
+LOAD_OUTCOME_HIT: LoadOutcome
+LOAD_OUTCOME_STALE: LoadOutcome
+LOAD_OUTCOME_LEASE: LoadOutcome
+LOAD_OUTCOME_WAIT: LoadOutcome
+LOAD_OUTCOME_ABSENT: LoadOutcome
 
 class GetRequest(_message.Message):
     __slots__ = ("cache", "key")
@@ -215,3 +231,53 @@ class IncrementResponse(_message.Message):
     version: int
     ttl: _duration_pb2.Duration
     def __init__(self, value: _Optional[int] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetOrLoadRequest(_message.Message):
+    __slots__ = ("cache", "key", "wait")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    key: str
+    wait: _duration_pb2.Duration
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetOrLoadResponse(_message.Message):
+    __slots__ = ("outcome", "entry", "token", "expires_after", "retry_after")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    outcome: LoadOutcome
+    entry: GetResponse
+    token: str
+    expires_after: _duration_pb2.Duration
+    retry_after: _duration_pb2.Duration
+    def __init__(self, outcome: _Optional[_Union[LoadOutcome, str]] = ..., entry: _Optional[_Union[GetResponse, _Mapping]] = ..., token: _Optional[str] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class FillRequest(_message.Message):
+    __slots__ = ("cache", "key", "token", "value", "absent", "failed", "ttl")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    key: str
+    token: str
+    value: bytes
+    absent: bool
+    failed: bool
+    ttl: _duration_pb2.Duration
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ..., value: _Optional[bytes] = ..., absent: _Optional[bool] = ..., failed: _Optional[bool] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class FillResponse(_message.Message):
+    __slots__ = ("version", "ttl")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    ttl: _duration_pb2.Duration
+    def __init__(self, version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

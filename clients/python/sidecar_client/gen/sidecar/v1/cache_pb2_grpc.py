@@ -79,6 +79,16 @@ class CacheServiceStub:
                 request_serializer=sidecar_dot_v1_dot_cache__pb2.IncrementRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_cache__pb2.IncrementResponse.FromString,
                 _registered_method=True)
+        self.GetOrLoad = channel.unary_unary(
+                '/sidecar.v1.CacheService/GetOrLoad',
+                request_serializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadResponse.FromString,
+                _registered_method=True)
+        self.Fill = channel.unary_unary(
+                '/sidecar.v1.CacheService/Fill',
+                request_serializer=sidecar_dot_v1_dot_cache__pb2.FillRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_cache__pb2.FillResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
@@ -146,6 +156,25 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOrLoad(self, request, context):
+        """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
+        others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
+        a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Fill(self, request, context):
+        """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
+        (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
+        what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+        INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -188,6 +217,16 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Increment,
                     request_deserializer=sidecar_dot_v1_dot_cache__pb2.IncrementRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_cache__pb2.IncrementResponse.SerializeToString,
+            ),
+            'GetOrLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrLoad,
+                    request_deserializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadResponse.SerializeToString,
+            ),
+            'Fill': grpc.unary_unary_rpc_method_handler(
+                    servicer.Fill,
+                    request_deserializer=sidecar_dot_v1_dot_cache__pb2.FillRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_cache__pb2.FillResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -411,6 +450,60 @@ class CacheService:
             '/sidecar.v1.CacheService/Increment',
             sidecar_dot_v1_dot_cache__pb2.IncrementRequest.SerializeToString,
             sidecar_dot_v1_dot_cache__pb2.IncrementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.CacheService/GetOrLoad',
+            sidecar_dot_v1_dot_cache__pb2.GetOrLoadRequest.SerializeToString,
+            sidecar_dot_v1_dot_cache__pb2.GetOrLoadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.CacheService/Fill',
+            sidecar_dot_v1_dot_cache__pb2.FillRequest.SerializeToString,
+            sidecar_dot_v1_dot_cache__pb2.FillResponse.FromString,
             options,
             channel_credentials,
             insecure,

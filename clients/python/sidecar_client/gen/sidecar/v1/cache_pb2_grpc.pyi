@@ -56,6 +56,17 @@ class CacheServiceStub:
     """
     Increment: _grpc.UnaryUnaryMultiCallable[_cache_pb2.IncrementRequest, _cache_pb2.IncrementResponse]
     """Increment adds to an integer entry, which it creates when there is none. Atomic."""
+    GetOrLoad: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadRequest, _cache_pb2.GetOrLoadResponse]
+    """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
+    others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
+    a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+    """
+    Fill: _grpc.UnaryUnaryMultiCallable[_cache_pb2.FillRequest, _cache_pb2.FillResponse]
+    """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
+    (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
+    what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+    INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
@@ -85,6 +96,17 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """
     Increment: _aio.UnaryUnaryMultiCallable[_cache_pb2.IncrementRequest, _cache_pb2.IncrementResponse]  # type: ignore[assignment]
     """Increment adds to an integer entry, which it creates when there is none. Atomic."""
+    GetOrLoad: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadRequest, _cache_pb2.GetOrLoadResponse]  # type: ignore[assignment]
+    """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
+    others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
+    a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+    """
+    Fill: _aio.UnaryUnaryMultiCallable[_cache_pb2.FillRequest, _cache_pb2.FillResponse]  # type: ignore[assignment]
+    """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
+    (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
+    what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+    INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """CacheService reads and writes values of bytes in named caches.
@@ -159,5 +181,28 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.IncrementResponse, _abc.Awaitable[_cache_pb2.IncrementResponse]]:
         """Increment adds to an integer entry, which it creates when there is none. Atomic."""
+
+    @_abc_1.abstractmethod
+    def GetOrLoad(
+        self,
+        request: _cache_pb2.GetOrLoadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.GetOrLoadResponse, _abc.Awaitable[_cache_pb2.GetOrLoadResponse]]:
+        """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
+        others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
+        a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+        """
+
+    @_abc_1.abstractmethod
+    def Fill(
+        self,
+        request: _cache_pb2.FillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.FillResponse, _abc.Awaitable[_cache_pb2.FillResponse]]:
+        """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
+        (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
+        what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+        INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

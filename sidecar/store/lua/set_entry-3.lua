@@ -1,6 +1,7 @@
--- Writes a value with its header and TTL, if the condition holds.
+-- Writes a value with its header and TTL, if the condition holds. What is being loaded meanwhile is older.
 -- KEYS[1]  the entry
 -- KEYS[2]  the record of the idempotency key; the entry's key again if there is none
+-- KEYS[3]  who loads the entry, who must not fill it any more; nobody most often
 -- ARGV[1]  the value
 -- ARGV[2]  for how long it is fresh (ms)
 -- ARGV[3]  for how long after that it may be served stale (ms)
@@ -27,4 +28,5 @@ local fresh_ms = tonumber(ARGV[2])
 version = next_version(version, now)
 redis.call('SET', KEYS[1], make_header(version, now, now + fresh_ms * 1000) .. ARGV[1],
   'PX', fresh_ms + tonumber(ARGV[3]))
+redis.call('DEL', KEYS[3])
 return remember(KEYS[2], ARGV[5], ARGV[6], {APPLIED, version, fresh_ms})

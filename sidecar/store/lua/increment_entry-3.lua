@@ -1,6 +1,7 @@
 -- Adds to a decimal integer, which is made if there is none. A counter that is there keeps its TTL.
 -- KEYS[1]  the entry
 -- KEYS[2]  the record of the idempotency key; the entry's key again if there is none
+-- KEYS[3]  who loads the entry, who must not fill it any more; nobody most often
 -- ARGV[1]  what to add, within +-(2^53-1)
 -- ARGV[2]  what to begin with, within +-(2^53-1)
 -- ARGV[3]  for how long a new counter is fresh (ms)
@@ -37,4 +38,5 @@ else
   fresh_until = now + tonumber(ARGV[3]) * 1000
   redis.call('SET', KEYS[1], make_header(version, now, fresh_until) .. text, 'PX', tonumber(ARGV[3]) + tonumber(ARGV[4]))
 end
+redis.call('DEL', KEYS[3])
 return remember(KEYS[2], ARGV[5], ARGV[6], {APPLIED, version, left_ms(fresh_until, now), text})

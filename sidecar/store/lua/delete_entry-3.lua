@@ -1,6 +1,7 @@
--- Removes a value, if the condition holds.
+-- Removes a value, if the condition holds. What is being loaded meanwhile may be what is to be removed.
 -- KEYS[1]  the entry
 -- KEYS[2]  the record of the idempotency key; the entry's key again if there is none
+-- KEYS[3]  who loads the entry, who must not fill it any more; nobody most often
 -- ARGV[1]  the condition: '', 'present' or a version
 -- ARGV[2]  the request's fingerprint, or '' without an idempotency key
 -- ARGV[3]  how long the record is kept (ms)
@@ -14,10 +15,12 @@ local outcome = NOT_FOUND
 -- What no sidecar wrote may be deleted too, but not by its version; it may be empty.
 if head ~= '' or redis.call('EXISTS', KEYS[1]) == 1 then
   if ARGV[1] == '' or holds(ARGV[1], parse_header(head) or -1) then
-    redis.call('DEL', KEYS[1])
+    redis.call('DEL', KEYS[1], KEYS[3])
     outcome = APPLIED
   else
     outcome = CONDITION_NOT_MET
   end
+else
+  redis.call('DEL', KEYS[3])
 end
 return remember(KEYS[2], ARGV[2], ARGV[3], {outcome})

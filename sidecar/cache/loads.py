@@ -1,0 +1,190 @@
+"""Cache-aside without a stampede: of all who miss an entry, one is given the leave to load it, and the others wait.
+
+The leave is a key beside the entry that holds a token and expires: whoever dies while loading keeps the others waiting
+for no longer. Only who has the token may fill the entry. Whatever writes or deletes the entry removes that key in the
+same script, so what was read from the origin before a change can never be filled in after it.
+
+An entry that is stale but may still be served is served to all but the one who loads it anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.cache.policy import MISS, Lookup, Outcome, choose_ttl
+from sidecar.cache.request import check_size
+from sidecar.clock import after, remaining
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
+from sidecar.store.base import ScriptCall
+from sidecar.store.scripts import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecar.cache.formats import NativeFormat
+    from sidecar.cache.policy import CachePolicy, Limits
+    from sidecar.cache.values import ValueCache
+    from sidecar.cache.waits import Waits
+    from sidecar.call import Call
+    from sidecar.store.base import Store
+    from sidecar.telemetry.metrics import Counter
+
+_LEASE, _FILL, _END = load("lease_entry"), load("fill_entry"), load("end_load")
+
+_TOKEN_BYTES = 16
+_TOKEN_CHARS = 2 * _TOKEN_BYTES
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+# An answer that says "not yet" must still reach the caller before its deadline: that much of what is left of it is kept
+# for the way back.
+_FOR_THE_WAY = 0.05
+
+
+class LoadOutcome(IntEnum):
+    """What GetOrLoad answers; the value is its number in the protocol."""
+
+    HIT = 1
+    STALE = 2
+    LEASE = 3
+    WAIT = 4
+    ABSENT = 5
+
+
+class LeaseState(IntEnum):
+    """What the script of the lease answers."""
+
+    FRESH = 1
+    GRANTED = 2
+    TAKEN = 3
+    ABSENT = 4
+
+
+class Loaded(NamedTuple):
+    """The answer of GetOrLoad."""
+
+    outcome: LoadOutcome
+    lookup: Lookup = MISS
+    """The entry: fresh with HIT, stale with STALE and perhaps with LEASE."""
+    token: str = ""
+    """With LEASE, what Fill asks for."""
+    left_ms: int = 0
+    """How long the caller's lease lasts, or another's, or it is known that there is nothing."""
+
+
+class Filled(NamedTuple):
+    """The answer of a Fill; without a value both are 0."""
+
+    version: int = 0
+    ttl_ms: int = 0
+
+
+class Loads:
+    """GetOrLoad and Fill of one configured cache."""
+
+    def __init__(
+        self,
+        *,
+        policy: CachePolicy,
+        limits: Limits,
+        store: Store,
+        values: ValueCache,
+        native: NativeFormat,
+        waits: Waits,
+        draw: Callable[[], float],
+        loads: Counter,
+    ) -> None:
+        self._policy = policy
+        self._limits = limits
+        self._store = store
+        self._values = values
+        self._native = native
+        self._waits = waits
+        self._draw = draw
+        self._cells = {
+            outcome: loads.cell(policy.name, outcome)
+            for outcome in ("leased", "waited", "absent", "filled", "empty", "failed", "late")
+        }
+
+    async def get_or_load(self, key: str, wait_ms: int | None, call: Call) -> Loaded:
+        """Read an entry, or be given the leave to load it, or wait for who was; raises SidecarError.
+
+        `wait_ms` is the longest wait, the cache's own if it is None; the call's deadline bounds it in any case.
+        """
+        lookup = await self._values.get(key, call)
+        if lookup.outcome is Outcome.HIT:
+            return Loaded(LoadOutcome.HIT, lookup)
+        name = await self._values.name(key, call)
+        load_key = self._native.load_key(name)
+        seconds = (self._policy.load_wait_ms if wait_ms is None else wait_ms) / 1_000
+        until = after(min(seconds, remaining(call.deadline) * (1 - _FOR_THE_WAY)))
+        token = secrets.token_hex(_TOKEN_BYTES)
+        unreadable = False
+        while True:
+            state, left_ms, entry = await self._lease(name, token, call, unreadable=unreadable)
+            lookup = await self._values.judged(name, entry or None, call)
+            if state == LeaseState.FRESH:
+                if lookup.outcome is Outcome.HIT:
+                    return Loaded(LoadOutcome.HIT, lookup)
+                unreadable = True  # its data key is gone; or it has turned stale on the way
+                continue
+            if state == LeaseState.GRANTED:
+                self._cells["leased"].value += 1
+                return Loaded(LoadOutcome.LEASE, lookup, token, left_ms)
+            if lookup.outcome is not Outcome.MISS:
+                return Loaded(LoadOutcome.STALE, lookup)
+            if state == LeaseState.ABSENT:
+                self._cells["absent"].value += 1
+                return Loaded(LoadOutcome.ABSENT, left_ms=left_ms)
+            rest = remaining(until)
+            if rest <= 0:
+                self._cells["waited"].value += 1
+                return Loaded(LoadOutcome.WAIT, left_ms=left_ms)
+            await self._waits.wait(load_key, min(rest, left_ms / 1_000))
+
+    async def fill(self, key: str, token: str, value: bytes, ttl_ms: int | None, call: Call) -> Filled:
+        """Write what was loaded; raises LEASE_UNKNOWN, TOKEN_MALFORMED, and what a write raises."""
+        _check_token(token)
+        check_size(len(value), self._limits.max_value_bytes, "value")
+        fresh_ms = choose_ttl(self._policy, ttl_ms, self._draw())
+        name = await self._values.name(key, call)
+        sealed = await self._values.sealed(name, value, call)
+        keys = (self._native.key(name), self._native.load_key(name))
+        words = (token, sealed, fresh_ms, self._policy.stale_for_ms)
+        applied, version, fresh_ms = await self._store.run(ScriptCall(_FILL, keys, words, False), call)
+        self._ended(keys[1], "filled", applied=applied)
+        return Filled(version, fresh_ms)
+
+    async def end(self, key: str, token: str, call: Call, *, absent: bool) -> Filled:
+        """End a load that brought no value: the origin has none, or could not be asked; raises as `fill` does."""
+        _check_token(token)
+        name = await self._values.name(key, call)
+        keys = (self._native.key(name), self._native.load_key(name))
+        words = (token, int(absent), self._policy.negative_ttl_ms)
+        applied = await self._store.run(ScriptCall(_END, keys, words, False), call)
+        self._ended(keys[1], "empty" if absent else "failed", applied=applied)
+        return Filled()
+
+    def _ended(self, load_key: bytes, outcome: str, *, applied: int) -> None:
+        if not applied:
+            self._cells["late"].value += 1
+            raise SidecarError(
+                Reason.LEASE_UNKNOWN,
+                "the lease on this entry has ended, or the entry was written or deleted since; nothing was changed",
+                field="token",
+            )
+        self._cells[outcome].value += 1
+        self._waits.wake(load_key)
+
+    async def _lease(self, name: bytes, token: str, call: Call, *, unreadable: bool) -> tuple[int, int, bytes]:
+        keys = (self._native.key(name), self._native.load_key(name))
+        words = (token, self._policy.load_lease_ms, int(unreadable))
+        # It may be repeated: a copy that comes late takes a lease that nobody uses, if any, and that ends by itself.
+        state, left_ms, entry = await self._store.run(ScriptCall(_LEASE, keys, words, True), call)
+        return state, left_ms, entry
+
+
+def _check_token(token: str) -> None:
+    if len(token) != _TOKEN_CHARS or not _HEX_DIGITS.issuperset(token):
+        raise InvalidArgumentError(Reason.TOKEN_MALFORMED, "the token is none that GetOrLoad gives", field="token")

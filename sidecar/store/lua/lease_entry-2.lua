@@ -1,0 +1,26 @@
+-- Gives one caller the leave to load an entry that is not fresh, or says why not. Asking again with the same token gives
+-- the same leave, with its time begun anew.
+-- KEYS[1]  the entry
+-- KEYS[2]  who loads it
+-- ARGV[1]  the caller's token
+-- ARGV[2]  for how long the caller may load (ms)
+-- ARGV[3]  1 if the entry counts even if it is fresh as one that is to be loaded, else 0
+-- returns  {1 it is fresh | 2 the caller loads | 3 another loads | 4 the origin has none, for how long that is so (ms), the
+--          entry or ''}
+-- include: now
+-- include: header
+-- include: loads
+local FRESH, GRANTED, TAKEN, ABSENT = 1, 2, 3, 4
+local entry = redis.call('GET', KEYS[1])
+if entry then
+  local version, _, fresh_until = parse_header(entry)
+  if not version then return malformed() end
+  local left = left_ms(fresh_until, now_us())
+  if left > 0 and ARGV[3] == '0' then return {FRESH, left, entry} end
+end
+local held = redis.call('GET', KEYS[2])
+if held and held ~= ARGV[1] then
+  return {held == NOTHING_THERE and ABSENT or TAKEN, math.max(1, redis.call('PTTL', KEYS[2])), entry or ''}
+end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return {GRANTED, tonumber(ARGV[2]), entry or ''}
