@@ -24,6 +24,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # By default gRPC lets equal channels of a process share a connection, and with it the wait before its next attempt:
+    # a client that is opened when the sidecar is back would fail because another one has met nobody there.
+    ("grpc.use_local_subchannel_pool", 1),
     # The sidecar is next door: a proxy from the environment would lead away from it.
     ("grpc.enable_http_proxy", 0),
     # A batch of large values is larger than the default of 4 MiB; the sidecar's own limits bound what it sends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from sidecar_client import (
 from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2, record_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from played_sidecar import Play
@@ -95,17 +97,37 @@ async def test_nobody_there_is_unavailable() -> None:
     assert caught.value.reason == "UNAVAILABLE"
 
 
-async def test_a_unix_socket_is_an_address(tmp_path: Path, play: Play) -> None:
-    """`unix:/path` reaches a sidecar that listens there."""
+@asynccontextmanager
+async def serving(play: Play, address: str) -> AsyncIterator[None]:
+    """Serve a play at an address of the test's own."""
     server = grpc.aio.server()
     serve_play(play, server)
-    address = f"unix:{tmp_path / 's.sock'}"
     server.add_insecure_port(address)
     await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(None)
+
+
+async def test_a_new_client_does_not_wait_for_anothers_sake(tmp_path: Path, play: Play) -> None:
+    """One that is opened when the sidecar is there again asks it, while an older one has yet to try again."""
+    address = f"unix:{tmp_path / 's.sock'}"
+    play.answer(rate_limit_pb2.CheckResponse(allowed=True))
+    async with SidecarClient(address, timeout=30) as older:
+        for _ in range(4):  # each of its attempts to connect makes it wait longer for the next
+            with pytest.raises(UnavailableError):
+                await older.limit("auth").check("k")
+        async with serving(play, address), SidecarClient(address, timeout=30) as newer:
+            assert (await newer.limit("auth").check("k")).allowed
+
+
+async def test_a_unix_socket_is_an_address(tmp_path: Path, play: Play) -> None:
+    """`unix:/path` reaches a sidecar that listens there."""
+    address = f"unix:{tmp_path / 's.sock'}"
     play.answer(MISS)
-    async with SidecarClient(address) as sidecar:
+    async with serving(play, address), SidecarClient(address) as sidecar:
         found = await sidecar.cache("default").get("k")
-    await server.stop(None)
     assert not found.found
 
 
