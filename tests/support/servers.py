@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-PATIENCE_SECONDS = 10.0
+# A bound against hanging, on a machine that may be busy.
+PATIENCE_SECONDS = 30.0
 KINDS = ("valkey", "redis")
 
 
@@ -34,11 +37,18 @@ def binary_of(kind: str) -> str:
     return found
 
 
+# Below what systems hand out by themselves, to whoever connects or binds port 0: nobody else comes by a port between
+# its choice and its use. Shuffled, for the sake of other suites on the machine.
+_PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
+
+
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on, never the same twice."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("every port was in use, or has been once")
 
 
 class StoreServer:
@@ -57,6 +67,13 @@ class StoreServer:
     def url(self) -> str:
         """Return the server's URL."""
         return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def process_id(self) -> int:
+        """The id of its process."""
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        return self._process.pid
 
     def start(self) -> None:
         """Start, and wait until it takes connections."""
