@@ -14,8 +14,9 @@ from sidecar_client.gen.sidecar.v1 import cache_pb2, error_reason_pb2
 from sidecar_client.gen.sidecar.v1 import pipeline_pb2 as pb
 from support.contract import Contract, milliseconds, refusal
 from support.operations import get, set_, stream
-from support.servers import StoreServer
+from support.servers import PATIENCE_SECONDS, StoreServer
 from support.sidecars import RunningSidecar
+from support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ class TestRefusals:
     def test_bytes_that_are_no_message_end_the_stream(self, api: Contract) -> None:
         """They have no id to answer to."""
         call: Any = api.channel.stream_stream(PATH, request_serializer=None, response_deserializer=None)
-        refused = refusal(lambda: list(call(iter([b"\xff"]), timeout=5)))
+        refused = refusal(lambda: list(call(iter([b"\xff"]), timeout=PATIENCE_SECONDS)))
         assert (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_MALFORMED", "") == refused.brief
 
 
@@ -163,7 +164,7 @@ class TestBounds:
         answers = api.pipeline.Stream(batches(), timeout=60)
         next(answers)
         still, before = 0, -1
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_SECONDS
         while still < 20 and time.monotonic() < until:
             still, before = (still + 1, taken) if taken == before else (0, taken)
             time.sleep(0.01)
@@ -175,15 +176,15 @@ class TestBounds:
         """When the store hangs, the batch ends with its timeout, the default of the others is later."""
         with own_sidecar(tmp_path, engine, {"store.reply_timeout": "1m"}) as own:
             own.server.pause()
-            with Talk(own, timeout=10) as talk:
+            with Talk(own, timeout=PATIENCE_SECONDS) as talk:
+                watch = Stopwatch()
                 talk.send(batch(1, get("k"), get("l"), timeout_ms=100))
-                begun = time.monotonic()
                 answer = talk.next()
-                late = time.monotonic() - begun - 0.1
+                earliest, latest = watch.wall_seconds, watch.seconds
             own.server.resume()
             reasons = {result.failure.reason for result in answer.results}
             assert {error_reason_pb2.ERROR_REASON_DEADLINE_EXCEEDED} == reasons
-            assert -0.01 < late < 0.25
+            assert (True, True) == (earliest > 0.09, latest < 0.35)
 
     def test_a_batch_without_one_has_the_default(self, tmp_path: Path, engine: str) -> None:
         """`limits.default_deadline`, though the stream itself has no deadline."""
@@ -229,7 +230,7 @@ class TestEnds:
                 for number in range(2 * MOST_BATCHES):
                     talk.send(batch(number, *[get(key)] * MOST))
                 talk.next()
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE_SECONDS
         while admission._in_flight and time.monotonic() < until:
             time.sleep(0.01)
         assert (0, MOST) == (admission._in_flight, len(stream(api, batch(1, *[get(key)] * MOST))[1].results))

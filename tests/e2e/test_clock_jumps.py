@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2, record_pb2
 from support.programs import HOSPITAL, SidecarProgram, wait_until
+from support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,17 +88,17 @@ def deceived(deceived_sidecar: SidecarProgram, clock: _Clock) -> Iterator[Api]:
 
 
 def _check(api: Api, key: str) -> rate_limit_pb2.CheckResponse:
-    return api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=key), timeout=5)
+    return api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=key), timeout=30)
 
 
 def _get(api: Api, key: str, cache: str = "default") -> cache_pb2.GetResponse:
-    return api.cache.Get(cache_pb2.GetRequest(cache=cache, key=key), timeout=5)
+    return api.cache.Get(cache_pb2.GetRequest(cache=cache, key=key), timeout=30)
 
 
 def _set(api: Api, key: str, ttl_seconds: int = 100, cache: str = "balances") -> cache_pb2.SetResponse:
     request = cache_pb2.SetRequest(cache=cache, key=key, value=b"v")
     request.ttl.FromSeconds(ttl_seconds)
-    return api.cache.Set(request, timeout=5)
+    return api.cache.Set(request, timeout=30)
 
 
 def test_the_clock_is_deceived(deceived_sidecar: SidecarProgram) -> None:
@@ -147,15 +148,15 @@ def test_ages_are_the_same(api: Api, deceived: Api, clock: _Clock) -> None:
             assert seconds[0] == pytest.approx(seconds[1], abs=_NEAR_SECONDS)
 
 
-def test_entries_turn_stale_in_time(deceived: Api, clock: _Clock) -> None:
+def test_entries_turn_stale_in_time(deceived: Api, deceived_sidecar: SidecarProgram, clock: _Clock) -> None:
     """An entry is fresh until its TTL has passed by the store's clock, not when the sidecar's clock jumps past it."""
-    _set(deceived, "stale", ttl_seconds=1)
-    begun = time.monotonic()
+    _set(deceived, "stale", ttl_seconds=2)
+    watch = Stopwatch(deceived_sidecar.process_id)
     clock.jump("+400d")
     assert common_pb2.OUTCOME_HIT == _get(deceived, "stale", "balances").outcome
     clock.jump("-400d")
     wait_until(lambda: _get(deceived, "stale", "balances").outcome == common_pb2.OUTCOME_STALE, "the entry is stale")
-    assert 1 == pytest.approx(time.monotonic() - begun, abs=_NEAR_SECONDS)
+    assert (True, True) == (watch.wall_seconds > 2 - _NEAR_SECONDS, watch.seconds < 2 + _NEAR_SECONDS)
 
 
 @pytest.mark.parametrize("offset", _JUMPS)
@@ -167,25 +168,25 @@ def test_sealed_records_pass_between_clocks(api: Api, deceived: Api, clock: _Clo
         writer.records.PutRecord(
             record_pb2.PutRecordRequest(cache="patients", key=f"r{offset}", fields=fields), timeout=5
         )
-        read = reader.records.GetRecord(record_pb2.GetRecordRequest(cache="patients", key=f"r{offset}"), timeout=5)
+        read = reader.records.GetRecord(record_pb2.GetRecordRequest(cache="patients", key=f"r{offset}"), timeout=30)
         assert ("Ada", common_pb2.OUTCOME_HIT) == (read.fields["name"].text, read.outcome)
 
 
-def test_records_expire_in_time(deceived: Api, clock: _Clock) -> None:
+def test_records_expire_in_time(deceived: Api, deceived_sidecar: SidecarProgram, clock: _Clock) -> None:
     """A record is gone when its TTL has passed by the store's clock, and not before."""
     request = record_pb2.PutRecordRequest(cache="patients", key="gone")
     request.fields["ward"].text = "7"
-    request.ttl.FromSeconds(1)
-    deceived.records.PutRecord(request, timeout=5)
-    begun = time.monotonic()
+    request.ttl.FromSeconds(2)
+    deceived.records.PutRecord(request, timeout=30)
+    watch = Stopwatch(deceived_sidecar.process_id)
 
     def outcome() -> int:
         return int(
-            deceived.records.GetRecord(record_pb2.GetRecordRequest(cache="patients", key="gone"), timeout=5).outcome
+            deceived.records.GetRecord(record_pb2.GetRecordRequest(cache="patients", key="gone"), timeout=30).outcome
         )
 
     clock.jump("+400d")
     assert common_pb2.OUTCOME_HIT == outcome()
     clock.jump("-400d")
     wait_until(lambda: outcome() == common_pb2.OUTCOME_MISS, "the record has expired")
-    assert 1 == pytest.approx(time.monotonic() - begun, abs=_NEAR_SECONDS)
+    assert (True, True) == (watch.wall_seconds > 2 - _NEAR_SECONDS, watch.seconds < 2 + _NEAR_SECONDS)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2
 from support.programs import HOSPITAL, SidecarProgram, is_alive, run_sidecar, wait_until
+from support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_STORE_ENDS_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -30,26 +29,26 @@ def program(tmp_path: Path) -> Iterator[SidecarProgram]:
 
 def _set(program: SidecarProgram, key: str, value: bytes) -> None:
     request = cache_pb2.SetRequest(cache="default", key=key, value=value)
-    assert common_pb2.WRITE_OUTCOME_APPLIED == program.api().cache.Set(request, timeout=5).outcome
+    assert common_pb2.WRITE_OUTCOME_APPLIED == program.api().cache.Set(request, timeout=30).outcome
 
 
 def _get(program: SidecarProgram, key: str) -> bytes:
-    return bytes(program.api().cache.Get(cache_pb2.GetRequest(cache="default", key=key), timeout=5).value)
+    return bytes(program.api().cache.Get(cache_pb2.GetRequest(cache="default", key=key), timeout=30).value)
 
 
 def test_serves_without_any_configuration(program: SidecarProgram) -> None:
     """With no configuration there is a cache and a rate limit, both named default."""
     program.start()
     _set(program, "k", b"v")
-    checked = program.api().limits.Check(rate_limit_pb2.CheckRequest(policy="default", key="k"), timeout=5)
+    checked = program.api().limits.Check(rate_limit_pb2.CheckRequest(policy="default", key="k"), timeout=30)
     assert (b"v", True, 200) == (_get(program, "k"), checked.allowed, checked.limit)
 
 
 def test_is_ready_within_five_seconds(program: SidecarProgram) -> None:
     """From nothing to ready, with an embedded store to be made, takes no more than 5 s."""
-    begun = time.monotonic()
-    program.start()
-    assert time.monotonic() - begun <= 5
+    watch = Stopwatch(program.spawn().process_id)
+    program.wait_ready()
+    assert watch.seconds <= 5
 
 
 def test_keeps_its_store_in_the_state_directory(program: SidecarProgram) -> None:
@@ -120,10 +119,10 @@ def test_sealed_data_survive_a_restart(tmp_path: Path) -> None:
     """The development key is made once: what it sealed is readable after a new start."""
     program = SidecarProgram(tmp_path, config=HOSPITAL).start()
     try:
-        program.api().cache.Set(cache_pb2.SetRequest(cache="patients", key="k", value=b"kept"), timeout=5)
+        program.api().cache.Set(cache_pb2.SetRequest(cache="patients", key="k", value=b"kept"), timeout=30)
         assert 0 == program.terminate()
         program.start()
-        assert b"kept" == program.api().cache.Get(cache_pb2.GetRequest(cache="patients", key="k"), timeout=5).value
+        assert b"kept" == program.api().cache.Get(cache_pb2.GetRequest(cache="patients", key="k"), timeout=30).value
     finally:
         program.stop()
 
@@ -135,7 +134,7 @@ def test_store_ends_with_a_sidecar_that_is_killed(program: SidecarProgram) -> No
     _set(program, "k", b"kept")
     time.sleep(1.1)  # the promise is about what is older than the second between two fsyncs
     program.kill()
-    wait_until(lambda: not is_alive(store), "the embedded Valkey is gone", _STORE_ENDS_SECONDS)
+    wait_until(lambda: not is_alive(store), "the embedded Valkey is gone")
     program.start()
     assert b"kept" == _get(program, "k")
 

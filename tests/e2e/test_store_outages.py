@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2, rate_limit_pb2, record_pb2
 from support.api import refusal_of
 from support.programs import HOSPITAL, SidecarProgram, wait_until
+from support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,11 +49,11 @@ def program(tmp_path: Path, store: StoreServer) -> Iterator[SidecarProgram]:
 
 
 def _set(api: Api, key: str = "k", value: bytes = b"v") -> cache_pb2.SetResponse:
-    return api.cache.Set(cache_pb2.SetRequest(cache="default", key=key, value=value), timeout=5)
+    return api.cache.Set(cache_pb2.SetRequest(cache="default", key=key, value=value), timeout=30)
 
 
 def _get(api: Api, key: str = "k") -> bytes:
-    return bytes(api.cache.Get(cache_pb2.GetRequest(cache="default", key=key), timeout=5).value)
+    return bytes(api.cache.Get(cache_pb2.GetRequest(cache="default", key=key), timeout=30).value)
 
 
 def _calls(api: Api) -> list[Callable[[], Any]]:
@@ -71,6 +72,13 @@ def _calls(api: Api) -> list[Callable[[], Any]]:
         lambda: api.records.GetRecord.future(get_record),
         lambda: api.records.PutRecord.future(put_record),
     ]
+
+
+def _back_after(program: SidecarProgram, store: StoreServer, api: Api) -> float:
+    """Wait until the sidecar serves; return how long that took."""
+    watch = Stopwatch(program.process_id, store.process_id)
+    wait_until(api.is_serving, "the sidecar serves")
+    return watch.seconds
 
 
 class _Timed:
@@ -130,9 +138,9 @@ def test_starts_without_its_store_and_says_not_serving(program: SidecarProgram) 
 def test_calls_without_a_store_are_refused_with_a_reason(program: SidecarProgram) -> None:
     """UNAVAILABLE with STORE_UNAVAILABLE and a RetryInfo comes well within the deadline."""
     api = program.start().api()
-    begun = time.perf_counter()
+    watch = Stopwatch(program.process_id)
     refusal = refusal_of(lambda: _get(api))
-    taken = time.perf_counter() - begun
+    taken = watch.seconds
     assert (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") == (refusal.code, refusal.reason)
     assert refusal.retry_seconds is not None
     assert refusal.retry_seconds > 0
@@ -151,8 +159,7 @@ def test_serves_soon_after_the_store_is_there(program: SidecarProgram, store: St
     api = program.start().api()
     wait_until(lambda: "cannot connect" in program.errors, "the sidecar has tried to connect")
     store.start()
-    taken = wait_until(api.is_serving, "the sidecar serves")
-    assert taken <= _BACK_SECONDS + _LOOKING_SECONDS
+    assert _back_after(program, store, api) <= _BACK_SECONDS + _LOOKING_SECONDS
     _set(api)
     assert b"v" == _get(api)
 
@@ -165,8 +172,7 @@ def test_serves_soon_after_the_store_was_killed_and_restarted(program: SidecarPr
     store.kill()
     wait_until(lambda: not api.is_serving(), "the sidecar has noticed")
     store.start()
-    taken = wait_until(api.is_serving, "the sidecar serves")
-    assert taken <= _BACK_SECONDS + _LOOKING_SECONDS
+    assert _back_after(program, store, api) <= _BACK_SECONDS + _LOOKING_SECONDS
     assert [common_pb2.WRITE_OUTCOME_APPLIED] * 50 == [_set(api, f"k{number}").outcome for number in range(50)]
 
 
@@ -197,8 +203,7 @@ def test_hung_store(program: SidecarProgram, store: StoreServer, seconds: int) -
     timed.go_on_for(seconds)
     assert not api.is_serving()
     store.resume()
-    taken = wait_until(api.is_serving, "the sidecar serves again")
-    assert taken <= _BACK_SECONDS + _LOOKING_SECONDS
+    assert _back_after(program, store, api) <= _BACK_SECONDS + _LOOKING_SECONDS
     assert b"v" == _get(api)
     bound = _DEADLINE_SECONDS + _SLACK_SECONDS + timed.noise_seconds
     in_order = sorted(timed.seconds)

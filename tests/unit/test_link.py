@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from typing import TYPE_CHECKING, Any
 
 from support.h2_client import REQUEST, Frame, data, decoded
 from support.h2_client import frames_of as frames_in
+from support.stopwatch import Stopwatch
 
 from sidecar.call import Call, Code, Endpoint, MethodTable, StatusError
 from sidecar.server.engine import EnginePolicy
@@ -127,7 +127,7 @@ def clients_of(endpoint: Endpoint, *, max_held_bytes: int | None = None) -> Clie
     return Clients(routes, policy, asyncio.get_running_loop())
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
     """Let the loop turn until something is so."""
     async with asyncio.timeout(seconds):
         while not is_so():
@@ -280,9 +280,9 @@ async def test_deadlines_outlive_another_connections_defect(caplog: pytest.LogCa
     stream = broken.link.protocol.streams[1]
     stream.call = DefectiveCall(stream.call)
     sound.call(1, (b"grpc-timeout", b"50m"))
-    begun = time.monotonic()
+    watch = Stopwatch()
     await until(lambda: sound.status() is not None)
-    assert (b"4", True) == (sound.status(), time.monotonic() - begun < 1.0)
+    assert (b"4", True) == (sound.status(), watch.seconds < 1.0)
     assert broken.socket.aborted
     assert "LookupError" in caplog.text
     for caller in (broken, sound):
@@ -301,12 +301,12 @@ async def test_a_conversation_ends_when_the_engine_stops() -> None:
     caller = Caller(clients)
     caller.call(ends=False)
     await until(lambda: any(frame.kind == frames.DATA for frame in caller.heard()))
-    stopping = asyncio.create_task(clients.drain(0.5))
+    stopping = asyncio.create_task(clients.drain(30))
     await until(lambda: any(frame.kind == frames.GOAWAY for frame in caller.heard()))
     caller.send(frames.frame(frames.PING, frames.ACK, 0, b"draining"))
     await until(lambda: caller.status() is not None)
     assert b"14" == caller.status()
-    await until(lambda: caller.link.running == 0, 0.3)
+    await until(lambda: caller.link.running == 0, 10)
     caller.link.connection_lost(None)
     await stopping
 
