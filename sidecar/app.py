@@ -352,7 +352,9 @@ class App:
         policy = envoy_policy(settings)
 
         def make(store: Store, keys: KeySpace, metrics: Metrics) -> object:
-            limiter = EnvoyLimiter(store=store, keys=keys, metrics=metrics, domains=rules.domains, policy=policy)
+            limiter = EnvoyLimiter(
+                store=store, keys=keys, clock=self._clock, metrics=metrics, domains=rules.domains, policy=policy
+            )
             return EnvoyServicer(limiter)
 
         return _EnvoyFront(messages().service, make)

@@ -4,9 +4,8 @@ Who is limited most asks most: a caller in a loop is refused a thousand times a 
 run a script to say so. But a refusal says when the same cost could be allowed at the earliest. Until then every answer
 to that cost, or a larger one, is known.
 
-**Time.** The wait counts from the store's time of the refusal, which the script returns. The estimate of the store's
-clock is never behind it, so what is remembered ends early rather than late, by no more than the way to the store takes;
-it is kept on the monotonic clock, so that no step of any clock makes it longer.
+**Time.** The wait counts from the store's time of the refusal, which the script returns, and ends early rather than
+late (`waits.py`).
 
 **What an answer says.** It is the store's own, `retry_after` and `reset_after` less by the time that has passed,
 `remaining` as it was. A cost that is larger than the one refused may have to wait longer than it is told.
@@ -25,9 +24,9 @@ Rejected: to tell the other processes of a Reset. It would be one more thing tha
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.ratelimit.waits import Waits, monotonic_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,13 +42,6 @@ MOST_REFUSALS = 10_000
 class _Refusal(NamedTuple):
     cost: int
     decision: Decision
-    noted_us: int
-    until_us: int
-    """Both on the monotonic clock."""
-
-
-def _monotonic_us() -> int:
-    return time.monotonic_ns() // 1_000
 
 
 class Refusals:
@@ -61,29 +53,26 @@ class Refusals:
         clock: StoreClock,
         metrics: Metrics,
         names: Iterable[str],
-        monotonic_us: Callable[[], int] = _monotonic_us,
+        monotonic_us: Callable[[], int] = monotonic_us,
         most: int = MOST_REFUSALS,
     ) -> None:
-        self._clock = clock
+        self._waits: Waits[_Refusal] = Waits(clock=clock, most=most, now_us=monotonic_us)
         self._answers = metrics.counter(
             "sidecar_ratelimit_remembered_refusals",
             "Checks refused without the store, since it had refused before, by policy",
             "policy",
         )
         self._names = frozenset(names)
-        self._monotonic_us = monotonic_us
-        self._most = most
-        self._known: OrderedDict[bytes, _Refusal] = OrderedDict()
         self.drops = 0
         """How often something was dropped: what was asked before is not to be remembered after."""
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._waits)
 
     def replace(self, names: Iterable[str]) -> None:
         """Remember the refusals of these policies from now on, and forget all that there are."""
         self._names = frozenset(names)
-        self._known.clear()
+        self._waits.clear()
         self.drops += 1
 
     def of(self, policy_name: str) -> PolicyRefusals | None:
@@ -92,19 +81,12 @@ class Refusals:
 
     def find(self, state_key: bytes, cost: int) -> Decision | None:
         """Return the refusal that a call would get, if that is known."""
-        refusal = self._known.get(state_key)
-        if refusal is None:
+        wait = self._waits.find(state_key)
+        if wait is None or cost < wait.known.cost:
             return None
-        now_us = self._monotonic_us()
-        if now_us >= refusal.until_us:
-            del self._known[state_key]
-            return None
-        if cost < refusal.cost:
-            return None
-        decision = refusal.decision
-        passed_us = now_us - refusal.noted_us
+        decision, passed_us = wait.known.decision, wait.passed_us
         return decision._replace(
-            retry_after_us=refusal.until_us - now_us,
+            retry_after_us=wait.left_us,
             reset_after_us=max(0, decision.reset_after_us - passed_us),
             limits=tuple(
                 [
@@ -119,18 +101,11 @@ class Refusals:
 
     def note(self, state_key: bytes, cost: int, decision: Decision, store_us: int) -> None:
         """Remember a refusal that the store has decided on at its time `store_us`."""
-        wait_us = min(decision.retry_after_us, store_us + decision.retry_after_us - self._clock.micros())
-        if wait_us <= 0:
-            return
-        now_us = self._monotonic_us()
-        self._known[state_key] = _Refusal(cost, decision, now_us, now_us + wait_us)
-        self._known.move_to_end(state_key)
-        if len(self._known) > self._most:
-            self._known.popitem(last=False)
+        self._waits.note(state_key, _Refusal(cost, decision), decision.retry_after_us, store_us)
 
     def drop(self, state_key: bytes) -> None:
         """Forget a key, whose allowance has come back."""
-        self._known.pop(state_key, None)
+        self._waits.drop(state_key)
         self.drops += 1
 
 

@@ -333,6 +333,59 @@ def test_store_gone(server: StoreServer, rules: Path) -> None:
         sidecar.stop()
 
 
+class TestRefusalsWithoutTheStore:
+    """`envoy.cache_refusals`."""
+
+    @pytest.fixture
+    def sidecar(self, server: StoreServer, rules: Path) -> Iterator[RunningSidecar]:
+        """Return a sidecar that remembers, over a store that may be killed."""
+        overrides = {"envoy.config_dir": str(rules), "envoy.cache_refusals": True}
+        made = RunningSidecar(server.url, engine="fast", metrics=True, overrides=overrides)
+        made.start()
+        yield made
+        made.stop()
+
+    def test_the_store_is_not_asked(self, sidecar: RunningSidecar, server: StoreServer) -> None:
+        """A counter that is over its limit costs the store nothing more; its statuses say what they said."""
+        envoy = EnvoyClient(sidecar.channel())
+        refused = [envoy.ask("shop", descriptor(("client", "a")), hits=4) for _ in range(2)]
+        server.kill()
+        sidecar.wait_for(health_pb2.HealthCheckResponse.NOT_SERVING)
+        for hits in (4, 1):
+            again = envoy.ask("shop", descriptor(("client", "a")), descriptor(("insider", "a")), hits=hits)
+            refused.append(again._replace(told=again.told[:1]))
+        told = [reply.told[0] for reply in refused]
+        assert [(True, True, 0, (3, YEAR, "usual"))] * 4 == [
+            (reply.over, told.over, told.remaining, told.limit) for reply, told in zip(refused, told, strict=True)
+        ]
+        resets = [each.reset_seconds or 0 for each in told]
+        assert sorted(resets, reverse=True) == resets
+        assert 0 < resets[-1] > resets[0] - 60
+
+    def test_what_is_not_known_is_asked(self, sidecar: RunningSidecar, server: StoreServer) -> None:
+        """Other counters, limits that are reached and not passed, and those of the other algorithms."""
+        envoy = EnvoyClient(sidecar.channel())
+        for key in ("client", "bucket", "sliding"):
+            assert [False, key != "client"] == [
+                envoy.ask("shop", descriptor((key, "b"), hits=hits)).over for hits in (3, 1 - (key == "client"))
+            ]
+        server.kill()
+        for asked in ([("client", "b")], [("client", "c")], [("bucket", "b")], [("sliding", "b")]):
+            refused = refusal(lambda asked=asked: envoy.ask("shop", descriptor(*asked)))  # type: ignore[misc]
+            assert "STORE_UNAVAILABLE" == refused.reason
+
+    def test_what_it_counts(self, sidecar: RunningSidecar) -> None:
+        """Hits that were refused so have a counter of their own, by rule, and are over or shadow like others."""
+        envoy = EnvoyClient(sidecar.channel())
+        for key in ("client", "tried"):
+            for _ in range(3):
+                envoy.ask("shop", descriptor((key, "d"), hits=4))
+        page = MetricsPage(sidecar.metrics_address or "")
+        for rule, outcome, refused in (("client", "over", 9), ("tried", "shadow", 11)):
+            assert refused == page("sidecar_envoy_hits_total", domain="shop", rule=rule, outcome=outcome)
+            assert 8 == page("sidecar_envoy_remembered_refusals_total", domain="shop", rule=rule)
+
+
 def test_wrong_rules_do_not_start(server: StoreServer, tmp_path: Path) -> None:
     """A sidecar with rules that are wrong does not start, and says all that is."""
     (tmp_path / "a.yaml").write_text("domain: d\ndescriptors: [{key: k, rate_limit: {unit: dya}}, {value: v}]")

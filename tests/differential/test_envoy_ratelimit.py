@@ -3,7 +3,9 @@
 Both count in windows since the epoch by clocks of this machine, so they agree in all but the moments about a window's
 edge. A request is sent to both within one second; where that did not work out, both start anew from empty stores. Each
 limit that a request brings along has a unit of its own for each descriptor: envoyproxy/ratelimit has one counter for a
-descriptor's windows that begin at the same time, whatever their unit, and the sidecar one for each unit.
+descriptor's windows that begin at the same time, whatever their unit, and the sidecar one for each unit. And where both
+remember refusals, such a limit stays the same for its descriptor: envoyproxy/ratelimit remembers the verdict, whatever
+the limit was, and the sidecar the count.
 """
 
 from __future__ import annotations
@@ -97,14 +99,18 @@ PATHS = ("/a/1", "/a/2", "/a/1/z", "/a/2/z", "/a/", "/b", "/a/b/c/z")
 UNITS = {"second": 1, "minute": 2, "hour": 3, "day": 4, "month": 5, "year": 6}
 
 
-def random_descriptor(rng: random.Random) -> dict[str, Any]:
-    """Return a descriptor of any kind that the rules know, and of some that they do not."""
+def random_descriptor(rng: random.Random, *, settled: bool = False) -> dict[str, Any]:
+    """Return a descriptor of any kind that the rules know, and of some that they do not.
+
+    With `settled`, a limit that it brings along is always the same for its entries.
+    """
     hits = rng.choice([None, None, None, 0, 1, 2, 7])
     kind = rng.random()
     if kind < 0.1:
         unit = rng.choice(list(UNITS))
-        requests = rng.choice([0, 1, 5, 40])
-        return descriptor(("own", f"{unit}{rng.randrange(4)}"), hits=hits, limit=(requests, UNITS[unit]))
+        number = rng.randrange(4)
+        requests = (0, 1, 5, 40)[number if settled else rng.randrange(4)]
+        return descriptor(("own", f"{unit}{number}"), hits=hits, limit=(requests, UNITS[unit]))
     if kind < 0.6:
         return descriptor((rng.choice(KEYS), rng.choice(VALUES)), hits=hits)
     if kind < 0.75:
@@ -173,8 +179,9 @@ class Both:
         (REQUESTS, {}, {}),
         (REQUESTS // 4, {"QUOTA_MODE": "true"}, {"envoy.quota_mode": True}),
         (REQUESTS // 4, {"SHADOW_MODE": "true"}, {"envoy.shadow_mode": True}),
+        (REQUESTS, {"LOCAL_CACHE_SIZE_IN_BYTES": "1048576"}, {"envoy.cache_refusals": True}),
     ],
-    ids=["plain", "quota", "shadow"],
+    ids=["plain", "quota", "shadow", "local cache"],
 )
 def test_same_answers(tmp_path: Path, requests: int, settings: dict[str, str], overrides: dict[str, object]) -> None:
     """For random requests: the same codes, limits, remaining counts, resets and headers."""
@@ -182,7 +189,9 @@ def test_same_answers(tmp_path: Path, requests: int, settings: dict[str, str], o
     with Both(tmp_path, {"rules.yaml": RULES}, settings, overrides) as both:
         for _ in range(requests):
             domain = rng.choice(["shop", "shop", "shop", "shop", "unheard"])
-            asked = [random_descriptor(rng) for _ in range(rng.randint(1, 4))]
+            asked = [
+                random_descriptor(rng, settled="envoy.cache_refusals" in overrides) for _ in range(rng.randint(1, 4))
+            ]
             both.compare(domain, asked, rng.choice([0, 0, 1, 3]))
     print(f"{both.compared} of {requests} requests compared, {both.over} of them over a limit")  # noqa: T201 (for -s)
     assert both.compared > requests * 0.9

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sidecar.config.section import NonEmpty, Section, Share, Switch
+from sidecar.config.section import Count, NonEmpty, Section, Share, Switch
 
 # A token of RFC 9110, section 5.6.2, without the characters that nobody has in a header's name.
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
@@ -42,6 +42,17 @@ class EnvoySettings(Section):
     )
     near_limit_ratio: Share = Field(
         0.8, ge=0, le=1, description="Share of a limit past which hits are counted as near it. 0 to 1."
+    )
+    cache_refusals: Switch = Field(
+        False,
+        description="Remember a counter that is over its limit until its window ends, and refuse without the store. "
+        "For fixed windows, which is what envoyproxy/ratelimit has.",
+    )
+    max_cached_refusals: Count = Field(
+        10_000,
+        ge=1,
+        le=10_000_000,
+        description="How many are remembered in each process, for some 0.4 kB each. 1 to 10000000.",
     )
     response_headers: EnvoyHeaderSettings = Field(
         default_factory=EnvoyHeaderSettings, description="The headers that Envoy adds to its responses."

@@ -1,8 +1,9 @@
 """ShouldRateLimit, without its messages: match, ask the store for all that counts together, put the answer together.
 
 Each descriptor counts by itself, as in envoyproxy/ratelimit: one that is over does not keep the others from counting.
-The store is asked once, and not at all when nothing counts. If it fails for one limit, the call fails: Envoy has a
-setting for what to do then (`failure_mode_deny`), and an answer about half of the limits is none.
+The store is asked once, and not at all when nothing counts or all that counts is known to be over. If it fails for one
+limit, the call fails: Envoy has a setting for what to do then (`failure_mode_deny`), and an answer about half of the
+limits is none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sidecar.ratelimit.envoy.answer import answer, applied
 from sidecar.ratelimit.envoy.counters import script_call, usage
 from sidecar.ratelimit.envoy.headers import HeaderPolicy, headers
 from sidecar.ratelimit.envoy.matching import REQUEST_LABEL, Match, find
+from sidecar.ratelimit.envoy.refusals import Refusals
 from sidecar.ratelimit.envoy.rules import Rule
 from sidecar.ratelimit.envoy.tally import Tally
 from sidecar.ratelimit.envoy.window import MOST_HITS
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sidecar.call import Call
+    from sidecar.clock import StoreClock
     from sidecar.ratelimit.envoy.answer import Answer
     from sidecar.ratelimit.envoy.counters import Usage
     from sidecar.ratelimit.envoy.headers import Header
@@ -43,6 +46,8 @@ class EnvoyPolicy:
     near_limit_ratio: float = 0.8
     max_descriptors: int = 1_000
     """The most that one request may have."""
+    remembered_refusals: int = 0
+    """How many counters that are over their limit are remembered; 0: none."""
     headers: HeaderPolicy = field(default_factory=HeaderPolicy)
 
 
@@ -50,13 +55,22 @@ class EnvoyLimiter:
     """The domains of a configuration, over one store."""
 
     def __init__(
-        self, *, store: Store, keys: KeySpace, metrics: Metrics, domains: Mapping[str, Node], policy: EnvoyPolicy
+        self,
+        *,
+        store: Store,
+        keys: KeySpace,
+        clock: StoreClock,
+        metrics: Metrics,
+        domains: Mapping[str, Node],
+        policy: EnvoyPolicy,
     ) -> None:
         self._store = store
         self._keys = keys
         self._domains = domains
         self._policy = policy
-        self._tally = Tally(metrics, near_ratio=policy.near_limit_ratio)
+        most = policy.remembered_refusals
+        self._refusals = Refusals(clock=clock, most=most) if most > 0 else None
+        self._tally = Tally(metrics, near_ratio=policy.near_limit_ratio, remembers=most > 0)
 
     async def should_rate_limit(
         self, domain: str, descriptors: Sequence[Asked], call: Call
@@ -97,25 +111,35 @@ class EnvoyLimiter:
         call: Call,
     ) -> list[Usage | None]:
         """Count in the store what counts; return how each limit stands then."""
+        refusals = self._refusals
+        usages: list[Usage | None] = [None] * len(matches)
         counted: list[tuple[int, Match, Limit, int]] = []
         requests: list[ScriptCall] = []
         for place, limit in enumerate(limits):
             match = matches[place]
-            if match is not None and limit is not None:
-                hits = min(descriptors[place].hits, MOST_HITS)
+            if match is None or limit is None:
+                continue
+            hits = min(descriptors[place].hits, MOST_HITS)
+            request = script_call(self._keys, domain, match, limit, hits)
+            known = None if refusals is None else refusals.find(request.keys[0], limit)
+            if known is None:
                 counted.append((place, match, limit, hits))
-                requests.append(script_call(self._keys, domain, match, limit, hits))
+                requests.append(request)
+            else:
+                usages[place] = known
+                self._tally.add(domain, match, limit, known.before, hits, remembered=True)
         replies: list[Reply] = []
         if len(requests) == 1:
             replies = [await self._store.run(requests[0], call)]
         elif requests:
             replies = await self._store.call_many(requests, call)
-        usages: list[Usage | None] = [None] * len(matches)
-        for (place, match, limit, hits), reply in zip(counted, replies, strict=True):
+        for (place, match, limit, hits), request, reply in zip(counted, requests, replies, strict=True):
             if isinstance(reply, SidecarError):
                 raise reply
             used = usages[place] = usage(match, limit, hits, reply)
             self._tally.add(domain, match, limit, used.before, hits)
+            if refusals is not None and match.rule.policy is None:
+                refusals.note(request.keys[0], limit, reply)
         return usages
 
     def _count(self, given: Answer) -> None:

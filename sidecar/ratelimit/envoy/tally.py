@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.telemetry.metrics import Cell
+
 if TYPE_CHECKING:
     from sidecar.ratelimit.envoy.matching import Match
     from sidecar.ratelimit.envoy.rules import Limit
-    from sidecar.telemetry.metrics import Cell, Metrics
+    from sidecar.telemetry.metrics import Metrics
 
 # Names with values of requests in them: at most some hundred kilobytes of memory and of the metrics page.
 MAX_VALUED_LABELS = 1_000
@@ -47,18 +49,30 @@ class _Cells(NamedTuple):
     near: Cell
     over: Cell
     shadow: Cell
+    remembered: Cell
+    """Counted nowhere where nothing is remembered."""
 
 
 class Tally:
     """The counters of all rules; `near_ratio` is the share of a limit past which it is nearly reached."""
 
-    def __init__(self, metrics: Metrics, *, near_ratio: float) -> None:
+    def __init__(self, metrics: Metrics, *, near_ratio: float, remembers: bool = False) -> None:
         self._hits = metrics.counter(
             "sidecar_envoy_hits",
             "Hits that Envoy reported, by the rule that applied and what became of them.",
             "domain",
             "rule",
             "outcome",
+        )
+        self._remembered = (
+            metrics.counter(
+                "sidecar_envoy_remembered_refusals",
+                "Hits over a limit that was known to be reached, so that the store was not asked, by rule.",
+                "domain",
+                "rule",
+            )
+            if remembers
+            else None
         )
         self._calls = metrics.counter("sidecar_envoy_calls", "Calls of ShouldRateLimit by their answer.", "outcome")
         self.ok = self._calls.cell("ok")
@@ -69,8 +83,8 @@ class Tally:
         self._cells: dict[tuple[str, str], _Cells] = {}
         self._valued = 0
 
-    def add(self, domain: str, match: Match, limit: Limit, before: int, hits: int) -> None:
-        """Count a call's hits on a limit."""
+    def add(self, domain: str, match: Match, limit: Limit, before: int, hits: int, *, remembered: bool = False) -> None:
+        """Count a call's hits on a limit, which may be known by what is remembered alone."""
         policy = match.rule.policy
         most = limit.requests_per_unit if policy is None else policy.limit
         near_from = int(most * self._near_ratio)
@@ -79,6 +93,8 @@ class Tally:
         cells.within.value += found.within
         cells.near.value += found.near
         (cells.shadow if match.rule.shadow_mode else cells.over).value += found.over
+        if remembered:
+            cells.remembered.value += hits
 
     def _cells_of(self, domain: str, match: Match) -> _Cells:
         label = match.label
@@ -89,6 +105,12 @@ class Tally:
             if self._valued >= MAX_VALUED_LABELS or len(label) > MAX_VALUED_CHARACTERS:
                 return self._cells_of(domain, match._replace(label=match.rule.label))
             self._valued += 1
-        made = _Cells(*(self._hits.cell(domain, label, outcome) for outcome in _Cells._fields))
+        made = _Cells(
+            within=self._hits.cell(domain, label, "within"),
+            near=self._hits.cell(domain, label, "near"),
+            over=self._hits.cell(domain, label, "over"),
+            shadow=self._hits.cell(domain, label, "shadow"),
+            remembered=Cell() if self._remembered is None else self._remembered.cell(domain, label),
+        )
         self._cells[domain, label] = made
         return made
