@@ -58,6 +58,7 @@ def envoy_policy(settings: Settings) -> EnvoyPolicy:
         quota_mode=envoy.quota_mode,
         near_limit_ratio=envoy.near_limit_ratio,
         max_descriptors=settings.limits.max_batch_keys,
+        dynamic_metadata=envoy.dynamic_metadata,
         remembered_refusals=envoy.max_cached_refusals if envoy.cache_refusals else 0,
         headers=HeaderPolicy(kind=HeaderKind(sent.kind), limit=sent.limit, remaining=sent.remaining, reset=sent.reset),
     )
@@ -97,6 +98,7 @@ def _rule(descriptor: EnvoyDescriptor, label: str, problems: list[Problem]) -> R
         shadow_mode=descriptor.shadow_mode,
         quota_mode=descriptor.quota_mode,
         detailed_metric=descriptor.detailed_metric,
+        metadata=descriptor.metadata,
         policy=policy,
     )
 

@@ -8,6 +8,7 @@ from sidecar.errors import InvalidArgumentError, Reason
 from sidecar.ratelimit.envoy.headers import seconds
 from sidecar.ratelimit.envoy.rules import Asked, Limit, Unit
 from sidecar.rpc.envoy_messages import OK, OVER_LIMIT, messages
+from sidecar.rpc.envoy_metadata import dynamic_metadata
 
 if TYPE_CHECKING:
     from sidecar.call import Call
@@ -28,12 +29,14 @@ class EnvoyServicer:
     async def should_rate_limit(self, request: Request, call: Call) -> Any:
         """Say whether a request of Envoy's is over any of the limits that apply to its descriptors."""
         asked = [_asked(place, descriptor, request.hits_addend) for place, descriptor in enumerate(request.descriptors)]
-        answer, headers = await self._limiter.should_rate_limit(request.domain, asked, call)
+        answer, headers, metadata = await self._limiter.should_rate_limit(request.domain, asked, call)
         response = self._response(overall_code=OVER_LIMIT if answer.over else OK)
         for status in answer.statuses:
             _fill(response.statuses.add(), status)
         for name, value in headers:
             response.response_headers_to_add.add(key=name, value=value)
+        if metadata is not None:
+            response.dynamic_metadata.update(dynamic_metadata(request, metadata))
         return response
 
 

@@ -61,6 +61,17 @@ descriptors:
     rate_limit: {unit: year, requests_per_unit: 0, algorithm: sliding_window}
 """
 
+METADATA_RULES = """
+domain: shop
+descriptors:
+  - key: few
+    rate_limit: {unit: year, requests_per_unit: 1}
+    metadata: {plan: {name: few, paid: no}, shares: [0.5, [~]]}
+  - key: many
+    rate_limit: {unit: year, requests_per_unit: 9}
+    metadata: {plan: {name: many, more: 1}}
+"""
+
 
 @pytest.fixture(scope="session")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -194,7 +205,7 @@ class TestRules:
             ("shop", descriptor(("client", who), ("client", who))),
             ("shop", descriptor()),
         ):
-            assert (False, [unlimited], []) == envoy.ask(domain, asked)
+            assert (False, [unlimited], [], None) == envoy.ask(domain, asked)
 
     def test_token_bucket(self, envoy: EnvoyClient, who: str) -> None:
         """By the extension key: a refused call costs nothing, and one that can never pass is refused."""
@@ -314,6 +325,37 @@ def test_metrics(shared_store: StoreServer, rules: Path, who: str) -> None:
     }  # fmt: skip
     assert [3, 1, 1, 1, 2, 0, 1, 1] == list(hits.values())
     assert who not in page.text
+
+
+def test_dynamic_metadata(shared_store: StoreServer, tmp_path: Path, who: str) -> None:
+    """What was asked, and the metadata of the limits that it is within, whatever YAML can hold there."""
+    (tmp_path / "rules.yaml").write_text(METADATA_RULES)
+    overrides = {"envoy.config_dir": str(tmp_path), "envoy.dynamic_metadata": True}
+    sidecar = RunningSidecar(shared_store.url, engine="fast", overrides=overrides)
+    sidecar.start()
+    try:
+        envoy = EnvoyClient(sidecar.channel())
+        asked = [
+            descriptor(("few", who)), descriptor(("many", who), hits=2), descriptor(("own", who), limit=(5, DAY)),
+            descriptor(("own", who), limit=(0, DAY)), descriptor(("unheard_of", ""), ("b", "")),
+        ]  # fmt: skip
+        both = envoy.ask("shop", *asked).metadata
+        one = envoy.ask("shop", *asked[:2], hits=3).metadata
+        none = envoy.ask("unheard_of", descriptor(("few", who))).metadata
+    finally:
+        sidecar.stop()
+    described = [
+        {"entries": [f"few={who}"]},
+        {"entries": [f"many={who}"], "hitsAddend": 2},
+        {"entries": [f"own={who}"], "limit": "requests_per_unit:5 unit:DAY"},
+        {"entries": [f"own={who}"], "limit": "unit:DAY"},
+        {"entries": ["unheard_of=", "b="]},
+    ]
+    few = {"plan": {"name": "few", "paid": False, "more": 1}, "shares": [0.5, [None]]}
+    many = {"plan": {"name": "many", "more": 1}}
+    assert {"domain": "shop", "descriptors": described, "metadata": few} == both
+    assert {"domain": "shop", "descriptors": described[:2], "hitsAddend": 3, "metadata": many} == one
+    assert {"domain": "unheard_of", "descriptors": described[:1]} == none
 
 
 def test_store_gone(server: StoreServer, rules: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message_factory import GetMessageClass
 
 from sidecar.rpc.envoy_messages import OVER_LIMIT, SERVICE, messages
@@ -30,6 +31,8 @@ class Reply(NamedTuple):
     over: bool
     told: list[Told]
     headers: list[tuple[str, str]]
+    metadata: dict[str, Any] | None = None
+    """The dynamic metadata, if there is any."""
 
 
 def descriptor(
@@ -71,4 +74,5 @@ class EnvoyClient:
             for status in response.statuses
         ]
         sent = [(header.key, header.value) for header in response.response_headers_to_add]
-        return Reply(response.overall_code == OVER_LIMIT, told, sent)
+        metadata = MessageToDict(response.dynamic_metadata) if response.HasField("dynamic_metadata") else None
+        return Reply(response.overall_code == OVER_LIMIT, told, sent, metadata)

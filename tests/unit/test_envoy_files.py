@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from pathlib import Path
 
@@ -90,6 +91,7 @@ class TestMeaning:
         (nested,) = files.descriptors
         assert nested.limit is not None
         assert (True, None) == (nested.detailed_metric, nested.limit.unit)
+        assert ({}, {"anything": [1, {"goes": "here"}], "1": 2}) == (usual.metadata, files.metadata)
 
     @pytest.mark.parametrize(
         ("written", "value"),
@@ -108,6 +110,28 @@ class TestMeaning:
         limit = only(text).limit
         assert limit is not None
         assert number == limit.requests_per_unit
+
+    @pytest.mark.parametrize(
+        ("written", "value"),
+        [
+            ("text", "text"), ("'1'", "1"), ('"yes"', "yes"), ("yes", True), ("Off", False), ("~", None), ("", None),
+            ("12", 12.0), ("-0x1F", -31.0), ("1_000", 1000.0), ("1.5", 1.5), (".5e-1", 0.05), ("08", 8.0),
+            (".inf", math.inf), ("-.INF", -math.inf), ("1e999", "1e999"),
+            ("123456789012345678901", 1.2345678901234568e20),
+            ("2026-11-25", "2026-11-25"), ("1.2.3", "1.2.3"), ("[]", []), ("{}", {}),
+            ("[[a], {b: [c]}]", [["a"], {"b": ["c"]}]),
+        ],
+    )  # fmt: skip
+    def test_metadata(self, written: str, value: object) -> None:
+        """A scalar of metadata is what it looks like, and numbers are doubles."""
+        found = only(f"domain: d\ndescriptors: [{{key: k, metadata: {{v: {written}}}}}]").metadata
+        assert {"v": value} == found
+        assert type(value) is type(found["v"])
+
+    def test_metadata_merges(self) -> None:
+        """`<<` works in metadata, too."""
+        text = "domain: d\ndescriptors: [{key: k, metadata: {a: &a {x: 1, y: 2}, b: {<<: *a, y: 3}}}]"
+        assert {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}} == only(text).metadata
 
     def test_anchors_and_merges(self) -> None:
         """Anchors, aliases and `<<` mean what they mean in YAML; a mapping's own keys go before merged ones."""
@@ -223,6 +247,14 @@ descriptors:
              f"0.yaml:2: descriptors[0].rate_limit.algorithm: `gcra` is none of {ALGORITHMS}"),
             ("domain: d\ndescriptors: [{key: a, rate_limit: {unit: day, requests_per_unit: 1, burst: 2}}]",
              "0.yaml:2: descriptors[0].rate_limit.burst: is for `algorithm: token_bucket`"),
+            ("domain: d\ndescriptors: [{key: a, metadata: [b]}]",
+             "0.yaml:2: descriptors[0].metadata: must be a mapping of keys to values"),
+            ("domain: d\ndescriptors: [{key: a, metadata: {b: 1,\n b: 2}}]",
+             "0.yaml:3: descriptors[0].metadata.b: is given twice"),
+            ("domain: d\ndescriptors: [{key: a, metadata: {b: {[c]: 1}}}]",
+             "0.yaml:2: descriptors[0].metadata.b: a key must be a plain name"),
+            ("domain: d\ndescriptors: [{key: a, metadata: {b: &b [*b]}}]",
+             f"0.yaml:2: descriptors[0].metadata.b{'[0]' * 19}: is nested too deeply"),
             ("[" * 100, "0.yaml:1: is nested too deeply"),
             ("domain: d\ndescriptors: [&a {key: k, descriptors: [*a]}]", "0.yaml:2: is nested too deeply"),
         ],
@@ -235,6 +267,14 @@ descriptors:
         """A few lines that stand for billions of descriptors are refused in time."""
         levels = "\n".join(f"  - &l{n} {{key: k{n}, descriptors: [*l{n - 1}, *l{n - 1}]}}" for n in range(1, 26))
         text = f"domain: d\ndescriptors:\n  - &l0 {{key: k0}}\n{levels}\n"
+        assert ["holds too much; aliases count as often as they are used"] == [
+            line.split(": ", 1)[1] for line in problems(text)
+        ]
+
+    def test_aliases_of_metadata_do_not_grow_without_bound(self) -> None:
+        """Nor do those of metadata."""
+        levels = ", ".join(f"l{n}: &l{n} [*l{n - 1}, *l{n - 1}, *l{n - 1}]" for n in range(1, 19))
+        text = f"domain: d\ndescriptors: [{{key: k, metadata: {{l0: &l0 1, {levels}}}}}]\n"
         assert ["holds too much; aliases count as often as they are used"] == [
             line.split(": ", 1)[1] for line in problems(text)
         ]

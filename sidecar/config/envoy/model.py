@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sidecar.config.problems import Origin, Problem
 
 Unit = Literal["second", "minute", "hour", "day", "week", "month", "year"]
@@ -13,6 +15,9 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 
 Algorithm = Literal["fixed_window", "sliding_window", "token_bucket"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+Value = None | bool | float | str | list["Value"] | dict[str, "Value"]
+"""What a `google.protobuf.Value` can hold."""
 
 
 class EnvoyFile(NamedTuple):
@@ -52,6 +57,7 @@ class EnvoyDescriptor:
     detailed_metric: bool
     value_to_metric: bool
     share_threshold: bool
+    metadata: Mapping[str, Value]
     origin: Origin
 
     @property

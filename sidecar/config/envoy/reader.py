@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import yaml
 
+from sidecar.config.envoy.metadata import MetadataReader
 from sidecar.config.envoy.model import ALGORITHMS, UNITS, EnvoyConfig, EnvoyDescriptor, EnvoyDomain, EnvoyLimit
 from sidecar.config.envoy.nodes import is_null, line_of, number_of, pairs, root_of, switch_of, text_of
 from sidecar.config.problems import ConfigError, Origin, Path, Problem, did_you_mean, dotted, shown
@@ -22,7 +23,7 @@ from sidecar.config.problems import ConfigError, Origin, Path, Problem, did_you_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sidecar.config.envoy.model import EnvoyFile
+    from sidecar.config.envoy.model import EnvoyFile, Value
 
 T = TypeVar("T")
 
@@ -149,11 +150,18 @@ class _Reader:
             detailed_metric=self._switch(fields, "detailed_metric"),
             value_to_metric=self._switch(fields, "value_to_metric"),
             share_threshold=self._switch(fields, "share_threshold"),
+            metadata=self._metadata(fields),
             origin=self._origin(section.node),
         )
         if descriptor.share_threshold and "*" not in descriptor.composite:
             self._problem_at(fields["share_threshold"], "is for values with a wildcard (`*`)")
         return descriptor if key else None
+
+    def _metadata(self, fields: _Fields) -> Mapping[str, Value]:
+        field = fields.get("metadata")
+        if field is None or is_null(field.node):
+            return {}
+        return MetadataReader(self._count, self._problem).read(field.node, field.path)
 
     def _limit(self, section: _Field) -> EnvoyLimit | None:
         fields = self._fields(section, _LIMIT)

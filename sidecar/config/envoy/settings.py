@@ -54,6 +54,10 @@ class EnvoySettings(Section):
         le=10_000_000,
         description="How many are remembered in each process, for some 0.4 kB each. 1 to 10000000.",
     )
+    dynamic_metadata: Switch = Field(
+        False,
+        description="Send dynamic metadata to Envoy: what was asked, and the `metadata` of the limits that have room.",
+    )
     response_headers: EnvoyHeaderSettings = Field(
         default_factory=EnvoyHeaderSettings, description="The headers that Envoy adds to its responses."
     )

@@ -9,13 +9,14 @@ limits is none.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.ratelimit.envoy.answer import answer, applied
 from sidecar.ratelimit.envoy.counters import script_call, usage
 from sidecar.ratelimit.envoy.headers import HeaderPolicy, headers
 from sidecar.ratelimit.envoy.matching import REQUEST_LABEL, Match, find
+from sidecar.ratelimit.envoy.metadata import metadata_within
 from sidecar.ratelimit.envoy.refusals import Refusals
 from sidecar.ratelimit.envoy.rules import Rule
 from sidecar.ratelimit.envoy.tally import Tally
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.envoy.answer import Answer
     from sidecar.ratelimit.envoy.counters import Usage
     from sidecar.ratelimit.envoy.headers import Header
-    from sidecar.ratelimit.envoy.rules import Asked, Limit, Node
+    from sidecar.ratelimit.envoy.rules import Asked, Limit, Node, Value
     from sidecar.store.base import Reply, ScriptCall, Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
@@ -48,7 +49,19 @@ class EnvoyPolicy:
     """The most that one request may have."""
     remembered_refusals: int = 0
     """How many counters that are over their limit are remembered; 0: none."""
+    dynamic_metadata: bool = False
+    """The metadata of the limits that a request is within is part of the response."""
     headers: HeaderPolicy = field(default_factory=HeaderPolicy)
+
+
+class Response(NamedTuple):
+    """What a request is told."""
+
+    answer: Answer
+    headers: list[Header]
+    """To be added to the HTTP response."""
+    metadata: Mapping[str, Value] | None
+    """Of the limits that it is within; None where none is told."""
 
 
 class EnvoyLimiter:
@@ -72,10 +85,8 @@ class EnvoyLimiter:
         self._refusals = Refusals(clock=clock, most=most) if most > 0 else None
         self._tally = Tally(metrics, near_ratio=policy.near_limit_ratio, remembers=most > 0)
 
-    async def should_rate_limit(
-        self, domain: str, descriptors: Sequence[Asked], call: Call
-    ) -> tuple[Answer, list[Header]]:
-        """Count a request's hits; return its answer, and the headers to add to the response.
+    async def should_rate_limit(self, domain: str, descriptors: Sequence[Asked], call: Call) -> Response:
+        """Count a request's hits; return what it is told.
 
         Raises SidecarError: KEY_EMPTY (no domain), BATCH_SIZE (no descriptors, or too many), and what the store raises.
         """
@@ -88,7 +99,8 @@ class EnvoyLimiter:
         usages = await self._use(domain, descriptors, matches, limits, call)
         given = answer(matches, limits, usages, all_shadow=self._policy.shadow_mode, all_quota=self._policy.quota_mode)
         self._count(given)
-        return given, headers(self._policy.headers, given)
+        metadata = metadata_within(matches, limits, given.statuses) if self._policy.dynamic_metadata else None
+        return Response(given, headers(self._policy.headers, given), metadata)
 
     def _check(self, domain: str, descriptors: Sequence[Asked]) -> None:
         if not domain:

@@ -40,6 +40,9 @@ _LENGTH_US = {
     Unit.YEAR: 365 * _DAY_US,
 }
 
+Value = None | bool | float | str | list["Value"] | dict[str, "Value"]
+"""What metadata may hold."""
+
 Entry = tuple[str, str]
 """A key and a value; a value that is not given is empty."""
 
@@ -75,6 +78,8 @@ class Rule:
     shadow_mode: bool = False
     quota_mode: bool = False
     detailed_metric: bool = False
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+    """What is told of the limit to those who are within it."""
     policy: Policy | None = None
     """Another algorithm than the fixed window, and its numbers."""
 
