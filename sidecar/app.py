@@ -15,7 +15,7 @@ import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health_pb2
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from sidecar.call import Method
     from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
+    from sidecar.envoy_front import EnvoyFront
     from sidecar.interceptors.chain import Interceptor
     from sidecar.server.engine import Engine, EnginePolicy
     from sidecar.store.address import StoreAddress
@@ -102,7 +103,7 @@ class Berth:
     embedded: RunningValkey | None
     """The embedded store; None where the settings name another."""
     envoy_files: tuple[EnvoyFile, ...] | None = None
-    """What the files of Envoy's limits held when the supervisor started."""
+    """What the files of Envoy's limits held when they were last taken in; None where there are none."""
 
 
 class App:
@@ -118,6 +119,7 @@ class App:
         self._admission = Admission(AdmissionPolicy(most=settings.limits.max_concurrent_calls))
         self._reloads = ReloadCounter(self._metrics) if berth is None else None
         self._rate_limits: RateLimits | None = None
+        self._envoy: EnvoyFront | None = None
         self._health: HealthServicer | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
@@ -147,16 +149,23 @@ class App:
         await asyncio.gather(*(engine.stop(grace) for engine in self._engines))
         await self._stack.aclose()
 
-    def reload(self, settings: Settings) -> None:
-        """Have these rate limits in force from now on; all else stays as it is."""
-        self._settings = settings
-        if self._rate_limits is not None:
+    async def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
+        """Have these rate limits and these files of Envoy's in force from now on, once started; all else stays."""
+        if self._envoy is not None and envoy_files is not None and envoy_files != self._envoy.files:
+            await self._envoy.reload(envoy_files)
+        if self._rate_limits is not None and settings != self._settings:
             self._rate_limits.reload(settings)
+        self._settings = settings
 
     def count_reload(self, outcome: ReloadOutcome) -> None:
         """Count an attempt to reload the configuration; a worker leaves that to its supervisor."""
         if self._reloads is not None:
             self._reloads.count(outcome)
+
+    @property
+    def envoy_files(self) -> tuple[EnvoyFile, ...] | None:
+        """What the files of Envoy's limits held that are in force, once started; None where there are none."""
+        return None if self._envoy is None else self._envoy.files
 
     @property
     def serving(self) -> bool:
@@ -185,7 +194,7 @@ class App:
         self._stack.callback(tracing.shutdown)
         address = await self._store_address()
         store = self._connect(address, tracing)
-        envoy = self._envoy_front()
+        envoy = self._envoy = self._envoy_front(store)
         named = [service.full_name for service in _STORE_SERVICES]
         self._health = HealthServicer(named if envoy is None else [*named, envoy.service.full_name])
         probe = StoreProbe(store, self._clock, interval=settings.store.probe_interval.seconds)
@@ -276,7 +285,7 @@ class App:
         keks: KeyEncryptionKeys | None,
         rate_limits: RateLimits,
         health: HealthServicer,
-        envoy: _EnvoyFront | None,
+        envoy: EnvoyFront | None,
     ) -> list[Method]:
         settings = self._settings
         keys = KeySpace(settings.tenant)
@@ -327,7 +336,7 @@ class App:
             (_HEALTH, health),
         ]
         if envoy is not None:
-            served.append((envoy.service, envoy.make(store, keys, self._metrics)))
+            served.append((envoy.service, envoy.servicer))
         if settings.reflection:
             current, alpha = reflection_services()
             names = [service.full_name for service, _ in served] + [current.full_name, alpha.full_name]
@@ -335,29 +344,24 @@ class App:
             served += [(current, reflection), (alpha, reflection)]
         return [method for service, servicer in served for method in methods_of(service, servicer)]
 
-    def _envoy_front(self) -> _EnvoyFront | None:
-        """Read the limits of Envoy's front end, and make what it takes; None where it is not served."""
+    def _envoy_front(self, store: Store) -> EnvoyFront | None:
+        """Return Envoy's front end; None where it is not served."""
         settings = self._settings
         if settings.envoy.config_dir is None:
             return None
         # A sidecar without it has neither the modules nor the messages in memory.
-        from sidecar.ratelimit.envoy.limiter import EnvoyLimiter  # noqa: PLC0415
-        from sidecar.rpc.envoy import EnvoyServicer  # noqa: PLC0415
-        from sidecar.rpc.envoy_messages import messages  # noqa: PLC0415
-        from sidecar.translate_envoy import envoy_files, envoy_policy, envoy_rules  # noqa: PLC0415
+        from sidecar.envoy_front import EnvoyFront  # noqa: PLC0415
 
-        files = envoy_files(settings) if self._berth is None else self._berth.envoy_files
-        rules = envoy_rules(files or (), settings.envoy)
-        self.warnings.extend(rules.warnings)
-        policy = envoy_policy(settings)
-
-        def make(store: Store, keys: KeySpace, metrics: Metrics) -> object:
-            limiter = EnvoyLimiter(
-                store=store, keys=keys, clock=self._clock, metrics=metrics, domains=rules.domains, policy=policy
-            )
-            return EnvoyServicer(limiter)
-
-        return _EnvoyFront(messages().service, make)
+        front = EnvoyFront(
+            settings,
+            None if self._berth is None else self._berth.envoy_files,
+            store=store,
+            keys=KeySpace(settings.tenant),
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        self.warnings.extend(front.warnings)
+        return front
 
     def _method_table(self, methods: list[Method], tracing: Tracing) -> MethodTable:
         limits = self._settings.limits
@@ -423,13 +427,6 @@ class App:
         ]
         self.warnings.extend(problem for key in loaded for problem in key.problems)
         return KeyEncryptionKeys([key.kek for key in loaded])
-
-
-class _EnvoyFront(NamedTuple):
-    """Envoy's rate limit service, ready to be put over a store."""
-
-    service: ServiceDescriptor
-    make: Callable[[Store, KeySpace, Metrics], object]
 
 
 def _engine_named(name: str) -> Callable[[MethodTable, Sequence[Listener], EnginePolicy], Engine]:

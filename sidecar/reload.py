@@ -1,9 +1,10 @@
-"""Settings that change while the sidecar runs: rate limits, when their file changes or on SIGHUP.
+"""What changes while the sidecar runs: rate limits, and the files of Envoy's limits, when a file changes or on SIGHUP.
 
-The file is looked at once a second, by its identity and not by a watch: what mounts it, such as a Kubernetes volume,
-may put another file in its place behind a chain of links. A change is taken in once the file has stayed as it is for
-one look, so that an editor may finish. The settings are then made from scratch, as at the start, and all of it must be
-right: a file with a problem is refused whole, each problem is logged, and what was in force stays.
+The files are looked at once a second, by their identity and not by a watch: what mounts them, such as a Kubernetes
+volume, may put others in their place behind a chain of links. A change is taken in once everything has stayed as it is
+for one look, so that an editor may finish. The settings are then made from scratch, as at the start, and the files of
+Envoy's limits read again, and all of it must be right: with a problem in any of them nothing is taken in, each problem
+is logged, and what was in force stays.
 
 What cannot change without new sockets, connections or keys takes effect at the next start, and the log says so.
 """
@@ -13,21 +14,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from sidecar.config.look import Look, Looks, look_at, look_into
 from sidecar.errors import StartupError
 from sidecar.translate import check_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
+    from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.telemetry.reloads import ReloadOutcome
 
 _log = logging.getLogger("sidecar.reload")
 
-# A change is in force after two looks at most; to look costs one system call.
+# A change is in force after two looks at most; to look costs a system call for each file.
 _LOOK_SECONDS: Final = 1.0
 _CHANGEABLE: Final = frozenset({"rate_limits", "rate_limits_shadow"})
 
@@ -35,24 +38,38 @@ _CHANGEABLE: Final = frozenset({"rate_limits", "rate_limits_shadow"})
 class Reloadable(Protocol):
     """A sidecar, of one process or of several."""
 
-    def reload(self, settings: Settings) -> None:
-        """Have these settings in force from now on; they differ from those before in what can change."""
+    @property
+    def envoy_files(self) -> tuple[EnvoyFile, ...] | None:
+        """What the files of Envoy's limits held that are in force; None where there are none."""
+        ...
+
+    async def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
+        """Have these in force from now on; the settings differ from those before in what can change."""
 
     def count_reload(self, outcome: ReloadOutcome) -> None:
         """Count an attempt."""
 
 
-class _Look(NamedTuple):
-    """What tells one content of a file from another."""
+class _Looks(NamedTuple):
+    """What all files look like."""
 
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
+    file: Look | None
+    """None where the settings have no file, now or at all."""
+    envoy: Looks | None
+    """None where Envoy's limits have no folder, now or at all."""
+
+
+class _Read(NamedTuple):
+    """What the files say; it is right."""
+
+    settings: Settings
+    envoy_files: tuple[EnvoyFile, ...] | None
+    warnings: Sequence[str]
+    """What Envoy's files say without effect, a sentence each."""
 
 
 class Reloader:
-    """Keeps a sidecar's settings as their file has them. `load` makes them from scratch, in a thread of its own."""
+    """Keeps a sidecar as its files have it. `load` makes the settings from scratch, in a thread of its own."""
 
     def __init__(
         self,
@@ -64,25 +81,26 @@ class Reloader:
     ) -> None:
         self._load = load
         self._path = path
+        self._folder = None if settings.envoy.config_dir is None else Path(settings.envoy.config_dir)
         self._settings = settings
         self._sidecar = sidecar
         self._look_seconds = look_seconds
         self._asked = asyncio.Event()
-        # The file that was loaded at the start; what has become of it since is found with the first look.
+        # The files that were loaded at the start; what has become of them since is found with the first look.
         self._loaded = self._look()
 
     def ask(self) -> None:
-        """Reload soon, whether or not the file has changed."""
+        """Reload soon, whether or not a file has changed."""
         self._asked.set()
 
     async def keep(self) -> None:
-        """Reload whenever the file has changed, for ever."""
+        """Reload whenever a file has changed, for ever."""
         last = self._loaded
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), self._look_seconds)
             now = self._look()
-            has_changed = now not in (None, self._loaded) and now == last
+            has_changed = now == last and self._is_whole(now) and now != self._loaded
             last = now
             if self._asked.is_set() or has_changed:
                 self._asked.clear()
@@ -91,8 +109,7 @@ class Reloader:
 
     async def _reload(self) -> ReloadOutcome:
         try:
-            settings = await asyncio.to_thread(self._load)
-            check_policies(settings)
+            read = await asyncio.to_thread(self._read)
         except StartupError as error:
             for problem in str(error).splitlines():
                 _log.error("the changed configuration is refused: %s", problem)
@@ -100,27 +117,55 @@ class Reloader:
         except Exception as error:  # noqa: BLE001 (a defect must not end the looking; its text may quote a secret)
             _log.error("the changed configuration could not be read: %s", type(error).__qualname__)
             return "refused"
+        settings = read.settings
         changed = {name for name in type(settings).model_fields if getattr(settings, name) != self._before(name)}
         for name in sorted(changed - _CHANGEABLE):
             _log.warning("%s has changed in the configuration; that takes effect at the next start", name)
-        if not changed & _CHANGEABLE:
+        taken = sorted(changed & _CHANGEABLE)
+        self._settings = self._settings.model_copy(update={name: getattr(settings, name) for name in taken})
+        if read.envoy_files != self._sidecar.envoy_files:
+            taken.append("the files of Envoy's limits")
+            for warning in read.warnings:
+                _log.warning("%s (without effect)", warning)
+        if not taken:
             return "unchanged"
-        self._settings = self._settings.model_copy(
-            update={name: getattr(settings, name) for name in changed & _CHANGEABLE}
-        )
-        self._sidecar.reload(self._settings)
-        _log.info("the configuration was reloaded: %s", ", ".join(sorted(changed & _CHANGEABLE)))
+        await self._sidecar.reload(self._settings, read.envoy_files)
+        _log.info("the configuration was reloaded: %s", ", ".join(taken))
         return "applied"
+
+    def _read(self) -> _Read:
+        """Read all files; raises `StartupError` with every problem of them."""
+        problems: list[str] = []
+        settings = self._settings
+        try:
+            settings = self._load()
+            check_policies(settings)
+        except StartupError as error:
+            problems.append(str(error))
+        files: tuple[EnvoyFile, ...] | None = None
+        warnings: Sequence[str] = ()
+        if self._folder is not None:
+            from sidecar.translate_envoy import envoy_files, envoy_rules  # noqa: PLC0415 (most have no such files)
+
+            # By the settings of the start: those of Envoy do not change.
+            try:
+                files = envoy_files(self._settings)
+                warnings = envoy_rules(files or (), self._settings.envoy).warnings
+            except StartupError as error:
+                problems.append(str(error))
+        if problems:
+            raise StartupError("\n".join(problems))
+        return _Read(settings, files, warnings)
 
     def _before(self, name: str) -> object:
         return getattr(self._settings, name)
 
-    def _look(self) -> _Look | None:
-        """Look at the file; None where there is none, now or at all."""
-        if self._path is None:
-            return None
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return _Look(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    def _look(self) -> _Looks:
+        return _Looks(
+            None if self._path is None else look_at(self._path),
+            None if self._folder is None else look_into(self._folder),
+        )
+
+    def _is_whole(self, looks: _Looks) -> bool:
+        """Say whether nothing is gone as a whole: that is for a moment, or a mistake, and no change to take in."""
+        return (self._path is None or looks.file is not None) and (self._folder is None or looks.envoy is not None)

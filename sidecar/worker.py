@@ -95,10 +95,14 @@ async def _run(app: App, supervisor: _Supervisor, stop: asyncio.Event) -> int:
     except StartupError as error:
         supervisor.tell(Failed(problem=str(error)))
         return _EXIT_MEND
+    # What is to be taken on meanwhile waits until there is something that takes it on.
+    taking_on = asyncio.create_task(supervisor.take_on(app, stop), name="reload")
     app.on_serving(lambda serving: supervisor.tell(Serving(serving=serving)))
     supervisor.tell(Serving(serving=app.serving))
     supervisor.tell(Ready(store_name=app.store_name, warnings=tuple(app.warnings)))
     await stop.wait()
+    taking_on.cancel()
+    await asyncio.gather(taking_on, return_exceptions=True)
     await app.stop()
     supervisor.tell(_metrics_of(app))
     return 0
@@ -110,6 +114,7 @@ class _Supervisor:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._reloads: asyncio.Queue[Reload] = asyncio.Queue()
 
     async def listen(self, app: App, stop: asyncio.Event) -> None:
         """Answer what it asks; set `stop` when it is gone."""
@@ -119,9 +124,19 @@ class _Supervisor:
                 if isinstance(message, AskMetrics):
                     self.tell(_metrics_of(app))
                 elif isinstance(message, Reload):
-                    app.reload(message.settings)
+                    self._reloads.put_nowait(message)
         _log.error("the supervisor is gone; stopping")
         stop.set()
+
+    async def take_on(self, app: App, stop: asyncio.Event) -> None:
+        """Reload as it says, in that order, while it may go on asking for metrics; set `stop` if that fails."""
+        try:
+            while True:
+                message = await self._reloads.get()
+                await app.reload(message.settings, message.envoy_files)
+        except Exception as error:  # noqa: BLE001 (a defect; another worker in its place serves what its siblings do)
+            _log.error("the changed configuration cannot be taken on (%s); stopping", type(error).__qualname__)
+            stop.set()
 
     def tell(self, message: FromWorker) -> None:
         """Say something; if it is gone, nobody hears it."""

@@ -24,6 +24,7 @@ from sidecar.telemetry.snapshot import Totals, take
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.supervisor.messages import Assignment, Ready
     from sidecar.telemetry.metrics import Metrics
@@ -120,12 +121,12 @@ class Crew:
             task.add_done_callback(self._look_for_a_defect)
         self._asking = asyncio.create_task(self._ask_at_intervals(), name="worker-metrics")
 
-    def reload(self, settings: Settings) -> None:
-        """Have all workers take on settings, those that are started later too."""
+    def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
+        """Have all workers take these on, those that are started later too."""
         for place in self._places:
-            place.assignment = place.assignment.model_copy(update={"settings": settings})
+            place.assignment = place.assignment.model_copy(update={"settings": settings, "envoy_files": envoy_files})
             if place.worker is not None:
-                place.worker.reload(settings)
+                place.worker.reload(settings, envoy_files)
 
     def drain(self) -> None:
         """Tell all workers to finish what is under way, and start none any more."""
@@ -173,13 +174,16 @@ class Crew:
 
     async def _life(self, place: _Place) -> tuple[float | None, str]:
         """See a worker through; return for how long it was ready, and how it ended."""
+        assignment = place.assignment
         try:
-            worker = await spawn(place.assignment, lambda: self._changed(place))
+            worker = await spawn(assignment, lambda: self._changed(place))
         except OSError as error:
             return None, f"could not be started: {error.strerror}"
         place.worker = worker
         if self._ending.is_set():  # the order came while there was nobody to hear it
             worker.drain()
+        if place.assignment is not assignment:  # so did others
+            worker.reload(place.assignment.settings, place.assignment.envoy_files)
         hanging = asyncio.get_running_loop().call_later(_START_SECONDS, _kill_unless_ready, place.number, worker)
         code = await worker.run()
         hanging.cancel()

@@ -1,7 +1,7 @@
 """What supervisor and workers say to each other, over a socket pair that both are born with: a line of JSON a message.
 
 The first line gives a worker its work, settings and all: a worker that is started again next week serves what its
-siblings serve, whatever the file says by then. The settings may hold the store's password, so they travel here and not
+siblings serve, whatever the files say by then. The settings may hold the store's password, so they travel here and not
 in an argument or a variable, which other processes can read.
 
 Each side takes the end of the stream for the other's death.
@@ -36,7 +36,7 @@ class Assignment(_Message):
     listeners: tuple[Listener, ...]
     embedded: RunningValkey | None
     envoy_files: tuple[EnvoyFile, ...] | None = None
-    """What the files of Envoy's limits held when the supervisor started; None where there are none."""
+    """What the files of Envoy's limits held when they were last taken in; None where there are none."""
 
 
 class AskMetrics(_Message):
@@ -46,10 +46,12 @@ class AskMetrics(_Message):
 
 
 class Reload(_Message):
-    """To a worker: settings that are in force from now on. They differ from those before in what can change."""
+    """To a worker: what is in force from now on. The settings differ from those before in what can change."""
 
     kind: Literal["reload"] = "reload"
     settings: Settings
+    envoy_files: tuple[EnvoyFile, ...] | None = None
+    """What the files of Envoy's limits hold now; None where there are none."""
 
 
 class Ready(_Message):

@@ -26,6 +26,7 @@ from sidecar.supervisor.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.supervisor.messages import Assignment, FromWorker
     from sidecar.telemetry.snapshot import FamilySnapshot
@@ -102,10 +103,10 @@ class WorkerProcess:
             self.answering = False
             _log.error("worker %d does not answer", self._number)
 
-    def reload(self, settings: Settings) -> None:
-        """Have it take on settings; it has them before it reads what is said next."""
+    def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
+        """Have it take these on, soon, and after what it was told to take on before."""
         if self._process.returncode is None:
-            self._writer.write(encode(Reload(settings=settings)))
+            self._writer.write(encode(Reload(settings=settings, envoy_files=envoy_files)))
 
     def drain(self) -> None:
         """Tell it to finish what is under way, and end; once, whatever it does about that."""

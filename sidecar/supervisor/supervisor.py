@@ -62,6 +62,8 @@ class Supervisor:
         """Where calls are taken, with the port that was found for a port 0."""
         self.metrics_address: str | None = None
         """Where the metrics page is, once started."""
+        self.envoy_files: tuple[EnvoyFile, ...] | None = None
+        """What the files of Envoy's limits held that are in force, once started; None where there are none."""
 
     @property
     def warnings(self) -> list[str]:
@@ -92,11 +94,12 @@ class Supervisor:
             await self._close()
             raise
 
-    def reload(self, settings: Settings) -> None:
-        """Have all workers take on these settings; what they share stays as it is."""
+    async def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
+        """Have all workers take these on; what they share stays as it is."""
         self._settings = settings
+        self.envoy_files = envoy_files
         if self._crew is not None:
-            self._crew.reload(settings)
+            self._crew.reload(settings, envoy_files)
 
     def count_reload(self, outcome: ReloadOutcome) -> None:
         """Count an attempt to reload the configuration."""
@@ -114,7 +117,7 @@ class Supervisor:
             raise StartupError(f"not all calls under way were finished: {'; '.join(problems)}")
 
     async def _start(self) -> None:
-        files = self._envoy_files()
+        files = self.envoy_files = self._read_envoy_files()
         listeners = self._open()
         embedded = await self._embedded_store()
         key = development_key(self._settings, self._environ)
@@ -136,7 +139,7 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
 
-    def _envoy_files(self) -> tuple[EnvoyFile, ...] | None:
+    def _read_envoy_files(self) -> tuple[EnvoyFile, ...] | None:
         """Read the files of Envoy's limits, once for all workers; raises `StartupError` for what is wrong with them."""
         if self._settings.envoy.config_dir is None:
             return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sidecar.config.envoy.folder import read_folder
 from sidecar.config.loader import load
 from sidecar.reload import Reloader
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.telemetry.reloads import ReloadOutcome
 
@@ -27,11 +29,13 @@ class Sidecar:
 
     def __init__(self) -> None:
         self.settings: list[Settings] = []
+        self.envoy_files: tuple[EnvoyFile, ...] | None = None
         self.outcomes: list[ReloadOutcome] = []
 
-    def reload(self, settings: Settings) -> None:
-        """Take down settings."""
+    async def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
+        """Take down settings, and the files."""
         self.settings.append(settings)
+        self.envoy_files = envoy_files
 
     def count_reload(self, outcome: ReloadOutcome) -> None:
         """Take down an outcome."""
@@ -69,15 +73,24 @@ class Scene:
         assert list(outcomes) == self.sidecar.outcomes
 
 
+@contextlib.asynccontextmanager
+async def at_work(reloader: Reloader) -> AsyncIterator[None]:
+    """Have a reloader look at its files meanwhile."""
+    keeping = asyncio.create_task(reloader.keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+
+
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """Return a reloader at work."""
     made = Scene(tmp_path / "sidecar.yaml")
-    keeping = asyncio.create_task(made.reloader.keep())
-    yield made
-    keeping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await keeping
+    async with at_work(made.reloader):
+        yield made
 
 
 async def test_a_change_is_taken_in_once(scene: Scene) -> None:
@@ -140,3 +153,125 @@ async def test_there_need_be_no_file() -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(reloader.keep(), 20 * LOOK_SECONDS)
     assert ["unchanged"] == sidecar.outcomes
+
+
+class EnvoyScene(Scene):
+    """A folder of Envoy's files beside the settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rules = folder / "rules"
+        self.rules.mkdir()
+        (self.rules / "a.yaml").write_text(envoy_file(5))
+        super().__init__(folder / "sidecar.yaml")
+        self.sidecar.envoy_files = read_folder(self.rules)
+
+    def write(self, burst: int, more: str = "") -> None:
+        """Write settings that name the folder."""
+        super().write(burst, f"envoy: {{config_dir: {self.rules}}}\n{more}")
+
+    @property
+    def texts(self) -> list[str]:
+        """What the files hold that are in force."""
+        return [file.text for file in self.sidecar.envoy_files or ()]
+
+
+def envoy_file(requests: int, domain: str = "a") -> str:
+    """Return a file of Envoy's limits."""
+    limit = f"{{unit: day, requests_per_unit: {requests}}}"
+    return f"domain: {domain}\ndescriptors: [{{key: k, rate_limit: {limit}}}]\n"
+
+
+@pytest.fixture
+async def envoy(tmp_path: Path) -> AsyncIterator[EnvoyScene]:
+    """Return a reloader at work on both."""
+    made = EnvoyScene(tmp_path)
+    async with at_work(made.reloader):
+        yield made
+
+
+class TestEnvoyFiles:
+    """The files of Envoy's limits."""
+
+    async def test_a_change_is_taken_in(self, envoy: EnvoyScene) -> None:
+        """The files as they are now, with the settings as they were."""
+        (envoy.rules / "a.yaml").write_text(envoy_file(66))
+        await envoy.comes_to("applied")
+        assert [envoy_file(66)] == envoy.texts
+        assert 1 == envoy.sidecar.settings[0].rate_limits["calls"].burst  # type: ignore[union-attr] # (as it is written)
+
+    async def test_files_come_and_go(self, envoy: EnvoyScene) -> None:
+        """Whichever there are, they are all that count."""
+        (envoy.rules / "b.yaml").write_text(envoy_file(5, "b"))
+        await envoy.comes_to("applied")
+        assert [envoy_file(5), envoy_file(5, "b")] == envoy.texts
+        (envoy.rules / "a.yaml").unlink()
+        await envoy.comes_to("applied", "applied")
+        assert [envoy_file(5, "b")] == envoy.texts
+
+    async def test_other_files_of_the_folder_are_nothing(self, envoy: EnvoyScene) -> None:
+        """They are not even looked at."""
+        for name in ("notes.txt", ".hidden.yaml"):
+            (envoy.rules / name).write_text("x")
+        await envoy.comes_to()
+        assert 0 == envoy.reads
+
+    async def test_a_folder_that_a_link_leads_to(self, envoy: EnvoyScene, tmp_path: Path) -> None:
+        """As Kubernetes has it: the names stay, and what they lead to is put elsewhere."""
+        for number in (1, 2):
+            (tmp_path / str(number)).mkdir()
+            (tmp_path / str(number) / "a.yaml").write_text(envoy_file(number))
+        (tmp_path / "data").symlink_to("1")
+        (envoy.rules / "new").symlink_to(tmp_path / "data" / "a.yaml")
+        (envoy.rules / "new").rename(envoy.rules / "a.yaml")
+        await envoy.comes_to("applied")
+        assert [envoy_file(1)] == envoy.texts
+        (tmp_path / "new").symlink_to("2")
+        (tmp_path / "new").rename(tmp_path / "data")
+        await envoy.comes_to("applied", "applied")
+        assert [envoy_file(2)] == envoy.texts
+
+    async def test_nothing_is_taken_in_if_anything_is_wrong(
+        self, envoy: EnvoyScene, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Neither settings nor files, and each problem of both is logged with its place."""
+        envoy.write(22, "no_such: 1\n")
+        (envoy.rules / "a.yaml").write_text("domain: a\ndescriptors: [{value: v}, {key: k, rate_limit: {unit: dya}}]\n")
+        (envoy.rules / "b.yaml").write_text(envoy_file(66, "b"))
+        await envoy.comes_to("refused")
+        assert ([], [envoy_file(5)]) == (envoy.sidecar.settings, envoy.texts)
+        for said in ("sidecar.yaml:3: ", "a.yaml:2: descriptors[0].key", "a.yaml:2: descriptors[1].rate_limit.unit"):
+            assert said in caplog.text
+        (envoy.rules / "a.yaml").write_text(envoy_file(66))
+        await envoy.comes_to("refused", "refused")
+        envoy.write(333)
+        await envoy.comes_to("refused", "refused", "applied")
+        assert [envoy_file(66), envoy_file(66, "b")] == envoy.texts
+
+    async def test_what_has_no_effect_is_said(self, envoy: EnvoyScene, caplog: pytest.LogCaptureFixture) -> None:
+        """As at the start."""
+        (envoy.rules / "a.yaml").write_text("domain: a\ndescriptors: [{key: k, unit: day}]\n")
+        await envoy.comes_to("applied")
+        assert "a.yaml:2: descriptors[0]: `unit` means nothing here (without effect)" in caplog.text
+
+    async def test_a_folder_that_is_gone_changes_nothing(self, envoy: EnvoyScene) -> None:
+        """Until it is there again, or somebody asks; one without files is refused."""
+        envoy.rules.rename(envoy.rules.with_name("elsewhere"))
+        await envoy.comes_to()
+        envoy.reloader.ask()
+        await envoy.comes_to("refused")
+        envoy.rules.with_name("elsewhere").rename(envoy.rules)
+        await envoy.comes_to("refused", "unchanged")
+        (envoy.rules / "a.yaml").unlink()
+        await envoy.comes_to("refused", "unchanged", "refused")
+        assert [envoy_file(5)] == envoy.texts
+
+    async def test_the_settings_of_envoy_do_not_change(
+        self, envoy: EnvoyScene, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        """Another folder takes effect at the next start, and its files are not those that are looked at."""
+        Scene.write(envoy, 22, f"envoy: {{config_dir: {tmp_path}, merge_domains: true}}\n")
+        await envoy.comes_to("applied")
+        assert "envoy has changed in the configuration; that takes effect at the next start" in caplog.text
+        (envoy.rules / "b.yaml").write_text(envoy_file(66))
+        await envoy.comes_to("applied", "refused")
+        assert "the domain `a` is already that of" in caplog.text

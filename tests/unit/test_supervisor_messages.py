@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import load
+from sidecar.config.envoy.model import EnvoyFile
 from sidecar.server.engine import Listener
 from sidecar.store.embedded import RunningValkey
 from sidecar.supervisor.messages import (
@@ -16,6 +17,7 @@ from sidecar.supervisor.messages import (
     FromWorker,
     MetricsAnswer,
     Ready,
+    Reload,
     Serving,
     ToWorker,
     decode_from_worker,
@@ -48,6 +50,14 @@ def test_an_assignment(config: Path | None) -> None:
         embedded=RunningValkey("/s", 4711),
     )
     assert assignment == decode_to_worker(encode(assignment))
+
+
+def test_a_reload() -> None:
+    """The settings and Envoy's files that are in force from now on, whatever their text holds."""
+    files = (EnvoyFile("/rules/a.yaml", "domain: 'ä\u2028\n'\n"), EnvoyFile("/rules/b.yaml", ""))
+    for envoy_files in (None, files):
+        message = Reload(settings=load(None, {}, {"workers": 2}), envoy_files=envoy_files)
+        assert message == decode_to_worker(encode(message))
 
 
 def test_a_question() -> None:

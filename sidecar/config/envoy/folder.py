@@ -15,14 +15,19 @@ _SUFFIXES = frozenset([".yaml", ".yml"])
 _MAX_FILE_BYTES = 1 << 20
 
 
+def yaml_paths(folder: Path) -> list[Path]:
+    """Return the YAML files of a folder by name, without hidden ones; raises OSError, or ValueError for no path."""
+    return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.name[0] != ".")
+
+
 def read_folder(folder: Path) -> tuple[EnvoyFile, ...]:
-    """Return the YAML files of a folder by name, without hidden ones and those of folders within.
+    """Return what the YAML files of a folder hold.
 
     Raises `ConfigError`, with a problem for each file that cannot be read, or that there are none.
     """
     source = on_one_line(str(folder))
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.name[0] != ".")
+        paths = yaml_paths(folder)
     except (OSError, ValueError) as error:
         raise ConfigError([_problem(source, f"cannot be read: {_reason(error)}")]) from None
     if not paths:

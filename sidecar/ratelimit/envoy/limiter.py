@@ -85,6 +85,10 @@ class EnvoyLimiter:
         self._refusals = Refusals(clock=clock, most=most) if most > 0 else None
         self._tally = Tally(metrics, near_ratio=policy.near_limit_ratio, remembers=most > 0)
 
+    def replace(self, domains: Mapping[str, Node]) -> None:
+        """Have these rules apply to the calls that begin from now on; what was counted stays counted."""
+        self._domains = domains
+
     async def should_rate_limit(self, domain: str, descriptors: Sequence[Asked], call: Call) -> Response:
         """Count a request's hits; return what it is told.
 
