@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.ratelimit.exceptions import NO_RULES
+from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.policy import (
     CombinedPolicy,
     FixedWindowPolicy,
@@ -80,15 +81,24 @@ class PolicyDescription(NamedTuple):
     limits: tuple[LimitDescription, ...]
     """Its only limit, or each of several."""
     rules: Rules
+    on_failure: OnFailure
+    cache_refusals: bool
 
 
-def described(policy: Policy | CombinedPolicy | ConcurrencyPolicy, rules: Rules = NO_RULES) -> PolicyDescription:
-    """Return what a policy says, with its rules."""
+def described(
+    policy: Policy | CombinedPolicy | ConcurrencyPolicy,
+    rules: Rules = NO_RULES,
+    *,
+    on_failure: OnFailure = OnFailure.ERROR,
+    cache_refusals: bool = False,
+) -> PolicyDescription:
+    """Return what a policy says, with its rules and what it does beside its decisions."""
     if isinstance(policy, CombinedPolicy):
         limits = tuple([limit_described(part, part.name) for part in policy.limits])
     else:
         limits = (limit_described(policy),)
-    return PolicyDescription(policy.name, version_of(policy, rules), limits, rules)
+    version = version_of(policy, rules, on_failure.value, cache_refusals)
+    return PolicyDescription(policy.name, version, limits, rules, on_failure, cache_refusals)
 
 
 def version_of(*settings: object) -> str:

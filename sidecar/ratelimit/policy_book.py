@@ -10,6 +10,7 @@ from sidecar.errors import Reason, SidecarError
 from sidecar.ratelimit.description import described
 from sidecar.ratelimit.exceptions import NO_RULES, Outcomes, Ruled, needed
 from sidecar.ratelimit.limits import Overriding, ready
+from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.overrides import Effect, by_policy, overridden
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
@@ -187,7 +188,7 @@ class PolicyBook:
         descriptions: dict[str, PolicyDescription] = {}
         for policy in self._policies.values():
             own_rules = self._rules.get(policy.name, NO_RULES)
-            descriptions[policy.name] = described(policy, own_rules)
+            descriptions[policy.name] = self._described(policy, own_rules)
             if isinstance(policy, ConcurrencyPolicy):
                 slots[policy.name] = Slots(
                     policy=policy,
@@ -200,6 +201,14 @@ class PolicyBook:
             else:
                 limits[policy.name] = self._limit(policy, own_rules, overrides.get(policy.name, ()))
         self._limits, self._slots, self._descriptions = limits, slots, descriptions
+
+    def _described(self, policy: AnyPolicy, rules: Rules) -> PolicyDescription:
+        return described(
+            policy,
+            rules,
+            on_failure=OnFailure.ERROR if self._stand_ins is None else self._stand_ins.mode(policy.name),
+            cache_refusals=self._refusals is not None and self._refusals.remembers(policy.name),
+        )
 
     def _limit(self, policy: Policy | CombinedPolicy, rules: Rules, overrides: Sequence[Override]) -> Limit:
         allowed = self._decisions.cell(policy.name, "allowed")

@@ -75,9 +75,13 @@ class Refusals:
         self._waits.clear()
         self.drops += 1
 
+    def remembers(self, policy_name: str) -> bool:
+        """Return whether a policy's refusals are to be remembered."""
+        return policy_name in self._names
+
     def of(self, policy_name: str) -> PolicyRefusals | None:
         """Return what is remembered of a policy; None where nothing is to be."""
-        return PolicyRefusals(self, self._answers.cell(policy_name)) if policy_name in self._names else None
+        return PolicyRefusals(self, self._answers.cell(policy_name)) if self.remembers(policy_name) else None
 
     def find(self, state_key: bytes, cost: int) -> Decision | None:
         """Return the refusal that a call would get, if that is known."""

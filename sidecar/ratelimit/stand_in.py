@@ -97,9 +97,13 @@ class StandIns:
         """Take these for what the policies say, of which there may be others now."""
         self._modes = modes
 
+    def mode(self, policy_name: str) -> OnFailure:
+        """Return what a policy does while the store cannot decide."""
+        return self._modes.get(policy_name, OnFailure.ERROR)
+
     def of(self, policy: Policy | CombinedPolicy) -> StandIn | None:
         """Return who decides for a policy; None where its calls fail."""
-        mode = self._modes.get(policy.name, OnFailure.ERROR)
+        mode = self.mode(policy.name)
         if mode is OnFailure.ERROR:
             return None
         share = PolicyShare(policy, self.states, self._live) if mode is OnFailure.LOCAL_SHARE else None

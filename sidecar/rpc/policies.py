@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
+from sidecar.ratelimit.outage import OnFailure
 from sidecar.rpc.convert import set_us
 
 if TYPE_CHECKING:
     from sidecar.call import Call
     from sidecar.ratelimit.description import LimitDescription, PolicyDescription
     from sidecar.ratelimit.limiter import RateLimiter
+
+_MODES: dict[OnFailure, pb.FailureMode] = {
+    OnFailure.ERROR: pb.FAILURE_MODE_ERROR,
+    OnFailure.OPEN: pb.FAILURE_MODE_OPEN,
+    OnFailure.CLOSED: pb.FAILURE_MODE_CLOSED,
+    OnFailure.LOCAL_SHARE: pb.FAILURE_MODE_LOCAL_SHARE,
+}
 
 
 class PoliciesServicer:
@@ -38,6 +46,8 @@ def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -
     message.shadow = rules.shadow
     if rules.near_limit is not None:
         message.near_limit = rules.near_limit
+    message.on_failure = _MODES[description.on_failure]
+    message.cache_refusals = description.cache_refusals
     for limit in description.limits:
         fill_limit(message.limits.add(), limit)
 

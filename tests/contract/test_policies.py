@@ -60,6 +60,12 @@ class TestListPolicies:
         told = [(limit.name, limit.algorithm, limit.limit) for limit in listed(api)["several"].limits]
         assert [("steady", pb.ALGORITHM_TOKEN_BUCKET, 4), ("yearly", pb.ALGORITHM_FIXED_WINDOW, 6)] == told
 
+    def test_what_is_done_beside_decisions_is_said(self, api: Contract) -> None:
+        """While the store is gone, and after a refusal."""
+        told = {name: (policy.on_failure, policy.cache_refusals) for name, policy in listed(api).items()}
+        expected = [(pb.FAILURE_MODE_OPEN, True), (pb.FAILURE_MODE_ERROR, False), (pb.FAILURE_MODE_ERROR, False)]
+        assert expected == [told[name] for name in ("settled", "window", "slots")]
+
     def test_one_may_be_asked_for(self, api: Contract) -> None:
         """By its name, which has to be that of a policy."""
         (found,) = api.limits.ListPolicies(pb.ListPoliciesRequest(policy="gcra")).policies

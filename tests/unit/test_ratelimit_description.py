@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
 from sidecar.ratelimit.description import Algorithm, LimitDescription, described
+from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.policy import (
     CombinedPolicy,
     FixedWindowPolicy,
@@ -84,6 +85,12 @@ def test_a_version_changes_with_the_zone() -> None:
     """Also what is not a number counts."""
     calendar = Calendar(CalendarUnit.DAY, ZoneInfo("Asia/Tokyo"))
     assert described(CALENDAR).version != described(replace(CALENDAR, calendar=calendar)).version
+
+
+def test_a_version_changes_with_what_is_done_beside_decisions() -> None:
+    """While the store is gone, and after a refusal."""
+    asked = [described(BUCKET), described(BUCKET, on_failure=OnFailure.OPEN), described(BUCKET, cache_refusals=True)]
+    assert 3 == len({description.version for description in asked})
 
 
 def test_a_version_is_the_same_in_every_process() -> None:

@@ -217,6 +217,67 @@ func (CheckMode) EnumDescriptor() ([]byte, []int) {
 	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{2}
 }
 
+// FailureMode is what a policy answers while the store cannot be reached.
+type FailureMode int32
+
+const (
+	// FAILURE_MODE_UNSPECIFIED is what a sidecar answers that does not say so.
+	FailureMode_FAILURE_MODE_UNSPECIFIED FailureMode = 0
+	// FAILURE_MODE_ERROR: UNAVAILABLE (STORE_UNAVAILABLE). Slots have no other.
+	FailureMode_FAILURE_MODE_ERROR FailureMode = 1
+	// FAILURE_MODE_OPEN: everything is allowed.
+	FailureMode_FAILURE_MODE_OPEN FailureMode = 2
+	// FAILURE_MODE_CLOSED: whatever has a cost is refused.
+	FailureMode_FAILURE_MODE_CLOSED FailureMode = 3
+	// FAILURE_MODE_LOCAL_SHARE: each sidecar decides by its own count of its share of the limit.
+	FailureMode_FAILURE_MODE_LOCAL_SHARE FailureMode = 4
+)
+
+// Enum value maps for FailureMode.
+var (
+	FailureMode_name = map[int32]string{
+		0: "FAILURE_MODE_UNSPECIFIED",
+		1: "FAILURE_MODE_ERROR",
+		2: "FAILURE_MODE_OPEN",
+		3: "FAILURE_MODE_CLOSED",
+		4: "FAILURE_MODE_LOCAL_SHARE",
+	}
+	FailureMode_value = map[string]int32{
+		"FAILURE_MODE_UNSPECIFIED": 0,
+		"FAILURE_MODE_ERROR":       1,
+		"FAILURE_MODE_OPEN":        2,
+		"FAILURE_MODE_CLOSED":      3,
+		"FAILURE_MODE_LOCAL_SHARE": 4,
+	}
+)
+
+func (x FailureMode) Enum() *FailureMode {
+	p := new(FailureMode)
+	*p = x
+	return p
+}
+
+func (x FailureMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FailureMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_sidecar_v1_rate_limit_proto_enumTypes[3].Descriptor()
+}
+
+func (FailureMode) Type() protoreflect.EnumType {
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[3]
+}
+
+func (x FailureMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FailureMode.Descriptor instead.
+func (FailureMode) EnumDescriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{3}
+}
+
 // Algorithm is how a limit counts.
 type Algorithm int32
 
@@ -270,11 +331,11 @@ func (x Algorithm) String() string {
 }
 
 func (Algorithm) Descriptor() protoreflect.EnumDescriptor {
-	return file_sidecar_v1_rate_limit_proto_enumTypes[3].Descriptor()
+	return file_sidecar_v1_rate_limit_proto_enumTypes[4].Descriptor()
 }
 
 func (Algorithm) Type() protoreflect.EnumType {
-	return &file_sidecar_v1_rate_limit_proto_enumTypes[3]
+	return &file_sidecar_v1_rate_limit_proto_enumTypes[4]
 }
 
 func (x Algorithm) Number() protoreflect.EnumNumber {
@@ -283,7 +344,7 @@ func (x Algorithm) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Algorithm.Descriptor instead.
 func (Algorithm) EnumDescriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{3}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{4}
 }
 
 // CheckRequest asks for leave.
@@ -1621,7 +1682,11 @@ type PolicyDescription struct {
 	// shadow says that the policy refuses nothing, but says what it would.
 	Shadow bool `protobuf:"varint,7,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	// near_limit is the share of a limit from which on what is allowed counts as near to it. Unset: nothing does.
-	NearLimit     *float64 `protobuf:"fixed64,8,opt,name=near_limit,json=nearLimit,proto3,oneof" json:"near_limit,omitempty"`
+	NearLimit *float64 `protobuf:"fixed64,8,opt,name=near_limit,json=nearLimit,proto3,oneof" json:"near_limit,omitempty"`
+	// on_failure is what Check, CheckMany and Peek answer while the store cannot be reached.
+	OnFailure FailureMode `protobuf:"varint,9,opt,name=on_failure,json=onFailure,proto3,enum=sidecar.v1.FailureMode" json:"on_failure,omitempty"`
+	// cache_refusals says that a refusal is remembered until its `retry_after`, and answered again without the store.
+	CacheRefusals bool `protobuf:"varint,10,opt,name=cache_refusals,json=cacheRefusals,proto3" json:"cache_refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1710,6 +1775,20 @@ func (x *PolicyDescription) GetNearLimit() float64 {
 		return *x.NearLimit
 	}
 	return 0
+}
+
+func (x *PolicyDescription) GetOnFailure() FailureMode {
+	if x != nil {
+		return x.OnFailure
+	}
+	return FailureMode_FAILURE_MODE_UNSPECIFIED
+}
+
+func (x *PolicyDescription) GetCacheRefusals() bool {
+	if x != nil {
+		return x.CacheRefusals
+	}
+	return false
 }
 
 // LimitDescription is one limit of a policy. What its algorithm does not have is unset.
@@ -2788,7 +2867,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x13ListPoliciesRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\"Q\n" +
 	"\x14ListPoliciesResponse\x129\n" +
-	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xa8\x02\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\x87\x03\n" +
 	"\x11PolicyDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
@@ -2799,7 +2878,11 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"deniedKeys\x12\x16\n" +
 	"\x06shadow\x18\a \x01(\bR\x06shadow\x12\"\n" +
 	"\n" +
-	"near_limit\x18\b \x01(\x01H\x00R\tnearLimit\x88\x01\x01B\r\n" +
+	"near_limit\x18\b \x01(\x01H\x00R\tnearLimit\x88\x01\x01\x126\n" +
+	"\n" +
+	"on_failure\x18\t \x01(\x0e2\x17.sidecar.v1.FailureModeR\tonFailure\x12%\n" +
+	"\x0ecache_refusals\x18\n" +
+	" \x01(\bR\rcacheRefusalsB\r\n" +
 	"\v_near_limit\"\xc4\x03\n" +
 	"\x10LimitDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
@@ -2892,7 +2975,13 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\tCheckMode\x12\x1a\n" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CHECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n" +
-	"\x0fCHECK_MODE_EACH\x10\x02*\xc6\x01\n" +
+	"\x0fCHECK_MODE_EACH\x10\x02*\x91\x01\n" +
+	"\vFailureMode\x12\x1c\n" +
+	"\x18FAILURE_MODE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12FAILURE_MODE_ERROR\x10\x01\x12\x15\n" +
+	"\x11FAILURE_MODE_OPEN\x10\x02\x12\x17\n" +
+	"\x13FAILURE_MODE_CLOSED\x10\x03\x12\x1c\n" +
+	"\x18FAILURE_MODE_LOCAL_SHARE\x10\x04*\xc6\x01\n" +
 	"\tAlgorithm\x12\x19\n" +
 	"\x15ALGORITHM_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ALGORITHM_TOKEN_BUCKET\x10\x01\x12\x12\n" +
@@ -2927,124 +3016,126 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_rate_limit_proto_rawDescData
 }
 
-var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
 	(Enforcement)(0),               // 1: sidecar.v1.Enforcement
 	(CheckMode)(0),                 // 2: sidecar.v1.CheckMode
-	(Algorithm)(0),                 // 3: sidecar.v1.Algorithm
-	(*CheckRequest)(nil),           // 4: sidecar.v1.CheckRequest
-	(*CheckResponse)(nil),          // 5: sidecar.v1.CheckResponse
-	(*CheckManyRequest)(nil),       // 6: sidecar.v1.CheckManyRequest
-	(*CheckManyResponse)(nil),      // 7: sidecar.v1.CheckManyResponse
-	(*CheckManyResult)(nil),        // 8: sidecar.v1.CheckManyResult
-	(*LimitStatus)(nil),            // 9: sidecar.v1.LimitStatus
-	(*PeekRequest)(nil),            // 10: sidecar.v1.PeekRequest
-	(*PeekResponse)(nil),           // 11: sidecar.v1.PeekResponse
-	(*ResetRequest)(nil),           // 12: sidecar.v1.ResetRequest
-	(*ResetResponse)(nil),          // 13: sidecar.v1.ResetResponse
-	(*AcquireRequest)(nil),         // 14: sidecar.v1.AcquireRequest
-	(*AcquireResponse)(nil),        // 15: sidecar.v1.AcquireResponse
-	(*ReleaseRequest)(nil),         // 16: sidecar.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),        // 17: sidecar.v1.ReleaseResponse
-	(*RenewRequest)(nil),           // 18: sidecar.v1.RenewRequest
-	(*RenewResponse)(nil),          // 19: sidecar.v1.RenewResponse
-	(*ListPoliciesRequest)(nil),    // 20: sidecar.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),   // 21: sidecar.v1.ListPoliciesResponse
-	(*PolicyDescription)(nil),      // 22: sidecar.v1.PolicyDescription
-	(*LimitDescription)(nil),       // 23: sidecar.v1.LimitDescription
-	(*Override)(nil),               // 24: sidecar.v1.Override
-	(*OverrideNumbers)(nil),        // 25: sidecar.v1.OverrideNumbers
-	(*LimitNumbers)(nil),           // 26: sidecar.v1.LimitNumbers
-	(*SetOverrideRequest)(nil),     // 27: sidecar.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),    // 28: sidecar.v1.SetOverrideResponse
-	(*DeleteOverrideRequest)(nil),  // 29: sidecar.v1.DeleteOverrideRequest
-	(*DeleteOverrideResponse)(nil), // 30: sidecar.v1.DeleteOverrideResponse
-	(*ListOverridesRequest)(nil),   // 31: sidecar.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),  // 32: sidecar.v1.ListOverridesResponse
-	(*ExplainRequest)(nil),         // 33: sidecar.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 34: sidecar.v1.ExplainResponse
-	(*LimitState)(nil),             // 35: sidecar.v1.LimitState
-	(*CostOutcome)(nil),            // 36: sidecar.v1.CostOutcome
-	(*durationpb.Duration)(nil),    // 37: google.protobuf.Duration
-	(*Failure)(nil),                // 38: sidecar.v1.Failure
-	(*timestamppb.Timestamp)(nil),  // 39: google.protobuf.Timestamp
+	(FailureMode)(0),               // 3: sidecar.v1.FailureMode
+	(Algorithm)(0),                 // 4: sidecar.v1.Algorithm
+	(*CheckRequest)(nil),           // 5: sidecar.v1.CheckRequest
+	(*CheckResponse)(nil),          // 6: sidecar.v1.CheckResponse
+	(*CheckManyRequest)(nil),       // 7: sidecar.v1.CheckManyRequest
+	(*CheckManyResponse)(nil),      // 8: sidecar.v1.CheckManyResponse
+	(*CheckManyResult)(nil),        // 9: sidecar.v1.CheckManyResult
+	(*LimitStatus)(nil),            // 10: sidecar.v1.LimitStatus
+	(*PeekRequest)(nil),            // 11: sidecar.v1.PeekRequest
+	(*PeekResponse)(nil),           // 12: sidecar.v1.PeekResponse
+	(*ResetRequest)(nil),           // 13: sidecar.v1.ResetRequest
+	(*ResetResponse)(nil),          // 14: sidecar.v1.ResetResponse
+	(*AcquireRequest)(nil),         // 15: sidecar.v1.AcquireRequest
+	(*AcquireResponse)(nil),        // 16: sidecar.v1.AcquireResponse
+	(*ReleaseRequest)(nil),         // 17: sidecar.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),        // 18: sidecar.v1.ReleaseResponse
+	(*RenewRequest)(nil),           // 19: sidecar.v1.RenewRequest
+	(*RenewResponse)(nil),          // 20: sidecar.v1.RenewResponse
+	(*ListPoliciesRequest)(nil),    // 21: sidecar.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),   // 22: sidecar.v1.ListPoliciesResponse
+	(*PolicyDescription)(nil),      // 23: sidecar.v1.PolicyDescription
+	(*LimitDescription)(nil),       // 24: sidecar.v1.LimitDescription
+	(*Override)(nil),               // 25: sidecar.v1.Override
+	(*OverrideNumbers)(nil),        // 26: sidecar.v1.OverrideNumbers
+	(*LimitNumbers)(nil),           // 27: sidecar.v1.LimitNumbers
+	(*SetOverrideRequest)(nil),     // 28: sidecar.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),    // 29: sidecar.v1.SetOverrideResponse
+	(*DeleteOverrideRequest)(nil),  // 30: sidecar.v1.DeleteOverrideRequest
+	(*DeleteOverrideResponse)(nil), // 31: sidecar.v1.DeleteOverrideResponse
+	(*ListOverridesRequest)(nil),   // 32: sidecar.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),  // 33: sidecar.v1.ListOverridesResponse
+	(*ExplainRequest)(nil),         // 34: sidecar.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 35: sidecar.v1.ExplainResponse
+	(*LimitState)(nil),             // 36: sidecar.v1.LimitState
+	(*CostOutcome)(nil),            // 37: sidecar.v1.CostOutcome
+	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
+	(*Failure)(nil),                // 39: sidecar.v1.Failure
+	(*timestamppb.Timestamp)(nil),  // 40: google.protobuf.Timestamp
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	37, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	37, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
-	9,  // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
+	38, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	38, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	10, // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 3: sidecar.v1.CheckResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 4: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	4,  // 5: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
+	5,  // 5: sidecar.v1.CheckManyRequest.checks:type_name -> sidecar.v1.CheckRequest
 	2,  // 6: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
-	8,  // 7: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
-	5,  // 8: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	38, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	37, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	37, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	37, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	37, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
-	9,  // 14: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
+	9,  // 7: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
+	6,  // 8: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
+	39, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	38, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	38, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	38, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	38, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	10, // 14: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 15: sidecar.v1.PeekResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 16: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	37, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	37, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	37, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	37, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	37, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
-	22, // 22: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
-	23, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
-	3,  // 24: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	37, // 25: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	37, // 26: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	37, // 27: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	37, // 28: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	25, // 29: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
-	37, // 30: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
-	26, // 31: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
-	37, // 32: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
-	24, // 33: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
-	24, // 34: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
-	22, // 35: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
-	0,  // 36: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	24, // 37: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
-	39, // 38: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
-	35, // 39: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
-	36, // 40: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
-	23, // 41: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
-	37, // 42: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	37, // 43: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
-	4,  // 44: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	6,  // 45: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	10, // 46: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	12, // 47: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	14, // 48: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	16, // 49: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	18, // 50: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	20, // 51: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	27, // 52: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
-	29, // 53: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
-	31, // 54: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
-	33, // 55: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
-	5,  // 56: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	7,  // 57: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	11, // 58: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	13, // 59: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	15, // 60: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	17, // 61: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	19, // 62: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	21, // 63: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	28, // 64: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
-	30, // 65: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
-	32, // 66: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
-	34, // 67: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
-	56, // [56:68] is the sub-list for method output_type
-	44, // [44:56] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	38, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	38, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	38, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	38, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	38, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	23, // 22: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
+	24, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
+	3,  // 24: sidecar.v1.PolicyDescription.on_failure:type_name -> sidecar.v1.FailureMode
+	4,  // 25: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	38, // 26: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	38, // 27: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	38, // 28: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	38, // 29: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	26, // 30: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
+	38, // 31: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	27, // 32: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
+	38, // 33: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	25, // 34: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
+	25, // 35: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
+	23, // 36: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
+	0,  // 37: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	25, // 38: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
+	40, // 39: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
+	36, // 40: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
+	37, // 41: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
+	24, // 42: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
+	38, // 43: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	38, // 44: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
+	5,  // 45: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	7,  // 46: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	11, // 47: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	13, // 48: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	15, // 49: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	17, // 50: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	19, // 51: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	21, // 52: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	28, // 53: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	30, // 54: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	32, // 55: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	34, // 56: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
+	6,  // 57: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	8,  // 58: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	12, // 59: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	14, // 60: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	16, // 61: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	18, // 62: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	20, // 63: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	22, // 64: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	29, // 65: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	31, // 66: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	33, // 67: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	35, // 68: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
+	57, // [57:69] is the sub-list for method output_type
+	45, // [45:57] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -3071,7 +3162,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,

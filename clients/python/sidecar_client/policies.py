@@ -38,6 +38,25 @@ class Algorithm(Enum):
         return cls.UNKNOWN
 
 
+class FailureMode(Enum):
+    """What a policy answers while the sidecar cannot reach its store."""
+
+    UNKNOWN = 0
+    """One that a newer sidecar has, or none that an older one tells."""
+    ERROR = 1
+    """The call fails."""
+    OPEN = 2
+    """Everything is allowed."""
+    CLOSED = 3
+    """Everything that costs something is refused."""
+    LOCAL_SHARE = 4
+    """Each sidecar counts by itself, against its share of the limit."""
+
+    @classmethod
+    def _missing_(cls, _value: object) -> FailureMode:
+        return cls.UNKNOWN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyLimit:
     """One limit of a policy. What its algorithm does not have is None, 0 or empty."""
@@ -74,6 +93,8 @@ class Policy:
     """How many are always refused."""
     shadow: bool = False
     near_limit: float | None = None
+    on_failure: FailureMode = FailureMode.UNKNOWN
+    cache_refusals: bool = False
 
 
 async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, timeout: Span | None) -> tuple[Policy, ...]:
@@ -93,6 +114,8 @@ def policy_of(message: pb.PolicyDescription) -> Policy:
         denied_keys=message.denied_keys,
         shadow=message.shadow,
         near_limit=message.near_limit if message.HasField("near_limit") else None,
+        on_failure=FailureMode(message.on_failure),
+        cache_refusals=message.cache_refusals,
     )
 
 

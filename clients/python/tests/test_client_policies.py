@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2
-from sidecar_client import Algorithm, Policy, PolicyLimit, SidecarClient
+from sidecar_client import Algorithm, FailureMode, Policy, PolicyLimit, SidecarClient
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ AUTH = PolicyLimit(
 async def test_policies_are_listed(play: Play, sidecar: SidecarClient) -> None:
     """With what their limits have; what these lack is None, 0 or empty."""
     limit = pb.LimitDescription(algorithm=pb.ALGORITHM_SLIDING_WINDOW, limit=10, window=MINUTE, sub_windows=10)
-    play.answer(pb.ListPoliciesResponse(policies=[pb.PolicyDescription(name="auth", version="7f", limits=[limit])]))
-    assert (Policy(name="auth", version="7f", limits=(AUTH,)),) == await sidecar.policies()
+    said = pb.PolicyDescription(name="auth", version="7f", limits=[limit], on_failure=pb.FAILURE_MODE_CLOSED)
+    play.answer(pb.ListPoliciesResponse(policies=[said]))
+    expected = Policy(name="auth", version="7f", limits=(AUTH,), on_failure=FailureMode.CLOSED)
+    assert (expected,) == await sidecar.policies()
 
 
 async def test_an_algorithm_of_a_newer_sidecar_is_unknown(play: Play, sidecar: SidecarClient) -> None:

@@ -37,6 +37,14 @@ class CheckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHECK_MODE_ALL_OR_NOTHING: _ClassVar[CheckMode]
     CHECK_MODE_EACH: _ClassVar[CheckMode]
 
+class FailureMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAILURE_MODE_UNSPECIFIED: _ClassVar[FailureMode]
+    FAILURE_MODE_ERROR: _ClassVar[FailureMode]
+    FAILURE_MODE_OPEN: _ClassVar[FailureMode]
+    FAILURE_MODE_CLOSED: _ClassVar[FailureMode]
+    FAILURE_MODE_LOCAL_SHARE: _ClassVar[FailureMode]
+
 class Algorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ALGORITHM_UNSPECIFIED: _ClassVar[Algorithm]
@@ -62,6 +70,11 @@ ENFORCEMENT_LOCAL_SHARE: Enforcement
 CHECK_MODE_UNSPECIFIED: CheckMode
 CHECK_MODE_ALL_OR_NOTHING: CheckMode
 CHECK_MODE_EACH: CheckMode
+FAILURE_MODE_UNSPECIFIED: FailureMode
+FAILURE_MODE_ERROR: FailureMode
+FAILURE_MODE_OPEN: FailureMode
+FAILURE_MODE_CLOSED: FailureMode
+FAILURE_MODE_LOCAL_SHARE: FailureMode
 ALGORITHM_UNSPECIFIED: Algorithm
 ALGORITHM_TOKEN_BUCKET: Algorithm
 ALGORITHM_GCRA: Algorithm
@@ -275,7 +288,7 @@ class ListPoliciesResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[PolicyDescription, _Mapping]]] = ...) -> None: ...
 
 class PolicyDescription(_message.Message):
-    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit")
+    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -284,6 +297,8 @@ class PolicyDescription(_message.Message):
     DENIED_KEYS_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     NEAR_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_REFUSALS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
@@ -292,7 +307,9 @@ class PolicyDescription(_message.Message):
     denied_keys: int
     shadow: bool
     near_limit: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ...) -> None: ...
+    on_failure: FailureMode
+    cache_refusals: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ...) -> None: ...
 
 class LimitDescription(_message.Message):
     __slots__ = ("name", "algorithm", "limit", "window", "calendar", "time_zone", "sub_windows", "rate_tokens", "rate_period", "lease", "max_lease")
