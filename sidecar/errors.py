@@ -73,6 +73,7 @@ class Reason(Enum):
     OVERRIDE_INVALID = 107
     OVERRIDE_EXPIRY = 108
     OVERRIDES_FULL = 109
+    TIER_UNKNOWN = 130
 
 
 class SidecarError(Exception):

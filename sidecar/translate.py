@@ -22,10 +22,11 @@ from sidecar.config.policies import (
     TokenBucketSettings,
 )
 from sidecar.config.zones import find_zone
-from sidecar.errors import StartupError
+from sidecar.errors import InvalidArgumentError, StartupError
 from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
 from sidecar.ratelimit.exceptions import Rules
 from sidecar.ratelimit.outage import OnFailure
+from sidecar.ratelimit.overrides import Effect, Numbers, overridden
 from sidecar.ratelimit.policy import (
     CombinedPolicy,
     FixedWindowPolicy,
@@ -35,6 +36,7 @@ from sidecar.ratelimit.policy import (
     TokenBucketPolicy,
 )
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
+from sidecar.ratelimit.tiers import Tier
 from sidecar.rpc.pipeline import PipelinePolicy
 from sidecar.server.engine import EnginePolicy
 from sidecar.store.address import StoreAddress
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from sidecar.config.model import LimitSettings, Settings, StoreSettings
     from sidecar.config.policies import CacheSettings, RateLimitSettings, SingleLimitSettings
+    from sidecar.config.tiers import TierSettings
     from sidecar.ratelimit.policy import Policy
 
 
@@ -143,10 +146,30 @@ def rate_limit_rules(settings: Settings) -> dict[str, Rules]:
             denied_keys=limit.denied_keys,
             shadow=limit.shadow or settings.rate_limits_shadow,
             near_limit=limit.near_limit,
+            tiers=tuple([_tier(tier, said) for tier, said in limit.tiers.items()]),
         )
         for name, limit in settings.rate_limits.items()
         if isinstance(limit, CheckedSettings)
     }
+
+
+def _tier(name: str, settings: TierSettings) -> Tier:
+    if settings.unlimited or settings.denied:
+        return Tier(name=name, effect=Effect.UNLIMITED if settings.unlimited else Effect.DENIED)
+    numbers = settings.limits or {"": settings}
+    return Tier(
+        name=name,
+        effect=Effect.NUMBERS,
+        numbers=tuple([
+            Numbers(
+                limit,
+                own.limit or own.burst or 0,
+                0 if own.rate is None else own.rate.amount,
+                0 if own.rate is None else own.rate.per_ms * 1000,
+            )
+            for limit, own in numbers.items()
+        ]),
+    )  # fmt: skip
 
 
 def store_address(settings: StoreSettings, environ: Mapping[str, str]) -> StoreAddress:
@@ -254,13 +277,31 @@ def engine_policy(settings: LimitSettings) -> EnginePolicy:
     )
 
 
+def _problem_of(policy: Policy | CombinedPolicy, tier: Tier) -> str:
+    """Return what the domain refuses of a tier; empty for nothing."""
+    if tier.effect is not Effect.NUMBERS:
+        return ""
+    try:
+        overridden(policy, tier.numbers)
+    except InvalidArgumentError as error:
+        return error.message
+    return ""
+
+
 def check_policies(settings: Settings) -> None:
     """Raise `StartupError`, a line for each problem, for what the domains refuse although each setting is right."""
     problems: list[str] = []
     for name, limit in settings.rate_limits.items():
         try:
-            rate_limit_policy(name, limit)
+            policy = rate_limit_policy(name, limit)
         except StartupError as error:
             problems.append(str(error))
+            continue
+        if isinstance(limit, CheckedSettings) and not isinstance(policy, ConcurrencyPolicy):
+            problems += [
+                f"rate_limits.{name}.tiers.{tier}: {problem}"
+                for tier, said in limit.tiers.items()
+                if (problem := _problem_of(policy, _tier(tier, said)))
+            ]
     if problems:
         raise StartupError("\n".join(problems))

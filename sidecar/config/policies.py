@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sidecar.config.quantities import Duration, Lasting, Rate
+from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
+from sidecar.config.quantities import Duration, Lasting
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
+from sidecar.config.tiers import TierSettings  # noqa: TC001 (as above)
 from sidecar.config.zones import check_zone
 
 
@@ -86,20 +88,14 @@ class CacheSettings(Section):
         return self.max_ttl
 
 
-def _check_rate(rate: Rate) -> Rate:
-    # The script counts in millionths of a token and microseconds; beyond a token a microsecond it has no finer step.
-    if rate.amount < 1:
-        raise ValueError(f"{rate} is below the least allowed, 1/d")
-    if rate.amount * 1000 > 1_000_000 * rate.per_ms:
-        raise ValueError(f"{rate} is above the most allowed, 1000000/s")
-    return rate
-
-
 # As long as a caller's key may be unless `limits.max_key_bytes` says otherwise; an asterisk at the end makes a prefix.
 KeyEntry = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f*]{1,512}\*?$")]
 
 # A policy is read at each reload, and travels to each worker.
 _MOST_ENTRIES = 1000
+
+# Each is made ready for its calls, and described.
+_MOST_TIERS = 32
 
 
 class CheckedSettings(Section):
@@ -138,7 +134,15 @@ class CheckedSettings(Section):
     cache_refusals: Switch = Field(
         False,
         description="Remember a refusal until its `retry_after`, and answer it again without the store; a Reset "
-        "through another sidecar or worker is not seen meanwhile. Not given for one of several `limits`.",
+        "through another sidecar or worker is not seen meanwhile. Not given for one of several `limits`, nor with "
+        "`tiers`.",
+    )
+    tiers: dict[Name, TierSettings] = Field(
+        {},
+        max_length=_MOST_TIERS,
+        json_schema_extra={"additionalProperties": False},
+        description="Other numbers for the callers of a tier, by the name that they give (`[a-z][a-z0-9_-]{0,62}`). "
+        "At most 32. Not given for one of several `limits`.",
     )
 
 
@@ -146,9 +150,7 @@ class TokenBucketSettings(CheckedSettings):
     """A bucket that fills at a steady rate and holds at most `burst`; a call takes its cost out."""
 
     algorithm: Literal["token_bucket"] = Field(description="The kind of limit.")
-    rate: Annotated[Rate, AfterValidator(_check_rate)] = Field(
-        description="Tokens gained per s, m, h or d: `100/s`. 1/d to 1000000/s."
-    )
+    rate: TokenRate = Field(description="Tokens gained per s, m, h or d: `100/s`. 1/d to 1000000/s.")
     burst: Count = Field(
         ge=1,
         le=1_000_000_000,
@@ -160,9 +162,7 @@ class GcraSettings(CheckedSettings):
     """The same limit as a token bucket's by the generic cell rate algorithm, which keeps a time instead of a level."""
 
     algorithm: Literal["gcra"] = Field(description="The kind of limit.")
-    rate: Annotated[Rate, AfterValidator(_check_rate)] = Field(
-        description="What may be taken per s, m, h or d, evenly: `100/s`. 1/d to 1000000/s."
-    )
+    rate: TokenRate = Field(description="What may be taken per s, m, h or d, evenly: `100/s`. 1/d to 1000000/s.")
     burst: Count = Field(
         ge=1,
         le=1_000_000_000,

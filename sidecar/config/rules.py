@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.config.addresses import has_password, has_username, is_local, wants_tls
+from sidecar.config.buckets import slow_refill
 from sidecar.config.exceptions import exception_rules
 from sidecar.config.findings import Finding
 from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
+from sidecar.config.tiers import tier_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +25,6 @@ _MAX_PHI_KEPT = Duration.parse("24h")
 _OWN_PREFIX = "sc:"
 # What a SetRequest holds besides key and value: cache name, idempotency key, TTL, condition, lengths.
 _MESSAGE_OVERHEAD_BYTES = 1024
-# A bucket that takes longer to fill is a slip of the pen; and all times stay below 2^53 microseconds.
-_MAX_REFILL = Duration.parse("3650d")
 
 
 def broken_rules(settings: Settings) -> Iterator[Finding]:
@@ -43,6 +43,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from _rate_limit(("rate_limits", name), limit)
         if isinstance(limit, CheckedSettings):
             yield from exception_rules(("rate_limits", name), limit)
+            yield from tier_rules(("rate_limits", name), limit)
     yield from _keys(settings.encryption)
 
 
@@ -184,14 +185,7 @@ def _raw_prefixes(caches: dict[str, CacheSettings]) -> Iterator[Finding]:
 
 def _rate_limit(path: Path, limit: RateLimitSettings) -> Iterator[Finding]:
     if limit.algorithm in {"token_bucket", "gcra"}:
-        refill = Duration(limit.burst * limit.rate.per_ms // limit.rate.amount)
-        if refill > _MAX_REFILL:
-            yield Finding(
-                (*path, "burst"),
-                f"at {limit.rate} the bucket takes {refill.ms // 86_400_000} days to fill, above the most "
-                f"allowed ({_MAX_REFILL})",
-                ((*path, "rate"),),
-            )
+        yield from slow_refill(path, limit.rate, limit.burst)
     elif limit.algorithm == "fixed_window":
         yield from _fixed_window(path, limit)
     elif limit.algorithm == "concurrency" and limit.lease > limit.longest_lease:

@@ -78,7 +78,7 @@ class Together:
         merged: dict[bytes, Charge] = {}
         for charge in charges:
             before = merged.get(charge.key)
-            merged[charge.key] = charge if before is None else charge._replace(cost=before.cost + charge.cost)
+            merged[charge.key] = charge if before is None else before._replace(cost=before.cost + charge.cost)
         places = {key: place for place, key in enumerate(merged)}
         self._places = [places[charge.key] for charge in charges]
         self._terms = [terms_of(charge.policy) for charge in merged.values()]

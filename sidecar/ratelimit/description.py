@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.ratelimit.exceptions import NO_RULES
 from sidecar.ratelimit.outage import OnFailure
+from sidecar.ratelimit.overrides import Effect, overridden
 from sidecar.ratelimit.policy import (
     CombinedPolicy,
     FixedWindowPolicy,
@@ -26,6 +27,7 @@ from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 if TYPE_CHECKING:
     from sidecar.ratelimit.exceptions import Rules
     from sidecar.ratelimit.policy import Policy
+    from sidecar.ratelimit.tiers import Tier
 
 # 64 bits: no two of the versions that a policy ever has meet, and one can still be read aloud.
 _VERSION_HEX = 16
@@ -73,6 +75,15 @@ class LimitDescription(NamedTuple):
     max_lease_us: int = 0
 
 
+class TierDescription(NamedTuple):
+    """A tier."""
+
+    name: str
+    effect: Effect
+    limits: tuple[LimitDescription, ...]
+    """With its numbers; none where it is unlimited or refused."""
+
+
 class PolicyDescription(NamedTuple):
     """A policy."""
 
@@ -83,6 +94,7 @@ class PolicyDescription(NamedTuple):
     rules: Rules
     on_failure: OnFailure
     cache_refusals: bool
+    tiers: tuple[TierDescription, ...] = ()
 
 
 def described(
@@ -93,12 +105,21 @@ def described(
     cache_refusals: bool = False,
 ) -> PolicyDescription:
     """Return what a policy says, with its rules and what it does beside its decisions."""
-    if isinstance(policy, CombinedPolicy):
-        limits = tuple([limit_described(part, part.name) for part in policy.limits])
-    else:
-        limits = (limit_described(policy),)
+    tiers = tuple([_tier_described(tier, policy) for tier in rules.tiers])
     version = version_of(policy, rules, on_failure.value, cache_refusals)
-    return PolicyDescription(policy.name, version, limits, rules, on_failure, cache_refusals)
+    return PolicyDescription(policy.name, version, _limits_of(policy), rules, on_failure, cache_refusals, tiers)
+
+
+def _tier_described(tier: Tier, policy: Policy | CombinedPolicy | ConcurrencyPolicy) -> TierDescription:
+    if tier.effect is not Effect.NUMBERS or isinstance(policy, ConcurrencyPolicy):
+        return TierDescription(tier.name, tier.effect, ())
+    return TierDescription(tier.name, tier.effect, _limits_of(overridden(policy, tier.numbers)))
+
+
+def _limits_of(policy: Policy | CombinedPolicy | ConcurrencyPolicy) -> tuple[LimitDescription, ...]:
+    if isinstance(policy, CombinedPolicy):
+        return tuple([limit_described(part, part.name) for part in policy.limits])
+    return (limit_described(policy),)
 
 
 def version_of(*settings: object) -> str:

@@ -1,7 +1,7 @@
 """What a policy says beside its limits: for whom they do not count, what is never let through, and what is only tried.
 
 Where no override holds for the key (`overrides.py`), three questions are asked in this order, each answered without the
-store:
+store (a tier that the call names comes between the lists and the rest: `tiers.py`):
 
 1. Is the key on the list of those denied? A person who put it there meant it, also where a prefix lets others through.
 2. Is it on the list of those that are unlimited, or is the whole policy?
@@ -27,6 +27,7 @@ from sidecar.ratelimit.decision import Decision, Enforcement
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sidecar.ratelimit.tiers import Tier
     from sidecar.telemetry.metrics import Cell
 
 # What an entry that is a prefix ends in.
@@ -44,10 +45,14 @@ class Why(IntEnum):
     OVERRIDE_UNLIMITED = 5
     OVERRIDE_DENIED = 6
     OVERRIDE_LIMITS = 7
+    TIER_UNLIMITED = 8
+    TIER_DENIED = 9
+    TIER_LIMITS = 10
 
 
-_ALLOWS = frozenset({Why.UNLIMITED, Why.UNLIMITED_KEY, Why.OVERRIDE_UNLIMITED})
-_BY_LIMITS = frozenset({Why.LIMITS, Why.OVERRIDE_LIMITS})
+BY_TIER = frozenset({Why.TIER_UNLIMITED, Why.TIER_DENIED, Why.TIER_LIMITS})
+_ALLOWS = frozenset({Why.UNLIMITED, Why.UNLIMITED_KEY, Why.OVERRIDE_UNLIMITED, Why.TIER_UNLIMITED})
+_BY_LIMITS = frozenset({Why.LIMITS, Why.OVERRIDE_LIMITS, Why.TIER_LIMITS})
 # Of these nobody knows what is used.
 _UNCOUNTED = frozenset({Enforcement.FAILED_OPEN, Enforcement.FAILED_CLOSED})
 
@@ -70,6 +75,7 @@ class Rules:
     shadow: bool = False
     near_limit: float | None = None
     """The share of a limit from which on what is allowed counts as near to it."""
+    tiers: tuple[Tier, ...] = ()
 
 
 NO_RULES = Rules()
@@ -123,14 +129,21 @@ class Ruled:
         """Whether the policy refuses nothing."""
         return self._rules.shadow
 
-    def exempted(self, key: str) -> Exempted | None:
-        """Return what decides on a key in place of the limits; None if these do."""
+    def listed(self, key: str) -> Exempted | None:
+        """Return what a list says of a key; None if it is on none."""
         entry = self._denied_keys.entry_of(key)
         if entry is not None:
             return Exempted(Why.DENIED_KEY, entry)
         entry = self._unlimited_keys.entry_of(key)
         if entry is not None:
             return Exempted(Why.UNLIMITED_KEY, entry)
+        return None
+
+    def exempted(self, key: str) -> Exempted | None:
+        """Return what decides on a key in place of the policy's own limits; None if these do."""
+        listed = self.listed(key)
+        if listed is not None:
+            return listed
         if self._rules.unlimited:
             return Exempted(Why.UNLIMITED, "")
         return Exempted(Why.DENIED, "") if self._denies_all else None

@@ -44,7 +44,7 @@ class LimitState(NamedTuple):
     """One limit as it is now."""
 
     limit: LimitDescription
-    """With the numbers of an override, where one holds."""
+    """With the numbers of an override or a tier, where one holds."""
     remaining: int
     reset_after_us: int
     words: str
@@ -65,6 +65,8 @@ class Explanation(NamedTuple):
     limits: tuple[LimitState, ...]
     """None where the limits do not decide."""
     outcomes: tuple[Outcome, ...]
+    tier: str = ""
+    """The tier that decides; empty where none does."""
 
 
 def costs_for(limit: int) -> list[int]:

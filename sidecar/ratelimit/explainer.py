@@ -8,8 +8,9 @@ from sidecar.errors import SidecarError
 from sidecar.ratelimit.charges import LOOK
 from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.description import limit_described
-from sidecar.ratelimit.exceptions import Why, exempt
+from sidecar.ratelimit.exceptions import BY_TIER, Why, exempt
 from sidecar.ratelimit.explain import Explanation, Looks, Outcome, costs_for, states
+from sidecar.ratelimit.tiers import tier_unknown
 
 if TYPE_CHECKING:
     from sidecar.call import Call
@@ -27,22 +28,25 @@ class Explainer:
         self._clock = clock
         self._policies = policies
 
-    async def explain(self, policy_name: str, key: str, call: Call) -> Explanation:
-        """Say what decides on a key and what would become of calls, and take nothing.
+    async def explain(self, policy_name: str, key: str, call: Call, tier: str = "") -> Explanation:
+        """Say what decides on a key, asked for by a tier, and what would become of calls, and take nothing.
 
-        Raises SidecarError: POLICY_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, and what the store raises.
+        Raises SidecarError: POLICY_UNKNOWN, TIER_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, and what the store raises.
         """
         slots = self._policies.any_slots(policy_name)
         if slots is not None:
+            if tier:
+                raise tier_unknown(tier)
             return await self._explain_slots(slots, key, call)
-        limit, state_key, exempted = self._policies.find(policy_name, key)
+        limit, state_key, exempted = self._policies.find(policy_name, key, tier)
         why, entry = (limit.why, "") if exempted is None else exempted
+        tier = tier if why in BY_TIER else ""
         override = self._policies.override_of(policy_name, key)
         (policy,) = self._policies.descriptions(policy_name)
         if exempted is not None:
             decision = limit.told(exempt(exempted.why, limit.most), LOOK)
             outcomes = [Outcome(cost, decision) for cost in costs_for(max(limit.most, 1))]
-            return Explanation(policy, why, entry, override, self._clock.micros(), (), tuple(outcomes))
+            return Explanation(policy, why, entry, override, self._clock.micros(), (), tuple(outcomes), tier)
         costs = costs_for(limit.most)
         looks = Looks(limit.policies, [state_key + suffix for suffix in limit.suffixes], costs, self._clock.micros())
         store_us, decided = looks.read(await self._store.run(looks.script_call, call))
@@ -51,7 +55,7 @@ class Explainer:
             for cost, decisions in zip(costs, decided, strict=True)
         ]
         limits = [limit_described(one, "" if limit.terms else one.name) for one in limit.policies]
-        return Explanation(policy, why, entry, override, store_us, states(limits, decided[0]), tuple(outcomes))
+        return Explanation(policy, why, entry, override, store_us, states(limits, decided[0]), tuple(outcomes), tier)
 
     async def _explain_slots(self, slots: Slots, key: str, call: Call) -> Explanation:
         (policy,) = self._policies.descriptions(slots.policy.name)

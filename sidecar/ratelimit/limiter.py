@@ -15,6 +15,7 @@ from sidecar.ratelimit.exceptions import exempt
 from sidecar.ratelimit.explainer import Explainer
 from sidecar.ratelimit.limits import NOW_OF_SEVERAL
 from sidecar.ratelimit.policy_book import PolicyBook
+from sidecar.ratelimit.tiers import tier_unknown
 from sidecar.ratelimit.together import TogetherChecker
 from sidecar.store import commands
 from sidecar.store.plans import Plan, run_alone, run_together
@@ -71,19 +72,19 @@ class RateLimiter:
         self._together = TogetherChecker(store=store, clock=clock, policies=self.policies)
         self._explainer = Explainer(store=store, clock=clock, policies=self.policies)
 
-    async def check(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
-        """Take `cost` from the key's allowance if that much is left; a refused call costs nothing.
+    async def check(self, policy_name: str, key: str, cost: int, call: Call, tier: str = "") -> Decision:
+        """Take `cost` from the key's allowance if that much is left by the tier's numbers; a refusal costs nothing.
 
-        Raises SidecarError: POLICY_UNKNOWN, WRONG_ALGORITHM, KEY_EMPTY, KEY_TOO_LONG, COST_ABOVE_LIMIT, and what the
-        store raises.
+        Raises SidecarError: POLICY_UNKNOWN, WRONG_ALGORITHM, TIER_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, COST_ABOVE_LIMIT,
+        and what the store raises.
         """
-        return await run_alone(self.plan_check(policy_name, key, cost), self._store, call)
+        return await run_alone(self.plan_check(policy_name, key, cost, tier), self._store, call)
 
-    def plan_check(self, policy_name: str, key: str, cost: int) -> Plan[Decision]:
+    def plan_check(self, policy_name: str, key: str, cost: int, tier: str = "") -> Plan[Decision]:
         """Return the plan of `check`."""
         limit = self.policies.limit(policy_name)
-        if limit.ruled is not None:
-            return self._plan_ruled(limit, key, cost, TAKE)
+        if limit.ruled is not None or tier:
+            return self._plan_ruled(limit, key, cost, TAKE, tier)
         state_key = self.policies.state_key(limit, key)
         if limit.terms is None or limit.stand_in is not None or limit.refusals is not None:
             return self._plan_limited(limit, state_key, cost, TAKE)
@@ -99,27 +100,29 @@ class RateLimiter:
         if together:
             return [*await self._together.check(asked, call)]
         plans: list[Plan[Decision] | SidecarError] = []
-        for policy_name, key, cost in asked:
+        for policy_name, key, cost, tier in asked:
             try:
-                plans.append(self.plan_check(policy_name, key, cost))
+                plans.append(self.plan_check(policy_name, key, cost, tier))
             except SidecarError as error:
                 plans.append(error)
         return await run_together(plans, self._store, call, max_answer_bytes=_ANY_SIZE)
 
-    async def peek(self, policy_name: str, key: str, cost: int, call: Call) -> Decision:
+    async def peek(self, policy_name: str, key: str, cost: int, call: Call, tier: str = "") -> Decision:
         """Return what `check` would, and take nothing; raises the same."""
-        return await run_alone(self.plan_peek(policy_name, key, cost), self._store, call)
+        return await run_alone(self.plan_peek(policy_name, key, cost, tier), self._store, call)
 
-    def plan_peek(self, policy_name: str, key: str, cost: int) -> Plan[Decision]:
+    def plan_peek(self, policy_name: str, key: str, cost: int, tier: str = "") -> Plan[Decision]:
         """Return the plan of `peek`."""
         slots = self.policies.any_slots(policy_name)
-        if slots is not None:
-            return slots.plan_peek(key, cost, Decision)
-        return self._plan_ruled(self.policies.limit(policy_name), key, cost, LOOK)
+        if slots is None:
+            return self._plan_ruled(self.policies.limit(policy_name), key, cost, LOOK, tier)
+        if tier:
+            raise tier_unknown(tier)
+        return slots.plan_peek(key, cost, Decision)
 
-    async def explain(self, policy_name: str, key: str, call: Call) -> Explanation:
+    async def explain(self, policy_name: str, key: str, call: Call, tier: str = "") -> Explanation:
         """Say what decides on a key and what would become of calls, and take nothing; raises what `peek` does."""
-        return await self._explainer.explain(policy_name, key, call)
+        return await self._explainer.explain(policy_name, key, call, tier)
 
     async def reset(self, policy_name: str, key: str, call: Call) -> bool:
         """Give the key its whole allowance back; return whether anything was recorded for it.
@@ -144,8 +147,8 @@ class RateLimiter:
 
         return Plan((commands.delete(*[state_key + suffix for suffix in limit.suffixes]),), read)
 
-    def _plan_ruled(self, limit: Limit, key: str, cost: int, mode: int) -> Plan[Decision]:
-        limit, state_key, exempted = self.policies.ruling(limit, key)
+    def _plan_ruled(self, limit: Limit, key: str, cost: int, mode: int, tier: str) -> Plan[Decision]:
+        limit, state_key, exempted = self.policies.ruling(limit, key, tier)
         if exempted is None:
             return self._plan_limited(limit, state_key, cost, mode)
         decision = exempt(exempted.why, limit.most)

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.exceptions import Ruled
-    from sidecar.ratelimit.overrides import Override
+    from sidecar.ratelimit.overrides import Numbers, Override
     from sidecar.ratelimit.policy import Policy
     from sidecar.ratelimit.refusals import PolicyRefusals
     from sidecar.ratelimit.stand_in import StandIn, StandIns
+    from sidecar.ratelimit.tiers import Tiers
     from sidecar.store.base import Reply
     from sidecar.telemetry.metrics import Cell
 
@@ -61,8 +62,10 @@ class Limit:
     """What is remembered of those by the store; None where they are not."""
     overriding: Overriding | None = None
     """What holds for single keys instead; None where no key has an override."""
+    tiers: Tiers | None = None
+    """What holds for callers of a tier instead; None where there are no tiers."""
     why: Why = Why.LIMITS
-    """Why these limits decide: they are the policy's, or an override's."""
+    """Why these limits decide: they are the policy's, an override's or a tier's."""
 
     def decision(self, replies: Sequence[Reply]) -> Decision:
         """Read what the script of the only limit answered."""
@@ -172,18 +175,25 @@ class Overriding:
         if override.effect is not Effect.NUMBERS:
             return limit, Exempted(_EXEMPTS[override.effect], "")
         try:
-            numbered = overridden(self._policy, override.numbers)
+            return renumbered(self._policy, override.numbers, limit, Why.OVERRIDE_LIMITS, self._stand_ins), None
         except InvalidArgumentError:
             return None
-        own = ready(
-            numbered,
-            allowed=limit.allowed,
-            denied=limit.denied,
-            ruled=limit.ruled,
-            stand_in=None if self._stand_ins is None else self._stand_ins.of(numbered),
-            refusals=None,  # an override may end, or be deleted, before they do
-        )
-        return replace(own, why=Why.OVERRIDE_LIMITS), None
+
+
+def renumbered(
+    policy: Policy | CombinedPolicy, numbers: Sequence[Numbers], limit: Limit, why: Why, stand_ins: StandIns | None
+) -> Limit:
+    """Return what other numbers make of a policy whose own limit is ready; raises OVERRIDE_INVALID."""
+    numbered = overridden(policy, numbers)
+    own = ready(
+        numbered,
+        allowed=limit.allowed,
+        denied=limit.denied,
+        ruled=limit.ruled,
+        stand_in=None if stand_ins is None else stand_ins.of(numbered),
+        refusals=None,  # an override may end before they do, and another tier may be asked for
+    )
+    return replace(own, why=why)
 
 
 def ready(

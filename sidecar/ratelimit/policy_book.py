@@ -14,6 +14,7 @@ from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.overrides import Effect, by_policy, overridden
 from sidecar.ratelimit.slots import Slots, use_acquire, use_check
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
+from sidecar.ratelimit.tiers import made_ready, tier_unknown
 from sidecar.store.keys import check_name
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Found(NamedTuple):
     """What holds for a key."""
 
     limit: Limit
-    """The policy's, or an override's."""
+    """The policy's, an override's or a tier's."""
     state_key: bytes
     exempted: Exempted | None
     """What decides in the limit's place; None where the limit does."""
@@ -148,19 +149,32 @@ class PolicyBook:
         """Return the key of a state in the store; raises KEY_EMPTY or KEY_TOO_LONG."""
         return self._keys.limit(limit.letter, limit.name, check_name(key, self._max_key_bytes))
 
-    def find(self, policy_name: str, key: str) -> Found:
-        """Return what holds for a key of a policy; raises what `limit` and `state_key` do."""
-        return self.ruling(self.limit(policy_name), key)
+    def find(self, policy_name: str, key: str, tier: str = "") -> Found:
+        """Return what holds for a key of a policy; raises what `limit` and `ruling` do."""
+        return self.ruling(self.limit(policy_name), key, tier)
 
-    def ruling(self, limit: Limit, key: str) -> Found:
-        """Return what holds for a key of a limit; raises what `state_key` does."""
+    def ruling(self, limit: Limit, key: str, tier: str = "") -> Found:
+        """Return what holds for a key of a limit, asked for by a tier; raises TIER_UNKNOWN, and what `state_key` does.
+
+        An override comes first, then the policy's lists, then the tier, then the policy itself.
+        """
         state_key = self.state_key(limit, key)
+        tiered = None
+        if tier:
+            if limit.tiers is None:
+                raise tier_unknown(tier)
+            tiered = limit.tiers.find(tier)
         if limit.ruled is None:
             return Found(limit, state_key, None)
         held = None if limit.overriding is None else limit.overriding.find(key, self._clock)
-        if held is None:
+        if held is not None:
+            return Found(held[0], state_key, held[1])
+        if tiered is None:
             return Found(limit, state_key, limit.ruled.exempted(key))
-        return Found(held[0], state_key, held[1])
+        listed = limit.ruled.listed(key)
+        if listed is not None:
+            return Found(limit, state_key, listed)
+        return Found(tiered.limit, state_key, tiered.exempted)
 
     # --- checks of what a caller names ---
 
@@ -232,6 +246,8 @@ class PolicyBook:
             stand_in=None if self._stand_ins is None else self._stand_ins.of(policy),
             refusals=refusals,
         )
+        if rules.tiers:
+            limit = replace(limit, tiers=made_ready(policy, rules.tiers, limit, self._stand_ins))
         if not overrides:
             return limit
         return replace(limit, overriding=Overriding(policy, limit, overrides, self._stand_ins))

@@ -113,12 +113,13 @@ class StandIns:
 def decide_together(asked: Sequence[tuple[StandIn, bytes, int]], *, take: bool) -> list[Decision]:
     """Decide on several calls, each by its policy's, of a state's key and a cost.
 
-    All or nothing; those of one policy and key are one of their sum.
+    All or nothing; those of one policy and key are one of their sum, by the numbers of the first.
     """
     sums: dict[bytes, int] = {}
-    for _, state_key, cost in asked:
+    deciding: dict[bytes, StandIn] = {}
+    for stand_in, state_key, cost in asked:
         sums[state_key] = sums.get(state_key, 0) + cost
-    deciding = {state_key: stand_in for stand_in, state_key, _ in asked}
+        deciding.setdefault(state_key, stand_in)
     decided = {key: one.look(key, sums[key], take=False) for key, one in deciding.items()}
     if take and all(decision.allowed for decision in decided.values()):
         decided = {key: one.look(key, sums[key], take=True) for key, one in deciding.items()}

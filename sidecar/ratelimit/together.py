@@ -31,6 +31,7 @@ class Asked(NamedTuple):
     policy_name: str
     key: str
     cost: int
+    tier: str = ""
 
 
 class _Charged(NamedTuple):
@@ -60,9 +61,9 @@ class TogetherChecker:
         decisions: list[Decision | None] = []
         charged: list[_Charged] = []
         shadowed: list[_Charged] = []
-        for place, (policy_name, key, cost) in enumerate(asked):
+        for place, (policy_name, key, cost, tier) in enumerate(asked):
             try:
-                limit, state_key, exempted = self._policies.find(policy_name, key)
+                limit, state_key, exempted = self._policies.find(policy_name, key, tier)
                 charges = () if exempted is not None else limit.charges(state_key, cost)
             except SidecarError as error:
                 raise _at(f"checks[{place}].{error.field}", error) from None

@@ -24,7 +24,7 @@ class ExplainServicer:
     async def explain(self, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:
         """Explain what becomes of a key."""
         response = pb.ExplainResponse()
-        _fill(response, await self._limiter.explain(request.policy, request.key, call))
+        _fill(response, await self._limiter.explain(request.policy, request.key, call, request.tier))
         return response
 
 
@@ -32,6 +32,7 @@ def _fill(message: pb.ExplainResponse, explanation: Explanation) -> None:
     fill_policy(message.policy, explanation.policy)
     message.decided_by = explanation.why  # type: ignore[assignment]  # the numbers are the protocol's
     message.entry = explanation.entry
+    message.tier = explanation.tier
     if explanation.override is not None:
         fill_override(message.override, *explanation.override)
     message.store_time.FromMicroseconds(explanation.store_us)

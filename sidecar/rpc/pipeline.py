@@ -206,10 +206,10 @@ class PipelineServicer:
         return cache.plan_increment(request.key, delta_of(request), request.initial, options_of_ttl(request), call)
 
     def _plan_check(self, request: rate_limit_pb2.CheckRequest, _call: Call) -> Planned[Any]:
-        return self._limiter.plan_check(request.policy, request.key, cost_of(request))
+        return self._limiter.plan_check(request.policy, request.key, cost_of(request), request.tier)
 
     def _plan_peek(self, request: rate_limit_pb2.PeekRequest, _call: Call) -> Planned[Any]:
-        return self._limiter.plan_peek(request.policy, request.key, cost_of(request))
+        return self._limiter.plan_peek(request.policy, request.key, cost_of(request), request.tier)
 
     def _plan_reset(self, request: rate_limit_pb2.ResetRequest, _call: Call) -> Planned[Any]:
         return self._limiter.plan_reset(request.policy, request.key)

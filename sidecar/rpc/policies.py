@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar.ratelimit.outage import OnFailure
+from sidecar.ratelimit.overrides import Effect
 from sidecar.rpc.convert import set_us
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -
     message.cache_refusals = description.cache_refusals
     for limit in description.limits:
         fill_limit(message.limits.add(), limit)
+    for tier in description.tiers:
+        part = message.tiers.add(
+            name=tier.name, unlimited=tier.effect is Effect.UNLIMITED, denied=tier.effect is Effect.DENIED
+        )
+        for limit in tier.limits:
+            fill_limit(part.limits.add(), limit)
 
 
 def fill_limit(message: pb.LimitDescription, limit: LimitDescription) -> None:

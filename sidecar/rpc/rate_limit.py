@@ -40,7 +40,8 @@ class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer, Expl
     async def check(self, request: pb.CheckRequest, call: Call) -> pb.CheckResponse:
         """Take from an allowance."""
         response = pb.CheckResponse()
-        fill_decision(response, await self._limiter.check(request.policy, request.key, cost_of(request), call))
+        decision = await self._limiter.check(request.policy, request.key, cost_of(request), call, request.tier)
+        fill_decision(response, decision)
         return response
 
     async def check_many(self, request: pb.CheckManyRequest, call: Call) -> pb.CheckManyResponse:
@@ -49,7 +50,7 @@ class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer, Expl
         together = _TOGETHER.get(request.mode)
         if together is None:
             raise InvalidArgumentError(Reason.OPERATION_EMPTY, "the mode is none that this sidecar knows", field="mode")
-        asked = [Asked(check.policy, check.key, cost_of(check)) for check in request.checks]
+        asked = [Asked(check.policy, check.key, cost_of(check), check.tier) for check in request.checks]
         response = pb.CheckManyResponse(allowed=True)
         for found in await self._limiter.check_many(asked, call, together=together):
             result = response.results.add()
@@ -64,7 +65,8 @@ class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer, Expl
     async def peek(self, request: pb.PeekRequest, call: Call) -> pb.PeekResponse:
         """Look at an allowance."""
         response = pb.PeekResponse()
-        fill_decision(response, await self._limiter.peek(request.policy, request.key, cost_of(request), call))
+        decision = await self._limiter.peek(request.policy, request.key, cost_of(request), call, request.tier)
+        fill_decision(response, decision)
         return response
 
     async def reset(self, request: pb.ResetRequest, call: Call) -> pb.ResetResponse:

@@ -49,7 +49,7 @@ func newGuard[S any](limits sidecarv1.RateLimitServiceClient, options Options, r
 }
 
 // judge asks the rules until one does not let the subject through, and returns the answers; stoppedBy is the last of
-// them if it does not. The error is a key's, a mistake's, or that the request itself is over.
+// them if it does not. The error is a key's or a tier's, a mistake's, or that the request itself is over.
 func (g *guard[S]) judge(ctx context.Context, subject S) (answers []Answer, stoppedBy *Answer, err error) {
 	for index, rule := range g.rules {
 		key, err := rule.Key(subject)
@@ -59,7 +59,11 @@ func (g *guard[S]) judge(ctx context.Context, subject S) (answers []Answer, stop
 		if err != nil {
 			return nil, nil, err
 		}
-		answer, err := g.ask(ctx, rule, key)
+		tier, err := rule.tier(subject)
+		if err != nil {
+			return nil, nil, err
+		}
+		answer, err := g.ask(ctx, rule, key, tier)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -72,11 +76,12 @@ func (g *guard[S]) judge(ctx context.Context, subject S) (answers []Answer, stop
 	return answers, nil, nil
 }
 
-func (g *guard[S]) ask(ctx context.Context, rule Rule[S], key string) (Answer, error) {
+func (g *guard[S]) ask(ctx context.Context, rule Rule[S], key, tier string) (Answer, error) {
 	asking, cancel := context.WithTimeout(ctx, g.options.Timeout)
 	defer cancel()
 	cost := rule.cost()
-	response, err := g.limits.Check(asking, &sidecarv1.CheckRequest{Policy: rule.Policy, Key: key, Cost: &cost})
+	request := &sidecarv1.CheckRequest{Policy: rule.Policy, Key: key, Cost: &cost, Tier: tier}
+	response, err := g.limits.Check(asking, request)
 	switch {
 	case err == nil:
 		return decision(rule, response), nil

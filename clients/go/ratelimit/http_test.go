@@ -81,6 +81,21 @@ func TestAnAnswerSaysWhatIsLeft(t *testing.T) {
 	equal(t, "cost", 1, played.received[0].GetCost())
 }
 
+// A rule's tier goes along; an error of it ends the request as one of a key does.
+func TestARuleSaysTheTier(t *testing.T) {
+	played, limits := playing(t, allowed(9))
+	tiered := byAddress
+	tiered.Tier = func(*http.Request) (string, error) { return "pro", nil }
+	_, seen := ask(t, limits, quiet, tiered)
+	equal(t, "seen", true, seen)
+	equal(t, "tier", "pro", played.received[0].GetTier())
+
+	tiered.Tier = func(*http.Request) (string, error) { return "", errors.New("no account") }
+	answer, seen := ask(t, limits, quiet, tiered)
+	equal(t, "seen", false, seen)
+	equal(t, "status", http.StatusInternalServerError, answer.StatusCode)
+}
+
 // What is refused is a 429 that says when to come again, in whole seconds, rounded up.
 func TestARefusalSaysWhenToComeAgain(t *testing.T) {
 	_, limits := playing(t, refused(57_600*time.Millisecond))

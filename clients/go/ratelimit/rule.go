@@ -51,6 +51,9 @@ type Rule[S any] struct {
 	Name string
 	// Cost is what a request takes. 0: 1.
 	Cost uint32
+	// Tier says the caller's tier, one of the policy's; an error ends the request. nil, or an empty tier: the policy's own
+	// numbers.
+	Tier func(S) (string, error)
 	// Window is the policy's, only to be told to clients (w of RateLimit-Policy). 0: it is not told.
 	Window time.Duration
 	// Hidden keeps answers from saying what is left, where that would tell a stranger what somebody else does. A
@@ -63,6 +66,13 @@ func (r Rule[S]) label() string {
 		return r.Name
 	}
 	return r.Policy
+}
+
+func (r Rule[S]) tier(subject S) (string, error) {
+	if r.Tier == nil {
+		return "", nil
+	}
+	return r.Tier(subject)
 }
 
 func (r Rule[S]) cost() uint32 {

@@ -160,6 +160,9 @@ const (
 	ErrorReason_ERROR_REASON_OVERRIDE_EXPIRY ErrorReason = 108
 	// ERROR_REASON_OVERRIDES_FULL (RESOURCE_EXHAUSTED): there are as many overrides as there may be. Metadata: `max`.
 	ErrorReason_ERROR_REASON_OVERRIDES_FULL ErrorReason = 109
+	// ERROR_REASON_TIER_UNKNOWN (INVALID_ARGUMENT): the policy has no tier of that name. Metadata: `tier`, and `nearest` when a
+	// name is close.
+	ErrorReason_ERROR_REASON_TIER_UNKNOWN ErrorReason = 130
 )
 
 // Enum value maps for ErrorReason.
@@ -214,6 +217,7 @@ var (
 		107: "ERROR_REASON_OVERRIDE_INVALID",
 		108: "ERROR_REASON_OVERRIDE_EXPIRY",
 		109: "ERROR_REASON_OVERRIDES_FULL",
+		130: "ERROR_REASON_TIER_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -265,6 +269,7 @@ var (
 		"ERROR_REASON_OVERRIDE_INVALID":           107,
 		"ERROR_REASON_OVERRIDE_EXPIRY":            108,
 		"ERROR_REASON_OVERRIDES_FULL":             109,
+		"ERROR_REASON_TIER_UNKNOWN":               130,
 	}
 )
 
@@ -300,7 +305,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xfb\f\n" +
+	"sidecar.v1*\x9b\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -351,7 +356,8 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_LEASE_UNKNOWN\x10j\x12!\n" +
 	"\x1dERROR_REASON_OVERRIDE_INVALID\x10k\x12 \n" +
 	"\x1cERROR_REASON_OVERRIDE_EXPIRY\x10l\x12\x1f\n" +
-	"\x1bERROR_REASON_OVERRIDES_FULL\x10mb\x06proto3"
+	"\x1bERROR_REASON_OVERRIDES_FULL\x10m\x12\x1e\n" +
+	"\x19ERROR_REASON_TIER_UNKNOWN\x10\x82\x01b\x06proto3"
 
 var (
 	file_sidecar_v1_error_reason_proto_rawDescOnce sync.Once

@@ -23,8 +23,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DecidedBy is what decided on a key in place of its policy's limits. Except for DECIDED_BY_OVERRIDE_LIMITS, the store was
-// not asked then, nothing was taken, and no wait changes the answer: `retry_after` is zero, also of a refusal.
+// DecidedBy is what decided on a key in place of its policy's limits: an override before the policy's lists, these before the
+// caller's tier, and that before the policy itself. Except for DECIDED_BY_OVERRIDE_LIMITS and DECIDED_BY_TIER_LIMITS, the
+// store was not asked then, nothing was taken, and no wait changes the answer: `retry_after` is zero, also of a refusal.
 type DecidedBy int32
 
 const (
@@ -44,19 +45,28 @@ const (
 	DecidedBy_DECIDED_BY_OVERRIDE_DENIED DecidedBy = 6
 	// DECIDED_BY_OVERRIDE_LIMITS: limits decided, with the numbers of an override.
 	DecidedBy_DECIDED_BY_OVERRIDE_LIMITS DecidedBy = 7
+	// DECIDED_BY_TIER_UNLIMITED: the tier that the call names is `unlimited`.
+	DecidedBy_DECIDED_BY_TIER_UNLIMITED DecidedBy = 8
+	// DECIDED_BY_TIER_DENIED: the tier that the call names has a limit of 0.
+	DecidedBy_DECIDED_BY_TIER_DENIED DecidedBy = 9
+	// DECIDED_BY_TIER_LIMITS: limits decided, with the numbers of the tier that the call names.
+	DecidedBy_DECIDED_BY_TIER_LIMITS DecidedBy = 10
 )
 
 // Enum value maps for DecidedBy.
 var (
 	DecidedBy_name = map[int32]string{
-		0: "DECIDED_BY_UNSPECIFIED",
-		1: "DECIDED_BY_UNLIMITED_POLICY",
-		2: "DECIDED_BY_UNLIMITED_KEY",
-		3: "DECIDED_BY_ZERO_LIMIT",
-		4: "DECIDED_BY_DENIED_KEY",
-		5: "DECIDED_BY_OVERRIDE_UNLIMITED",
-		6: "DECIDED_BY_OVERRIDE_DENIED",
-		7: "DECIDED_BY_OVERRIDE_LIMITS",
+		0:  "DECIDED_BY_UNSPECIFIED",
+		1:  "DECIDED_BY_UNLIMITED_POLICY",
+		2:  "DECIDED_BY_UNLIMITED_KEY",
+		3:  "DECIDED_BY_ZERO_LIMIT",
+		4:  "DECIDED_BY_DENIED_KEY",
+		5:  "DECIDED_BY_OVERRIDE_UNLIMITED",
+		6:  "DECIDED_BY_OVERRIDE_DENIED",
+		7:  "DECIDED_BY_OVERRIDE_LIMITS",
+		8:  "DECIDED_BY_TIER_UNLIMITED",
+		9:  "DECIDED_BY_TIER_DENIED",
+		10: "DECIDED_BY_TIER_LIMITS",
 	}
 	DecidedBy_value = map[string]int32{
 		"DECIDED_BY_UNSPECIFIED":        0,
@@ -67,6 +77,9 @@ var (
 		"DECIDED_BY_OVERRIDE_UNLIMITED": 5,
 		"DECIDED_BY_OVERRIDE_DENIED":    6,
 		"DECIDED_BY_OVERRIDE_LIMITS":    7,
+		"DECIDED_BY_TIER_UNLIMITED":     8,
+		"DECIDED_BY_TIER_DENIED":        9,
+		"DECIDED_BY_TIER_LIMITS":        10,
 	}
 )
 
@@ -356,7 +369,11 @@ type CheckRequest struct {
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// cost is how much the call takes. Unset: 1. With 0 nothing is taken and the answer is always yes. INVALID_ARGUMENT
 	// (COST_ABOVE_LIMIT) when it is above the policy's limit, so that it could never be allowed.
-	Cost          *uint32 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	Cost *uint32 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// tier is the name of the caller's tier, one of the policy's `tiers`, whose numbers then hold for this call. What the key
+	// has used is the same for all tiers. Empty: the policy's own numbers. INVALID_ARGUMENT (TIER_UNKNOWN) for a tier that the
+	// policy does not have.
+	Tier          string `protobuf:"bytes,4,opt,name=tier,proto3" json:"tier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -410,6 +427,13 @@ func (x *CheckRequest) GetCost() uint32 {
 		return *x.Cost
 	}
 	return 0
+}
+
+func (x *CheckRequest) GetTier() string {
+	if x != nil {
+		return x.Tier
+	}
+	return ""
 }
 
 // CheckResponse is the decision.
@@ -734,8 +758,8 @@ type isCheckManyResult_Result interface {
 
 type CheckManyResult_Decision struct {
 	// decision is what the check's own policy says: all or nothing, it may be allowed although another's refusal kept
-	// anything from being taken. Several checks of one policy and key are then decided as one of their sum, and each is
-	// told that.
+	// anything from being taken. Several checks of one policy and key are then decided as one of their sum, by the numbers
+	// of the first one's tier, and each is told that.
 	Decision *CheckResponse `protobuf:"bytes,1,opt,name=decision,proto3,oneof"`
 }
 
@@ -847,7 +871,9 @@ type PeekRequest struct {
 	// key is who or what is limited: 1 to 512 bytes of UTF-8.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// cost is the cost, or the number of slots, to ask for. Unset: 1.
-	Cost          *uint32 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	Cost *uint32 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// tier is the name of the caller's tier, as in CheckRequest.
+	Tier          string `protobuf:"bytes,4,opt,name=tier,proto3" json:"tier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -901,6 +927,13 @@ func (x *PeekRequest) GetCost() uint32 {
 		return *x.Cost
 	}
 	return 0
+}
+
+func (x *PeekRequest) GetTier() string {
+	if x != nil {
+		return x.Tier
+	}
+	return ""
 }
 
 // PeekResponse is the decision that Check would have made.
@@ -1687,6 +1720,8 @@ type PolicyDescription struct {
 	OnFailure FailureMode `protobuf:"varint,9,opt,name=on_failure,json=onFailure,proto3,enum=sidecar.v1.FailureMode" json:"on_failure,omitempty"`
 	// cache_refusals says that a refusal is remembered until its `retry_after`, and answered again without the store.
 	CacheRefusals bool `protobuf:"varint,10,opt,name=cache_refusals,json=cacheRefusals,proto3" json:"cache_refusals,omitempty"`
+	// tiers are what holds for callers of a tier in place of the policy's own numbers.
+	Tiers         []*TierDescription `protobuf:"bytes,11,rep,name=tiers,proto3" json:"tiers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1791,6 +1826,86 @@ func (x *PolicyDescription) GetCacheRefusals() bool {
 	return false
 }
 
+func (x *PolicyDescription) GetTiers() []*TierDescription {
+	if x != nil {
+		return x.Tiers
+	}
+	return nil
+}
+
+// TierDescription is what a policy says of one tier.
+type TierDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name is the tier's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// unlimited says that every key is let through, but for the policy's denied ones.
+	Unlimited bool `protobuf:"varint,2,opt,name=unlimited,proto3" json:"unlimited,omitempty"`
+	// denied says that every key is refused, but for the policy's unlimited ones.
+	Denied bool `protobuf:"varint,3,opt,name=denied,proto3" json:"denied,omitempty"`
+	// limits are the policy's limits with the tier's numbers. Empty where it is unlimited or denied.
+	Limits        []*LimitDescription `protobuf:"bytes,4,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TierDescription) Reset() {
+	*x = TierDescription{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TierDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TierDescription) ProtoMessage() {}
+
+func (x *TierDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TierDescription.ProtoReflect.Descriptor instead.
+func (*TierDescription) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TierDescription) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TierDescription) GetUnlimited() bool {
+	if x != nil {
+		return x.Unlimited
+	}
+	return false
+}
+
+func (x *TierDescription) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *TierDescription) GetLimits() []*LimitDescription {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // LimitDescription is one limit of a policy. What its algorithm does not have is unset.
 type LimitDescription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1822,7 +1937,7 @@ type LimitDescription struct {
 
 func (x *LimitDescription) Reset() {
 	*x = LimitDescription{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[19]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1949,7 @@ func (x *LimitDescription) String() string {
 func (*LimitDescription) ProtoMessage() {}
 
 func (x *LimitDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[19]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1962,7 @@ func (x *LimitDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitDescription.ProtoReflect.Descriptor instead.
 func (*LimitDescription) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{19}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LimitDescription) GetName() string {
@@ -1950,7 +2065,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2077,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2090,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{20}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Override) GetPolicy() string {
@@ -2069,7 +2184,7 @@ type OverrideNumbers struct {
 
 func (x *OverrideNumbers) Reset() {
 	*x = OverrideNumbers{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2196,7 @@ func (x *OverrideNumbers) String() string {
 func (*OverrideNumbers) ProtoMessage() {}
 
 func (x *OverrideNumbers) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2209,7 @@ func (x *OverrideNumbers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverrideNumbers.ProtoReflect.Descriptor instead.
 func (*OverrideNumbers) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{21}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OverrideNumbers) GetLimits() []*LimitNumbers {
@@ -2121,7 +2236,7 @@ type LimitNumbers struct {
 
 func (x *LimitNumbers) Reset() {
 	*x = LimitNumbers{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2248,7 @@ func (x *LimitNumbers) String() string {
 func (*LimitNumbers) ProtoMessage() {}
 
 func (x *LimitNumbers) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2261,7 @@ func (x *LimitNumbers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitNumbers.ProtoReflect.Descriptor instead.
 func (*LimitNumbers) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{22}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LimitNumbers) GetName() string {
@@ -2188,7 +2303,7 @@ type SetOverrideRequest struct {
 
 func (x *SetOverrideRequest) Reset() {
 	*x = SetOverrideRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2315,7 @@ func (x *SetOverrideRequest) String() string {
 func (*SetOverrideRequest) ProtoMessage() {}
 
 func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2328,7 @@ func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideRequest.ProtoReflect.Descriptor instead.
 func (*SetOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{23}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetOverrideRequest) GetOverride() *Override {
@@ -2232,7 +2347,7 @@ type SetOverrideResponse struct {
 
 func (x *SetOverrideResponse) Reset() {
 	*x = SetOverrideResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2244,7 +2359,7 @@ func (x *SetOverrideResponse) String() string {
 func (*SetOverrideResponse) ProtoMessage() {}
 
 func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2257,7 +2372,7 @@ func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideResponse.ProtoReflect.Descriptor instead.
 func (*SetOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{24}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{25}
 }
 
 // DeleteOverrideRequest names an override.
@@ -2273,7 +2388,7 @@ type DeleteOverrideRequest struct {
 
 func (x *DeleteOverrideRequest) Reset() {
 	*x = DeleteOverrideRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2400,7 @@ func (x *DeleteOverrideRequest) String() string {
 func (*DeleteOverrideRequest) ProtoMessage() {}
 
 func (x *DeleteOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2413,7 @@ func (x *DeleteOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOverrideRequest.ProtoReflect.Descriptor instead.
 func (*DeleteOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{25}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteOverrideRequest) GetPolicy() string {
@@ -2326,7 +2441,7 @@ type DeleteOverrideResponse struct {
 
 func (x *DeleteOverrideResponse) Reset() {
 	*x = DeleteOverrideResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2453,7 @@ func (x *DeleteOverrideResponse) String() string {
 func (*DeleteOverrideResponse) ProtoMessage() {}
 
 func (x *DeleteOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2466,7 @@ func (x *DeleteOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOverrideResponse.ProtoReflect.Descriptor instead.
 func (*DeleteOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{26}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteOverrideResponse) GetExisted() bool {
@@ -2372,7 +2487,7 @@ type ListOverridesRequest struct {
 
 func (x *ListOverridesRequest) Reset() {
 	*x = ListOverridesRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2499,7 @@ func (x *ListOverridesRequest) String() string {
 func (*ListOverridesRequest) ProtoMessage() {}
 
 func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2512,7 @@ func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
 func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{27}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListOverridesRequest) GetPolicy() string {
@@ -2418,7 +2533,7 @@ type ListOverridesResponse struct {
 
 func (x *ListOverridesResponse) Reset() {
 	*x = ListOverridesResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2545,7 @@ func (x *ListOverridesResponse) String() string {
 func (*ListOverridesResponse) ProtoMessage() {}
 
 func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2558,7 @@ func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
 func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{28}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListOverridesResponse) GetOverrides() []*Override {
@@ -2459,14 +2574,16 @@ type ExplainRequest struct {
 	// policy is the name of a configured rate limit.
 	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	// key is who or what is limited: 1 to 512 bytes of UTF-8.
-	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// tier is the name of the caller's tier, as in CheckRequest.
+	Tier          string `protobuf:"bytes,3,opt,name=tier,proto3" json:"tier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2595,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2608,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{29}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainRequest) GetPolicy() string {
@@ -2504,6 +2621,13 @@ func (x *ExplainRequest) GetPolicy() string {
 func (x *ExplainRequest) GetKey() string {
 	if x != nil {
 		return x.Key
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetTier() string {
+	if x != nil {
+		return x.Tier
 	}
 	return ""
 }
@@ -2524,14 +2648,16 @@ type ExplainResponse struct {
 	// limits are the limits that decide, as they stand. Empty where they do not decide.
 	Limits []*LimitState `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	// outcomes are what would become of calls of 1, 10 and 100; the limit stands in for those above it.
-	Outcomes      []*CostOutcome `protobuf:"bytes,7,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Outcomes []*CostOutcome `protobuf:"bytes,7,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	// tier is the tier that decides. Empty where the policy itself does, one of its lists, or an override.
+	Tier          string `protobuf:"bytes,8,opt,name=tier,proto3" json:"tier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2669,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2682,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{30}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainResponse) GetPolicy() *PolicyDescription {
@@ -2608,10 +2734,17 @@ func (x *ExplainResponse) GetOutcomes() []*CostOutcome {
 	return nil
 }
 
+func (x *ExplainResponse) GetTier() string {
+	if x != nil {
+		return x.Tier
+	}
+	return ""
+}
+
 // LimitState is how a limit stands.
 type LimitState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// limit is what the limit says, with the numbers of an override where one holds.
+	// limit is what the limit says, with the numbers of an override or a tier where one holds.
 	Limit *LimitDescription `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
 	// remaining is what is left of it.
 	Remaining uint64 `protobuf:"varint,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
@@ -2625,7 +2758,7 @@ type LimitState struct {
 
 func (x *LimitState) Reset() {
 	*x = LimitState{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2770,7 @@ func (x *LimitState) String() string {
 func (*LimitState) ProtoMessage() {}
 
 func (x *LimitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2783,7 @@ func (x *LimitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
 func (*LimitState) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{31}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LimitState) GetLimit() *LimitDescription {
@@ -2700,7 +2833,7 @@ type CostOutcome struct {
 
 func (x *CostOutcome) Reset() {
 	*x = CostOutcome{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2845,7 @@ func (x *CostOutcome) String() string {
 func (*CostOutcome) ProtoMessage() {}
 
 func (x *CostOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2858,7 @@ func (x *CostOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CostOutcome.ProtoReflect.Descriptor instead.
 func (*CostOutcome) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{32}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CostOutcome) GetCost() uint64 {
@@ -2768,11 +2901,12 @@ var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\n" +
 	"\x1bsidecar/v1/rate_limit.proto\x12\n" +
-	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sidecar/v1/common.proto\"Z\n" +
+	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sidecar/v1/common.proto\"n\n" +
 	"\fCheckRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
-	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
+	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01\x12\x12\n" +
+	"\x04tier\x18\x04 \x01(\tR\x04tierB\a\n" +
 	"\x05_cost\"\xc1\x03\n" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
@@ -2807,11 +2941,12 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12:\n" +
 	"\vreset_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"resetAfter\"Y\n" +
+	"resetAfter\"m\n" +
 	"\vPeekRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
-	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01B\a\n" +
+	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01\x12\x12\n" +
+	"\x04tier\x18\x04 \x01(\tR\x04tierB\a\n" +
 	"\x05_cost\"\xc0\x03\n" +
 	"\fPeekResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
@@ -2867,7 +3002,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x13ListPoliciesRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\"Q\n" +
 	"\x14ListPoliciesResponse\x129\n" +
-	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\x87\x03\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xba\x03\n" +
 	"\x11PolicyDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
@@ -2882,8 +3017,14 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\n" +
 	"on_failure\x18\t \x01(\x0e2\x17.sidecar.v1.FailureModeR\tonFailure\x12%\n" +
 	"\x0ecache_refusals\x18\n" +
-	" \x01(\bR\rcacheRefusalsB\r\n" +
-	"\v_near_limit\"\xc4\x03\n" +
+	" \x01(\bR\rcacheRefusals\x121\n" +
+	"\x05tiers\x18\v \x03(\v2\x1b.sidecar.v1.TierDescriptionR\x05tiersB\r\n" +
+	"\v_near_limit\"\x91\x01\n" +
+	"\x0fTierDescription\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tunlimited\x18\x02 \x01(\bR\tunlimited\x12\x16\n" +
+	"\x06denied\x18\x03 \x01(\bR\x06denied\x124\n" +
+	"\x06limits\x18\x04 \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\x06limits\"\xc4\x03\n" +
 	"\x10LimitDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\talgorithm\x18\x02 \x01(\x0e2\x15.sidecar.v1.AlgorithmR\talgorithm\x12\x14\n" +
@@ -2928,10 +3069,11 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x14ListOverridesRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\"K\n" +
 	"\x15ListOverridesResponse\x122\n" +
-	"\toverrides\x18\x01 \x03(\v2\x14.sidecar.v1.OverrideR\toverrides\":\n" +
+	"\toverrides\x18\x01 \x03(\v2\x14.sidecar.v1.OverrideR\toverrides\"N\n" +
 	"\x0eExplainRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\"\xe6\x02\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
+	"\x04tier\x18\x03 \x01(\tR\x04tier\"\xfa\x02\n" +
 	"\x0fExplainResponse\x125\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1d.sidecar.v1.PolicyDescriptionR\x06policy\x124\n" +
 	"\n" +
@@ -2941,7 +3083,8 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\n" +
 	"store_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x12.\n" +
 	"\x06limits\x18\x06 \x03(\v2\x16.sidecar.v1.LimitStateR\x06limits\x123\n" +
-	"\boutcomes\x18\a \x03(\v2\x17.sidecar.v1.CostOutcomeR\boutcomes\"\xb0\x01\n" +
+	"\boutcomes\x18\a \x03(\v2\x17.sidecar.v1.CostOutcomeR\boutcomes\x12\x12\n" +
+	"\x04tier\x18\b \x01(\tR\x04tier\"\xb0\x01\n" +
 	"\n" +
 	"LimitState\x122\n" +
 	"\x05limit\x18\x01 \x01(\v2\x1c.sidecar.v1.LimitDescriptionR\x05limit\x12\x1c\n" +
@@ -2956,7 +3099,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"retryAfter\x12\x1d\n" +
 	"\n" +
 	"refused_by\x18\x04 \x03(\tR\trefusedBy\x12#\n" +
-	"\rshadow_denied\x18\x05 \x01(\bR\fshadowDenied*\xff\x01\n" +
+	"\rshadow_denied\x18\x05 \x01(\bR\fshadowDenied*\xd6\x02\n" +
 	"\tDecidedBy\x12\x1a\n" +
 	"\x16DECIDED_BY_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDECIDED_BY_UNLIMITED_POLICY\x10\x01\x12\x1c\n" +
@@ -2965,7 +3108,11 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x15DECIDED_BY_DENIED_KEY\x10\x04\x12!\n" +
 	"\x1dDECIDED_BY_OVERRIDE_UNLIMITED\x10\x05\x12\x1e\n" +
 	"\x1aDECIDED_BY_OVERRIDE_DENIED\x10\x06\x12\x1e\n" +
-	"\x1aDECIDED_BY_OVERRIDE_LIMITS\x10\a*\x9a\x01\n" +
+	"\x1aDECIDED_BY_OVERRIDE_LIMITS\x10\a\x12\x1d\n" +
+	"\x19DECIDED_BY_TIER_UNLIMITED\x10\b\x12\x1a\n" +
+	"\x16DECIDED_BY_TIER_DENIED\x10\t\x12\x1a\n" +
+	"\x16DECIDED_BY_TIER_LIMITS\x10\n" +
+	"*\x9a\x01\n" +
 	"\vEnforcement\x12\x1b\n" +
 	"\x17ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ENFORCEMENT_STORE\x10\x01\x12\x1b\n" +
@@ -3017,7 +3164,7 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
 	(Enforcement)(0),               // 1: sidecar.v1.Enforcement
@@ -3043,27 +3190,28 @@ var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(*ListPoliciesRequest)(nil),    // 21: sidecar.v1.ListPoliciesRequest
 	(*ListPoliciesResponse)(nil),   // 22: sidecar.v1.ListPoliciesResponse
 	(*PolicyDescription)(nil),      // 23: sidecar.v1.PolicyDescription
-	(*LimitDescription)(nil),       // 24: sidecar.v1.LimitDescription
-	(*Override)(nil),               // 25: sidecar.v1.Override
-	(*OverrideNumbers)(nil),        // 26: sidecar.v1.OverrideNumbers
-	(*LimitNumbers)(nil),           // 27: sidecar.v1.LimitNumbers
-	(*SetOverrideRequest)(nil),     // 28: sidecar.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),    // 29: sidecar.v1.SetOverrideResponse
-	(*DeleteOverrideRequest)(nil),  // 30: sidecar.v1.DeleteOverrideRequest
-	(*DeleteOverrideResponse)(nil), // 31: sidecar.v1.DeleteOverrideResponse
-	(*ListOverridesRequest)(nil),   // 32: sidecar.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),  // 33: sidecar.v1.ListOverridesResponse
-	(*ExplainRequest)(nil),         // 34: sidecar.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 35: sidecar.v1.ExplainResponse
-	(*LimitState)(nil),             // 36: sidecar.v1.LimitState
-	(*CostOutcome)(nil),            // 37: sidecar.v1.CostOutcome
-	(*durationpb.Duration)(nil),    // 38: google.protobuf.Duration
-	(*Failure)(nil),                // 39: sidecar.v1.Failure
-	(*timestamppb.Timestamp)(nil),  // 40: google.protobuf.Timestamp
+	(*TierDescription)(nil),        // 24: sidecar.v1.TierDescription
+	(*LimitDescription)(nil),       // 25: sidecar.v1.LimitDescription
+	(*Override)(nil),               // 26: sidecar.v1.Override
+	(*OverrideNumbers)(nil),        // 27: sidecar.v1.OverrideNumbers
+	(*LimitNumbers)(nil),           // 28: sidecar.v1.LimitNumbers
+	(*SetOverrideRequest)(nil),     // 29: sidecar.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),    // 30: sidecar.v1.SetOverrideResponse
+	(*DeleteOverrideRequest)(nil),  // 31: sidecar.v1.DeleteOverrideRequest
+	(*DeleteOverrideResponse)(nil), // 32: sidecar.v1.DeleteOverrideResponse
+	(*ListOverridesRequest)(nil),   // 33: sidecar.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),  // 34: sidecar.v1.ListOverridesResponse
+	(*ExplainRequest)(nil),         // 35: sidecar.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 36: sidecar.v1.ExplainResponse
+	(*LimitState)(nil),             // 37: sidecar.v1.LimitState
+	(*CostOutcome)(nil),            // 38: sidecar.v1.CostOutcome
+	(*durationpb.Duration)(nil),    // 39: google.protobuf.Duration
+	(*Failure)(nil),                // 40: sidecar.v1.Failure
+	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	38, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	38, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	39, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	39, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 3: sidecar.v1.CheckResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 4: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
@@ -3071,71 +3219,73 @@ var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
 	2,  // 6: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
 	9,  // 7: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
 	6,  // 8: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	39, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	38, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	38, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	38, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	38, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	40, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	39, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	39, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	39, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	39, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 14: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 15: sidecar.v1.PeekResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 16: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	38, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	38, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	38, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	38, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	38, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	39, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	39, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	39, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	39, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	39, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
 	23, // 22: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
-	24, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
+	25, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
 	3,  // 24: sidecar.v1.PolicyDescription.on_failure:type_name -> sidecar.v1.FailureMode
-	4,  // 25: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	38, // 26: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	38, // 27: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	38, // 28: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	38, // 29: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	26, // 30: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
-	38, // 31: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
-	27, // 32: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
-	38, // 33: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
-	25, // 34: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
-	25, // 35: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
-	23, // 36: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
-	0,  // 37: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	25, // 38: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
-	40, // 39: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
-	36, // 40: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
-	37, // 41: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
-	24, // 42: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
-	38, // 43: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	38, // 44: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
-	5,  // 45: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	7,  // 46: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	11, // 47: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	13, // 48: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	15, // 49: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	17, // 50: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	19, // 51: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	21, // 52: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	28, // 53: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
-	30, // 54: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
-	32, // 55: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
-	34, // 56: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
-	6,  // 57: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	8,  // 58: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	12, // 59: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	14, // 60: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	16, // 61: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	18, // 62: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	20, // 63: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	22, // 64: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	29, // 65: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
-	31, // 66: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
-	33, // 67: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
-	35, // 68: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
-	57, // [57:69] is the sub-list for method output_type
-	45, // [45:57] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	24, // 25: sidecar.v1.PolicyDescription.tiers:type_name -> sidecar.v1.TierDescription
+	25, // 26: sidecar.v1.TierDescription.limits:type_name -> sidecar.v1.LimitDescription
+	4,  // 27: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	39, // 28: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	39, // 29: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	39, // 30: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	39, // 31: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	27, // 32: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
+	39, // 33: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	28, // 34: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
+	39, // 35: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	26, // 36: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
+	26, // 37: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
+	23, // 38: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
+	0,  // 39: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	26, // 40: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
+	41, // 41: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
+	37, // 42: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
+	38, // 43: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
+	25, // 44: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
+	39, // 45: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	39, // 46: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
+	5,  // 47: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	7,  // 48: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	11, // 49: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	13, // 50: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	15, // 51: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	17, // 52: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	19, // 53: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	21, // 54: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	29, // 55: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	31, // 56: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	33, // 57: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	35, // 58: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
+	6,  // 59: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	8,  // 60: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	12, // 61: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	14, // 62: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	16, // 63: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	18, // 64: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	20, // 65: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	22, // 66: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	30, // 67: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	32, // 68: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	34, // 69: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	36, // 70: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
+	59, // [59:71] is the sub-list for method output_type
+	47, // [47:59] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -3152,7 +3302,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 	file_sidecar_v1_rate_limit_proto_msgTypes[6].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[10].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[18].OneofWrappers = []any{}
-	file_sidecar_v1_rate_limit_proto_msgTypes[20].OneofWrappers = []any{
+	file_sidecar_v1_rate_limit_proto_msgTypes[21].OneofWrappers = []any{
 		(*Override_Unlimited)(nil),
 		(*Override_Denied)(nil),
 		(*Override_Numbers)(nil),
@@ -3163,7 +3313,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,9 +34,12 @@ class BlockingLimit:
         self._stub = stub
         self._timeout_s = timeout_s
 
-    def check(self, key: str, *, cost: int = 1, timeout: Span | None = None) -> Decision:
-        """Take `cost` from the key's allowance if that much is left; raises SidecarError. A refusal costs nothing."""
-        request = pb.CheckRequest(policy=self.policy, key=key, cost=cost)
+    def check(self, key: str, *, cost: int = 1, tier: str = "", timeout: Span | None = None) -> Decision:
+        """Take `cost` from the key's allowance if that much is left; raises SidecarError. A refusal costs nothing.
+
+        `tier` is one of the policy's `tiers`, whose numbers then hold; empty: the policy's own.
+        """
+        request = pb.CheckRequest(policy=self.policy, key=key, cost=cost, tier=tier)
         seconds = self._timeout_s if timeout is None else to_seconds(timeout)
         try:
             return decision_of(self._stub.Check(request, timeout=seconds))

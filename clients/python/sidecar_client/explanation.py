@@ -24,7 +24,7 @@ class LimitState:
     """How a limit stands."""
 
     limit: PolicyLimit
-    """With the numbers of an override, where one holds."""
+    """With the numbers of an override or a tier, where one holds."""
     remaining: int
     reset_after: timedelta
     words: str
@@ -56,6 +56,8 @@ class Explanation:
     limits: tuple[LimitState, ...]
     """Empty where the limits do not decide."""
     outcomes: tuple[CostOutcome, ...]
+    tier: str
+    """The tier that decides; empty if none does."""
 
 
 def explanation_of(answer: pb.ExplainResponse) -> Explanation:
@@ -68,6 +70,7 @@ def explanation_of(answer: pb.ExplainResponse) -> Explanation:
         store_time=answer.store_time.ToDatetime(UTC),
         limits=tuple([_state_of(state) for state in answer.limits]),
         outcomes=tuple([_outcome_of(outcome) for outcome in answer.outcomes]),
+        tier=answer.tier,
     )
 
 

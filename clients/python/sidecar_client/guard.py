@@ -68,7 +68,7 @@ class Guard(Generic[SubjectT]):
     async def judge(self, subject: SubjectT) -> Verdict:
         """Ask the rules until one does not let `subject` through.
 
-        Raises what a key raises, and SidecarError for a mistake.
+        Raises what a key or a tier raises, and SidecarError for a mistake.
         """
         answers: list[Answer] = []
         for rule in self._rules:
@@ -77,20 +77,24 @@ class Guard(Generic[SubjectT]):
                 key = await key
             if key is None:
                 continue
-            answers.append(self._watch.saw(await self._ask(rule, key)))
+            tier = "" if rule.tier is None else rule.tier(subject)
+            if isawaitable(tier):
+                tier = await tier
+            answers.append(self._watch.saw(await self._ask(rule, key, tier)))
             if not answers[-1].passes:
                 break
         return Verdict(answers=tuple(answers))
 
-    async def _ask(self, rule: Rule[SubjectT], key: str) -> Answer:
+    async def _ask(self, rule: Rule[SubjectT], key: str, tier: str) -> Answer:
+        limit = self._limits(rule.policy)
         try:
-            return decided(rule, await self._limits(rule.policy).check(key, cost=rule.cost, timeout=self._timeout))
+            return decided(rule, await limit.check(key, cost=rule.cost, tier=tier, timeout=self._timeout))
         except SidecarError as error:
             return failed(rule, error)
 
 
 class BlockingGuard(Generic[SubjectT]):
-    """The same for threads; keys are plain functions."""
+    """The same for threads; keys and tiers are plain functions."""
 
     def __init__(
         self,
@@ -108,27 +112,31 @@ class BlockingGuard(Generic[SubjectT]):
     def judge(self, subject: SubjectT) -> Verdict:
         """Ask the rules until one does not let `subject` through.
 
-        Raises what a key raises, SidecarError for a mistake, and TypeError for a key that wants to be awaited.
+        Raises what a key or a tier raises, SidecarError for a mistake, and TypeError for one that wants to be awaited.
         """
         answers: list[Answer] = []
         for rule in self._rules:
             key = rule.key(subject)
             if key is None:
                 continue
-            if not isinstance(key, str):
-                raise TypeError(
-                    f"the key of {rule.label!r} is no text but a {type(key).__name__}: nobody awaits it here"
-                )
-            answers.append(self._watch.saw(self._ask(rule, key)))
+            tier = "" if rule.tier is None else rule.tier(subject)
+            answers.append(self._watch.saw(self._ask(rule, _text("key", rule, key), _text("tier", rule, tier))))
             if not answers[-1].passes:
                 break
         return Verdict(answers=tuple(answers))
 
-    def _ask(self, rule: Rule[SubjectT], key: str) -> Answer:
+    def _ask(self, rule: Rule[SubjectT], key: str, tier: str) -> Answer:
+        limit = self._limits(rule.policy)
         try:
-            return decided(rule, self._limits(rule.policy).check(key, cost=rule.cost, timeout=self._timeout))
+            return decided(rule, limit.check(key, cost=rule.cost, tier=tier, timeout=self._timeout))
         except SidecarError as error:
             return failed(rule, error)
+
+
+def _text(what: str, rule: Rule[SubjectT], said: object) -> str:
+    if not isinstance(said, str):
+        raise TypeError(f"the {what} of {rule.label!r} is no text but a {type(said).__name__}: nobody awaits it here")
+    return said
 
 
 def checked(rules: Sequence[Rule[SubjectT]]) -> tuple[Rule[SubjectT], ...]:

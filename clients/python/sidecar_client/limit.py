@@ -39,15 +39,18 @@ class Limit:
         self._stub = stub
         self._caller = caller
 
-    async def check(self, key: str, *, cost: int = 1, timeout: Span | None = None) -> Decision:
-        """Take `cost` from the key's allowance if that much is left. A refusal is an answer and costs nothing."""
-        request = pb.CheckRequest(policy=self.policy, key=key, cost=cost)
+    async def check(self, key: str, *, cost: int = 1, tier: str = "", timeout: Span | None = None) -> Decision:
+        """Take `cost` from the key's allowance if that much is left. A refusal is an answer and costs nothing.
+
+        `tier` is one of the policy's `tiers`, whose numbers then hold; empty: the policy's own.
+        """
+        request = pb.CheckRequest(policy=self.policy, key=key, cost=cost, tier=tier)
         answer = await self._caller.call(self._stub.Check, request, repeatable=False, timeout=timeout)
         return decision_of(answer)
 
-    async def peek(self, key: str, *, cost: int = 1, timeout: Span | None = None) -> Decision:
+    async def peek(self, key: str, *, cost: int = 1, tier: str = "", timeout: Span | None = None) -> Decision:
         """Say what `check` would answer, and take nothing."""
-        request = pb.PeekRequest(policy=self.policy, key=key, cost=cost)
+        request = pb.PeekRequest(policy=self.policy, key=key, cost=cost, tier=tier)
         answer = await self._caller.call(self._stub.Peek, request, repeatable=True, timeout=timeout)
         return decision_of(answer)
 
@@ -57,9 +60,9 @@ class Limit:
         answer = await self._caller.call(self._stub.Reset, request, repeatable=False, timeout=timeout)
         return answer.existed
 
-    async def explain(self, key: str, *, timeout: Span | None = None) -> Explanation:
+    async def explain(self, key: str, *, tier: str = "", timeout: Span | None = None) -> Explanation:
         """Say what decides on a key, how its limits stand and what would become of calls; it takes nothing."""
-        request = pb.ExplainRequest(policy=self.policy, key=key)
+        request = pb.ExplainRequest(policy=self.policy, key=key, tier=tier)
         answer = await self._caller.call(self._stub.Explain, request, repeatable=True, timeout=timeout)
         return explanation_of(answer)
 
@@ -158,6 +161,7 @@ class Check:
     policy: str
     key: str
     cost: int = 1
+    tier: str = ""
 
 
 async def check_many(
@@ -170,7 +174,9 @@ async def check_many(
 ) -> Decisions:
     """Make several checks; see `SidecarClient.check_many`."""
     request = pb.CheckManyRequest(
-        checks=[pb.CheckRequest(policy=check.policy, key=check.key, cost=check.cost) for check in checks],
+        checks=[
+            pb.CheckRequest(policy=check.policy, key=check.key, cost=check.cost, tier=check.tier) for check in checks
+        ],
         mode=pb.CHECK_MODE_ALL_OR_NOTHING if all_or_nothing else pb.CHECK_MODE_EACH,
     )
     answer = await caller.call(stub.CheckMany, request, repeatable=False, timeout=timeout)

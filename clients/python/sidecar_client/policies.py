@@ -79,6 +79,17 @@ class PolicyLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyTier:
+    """What holds for the callers of one tier in place of the policy's own numbers."""
+
+    name: str
+    unlimited: bool
+    denied: bool
+    limits: tuple[PolicyLimit, ...]
+    """With the tier's numbers; empty where it is unlimited or denied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What one policy says."""
 
@@ -95,6 +106,7 @@ class Policy:
     near_limit: float | None = None
     on_failure: FailureMode = FailureMode.UNKNOWN
     cache_refusals: bool = False
+    tiers: tuple[PolicyTier, ...] = ()
 
 
 async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, timeout: Span | None) -> tuple[Policy, ...]:
@@ -116,6 +128,16 @@ def policy_of(message: pb.PolicyDescription) -> Policy:
         near_limit=message.near_limit if message.HasField("near_limit") else None,
         on_failure=FailureMode(message.on_failure),
         cache_refusals=message.cache_refusals,
+        tiers=tuple([_tier_of(tier) for tier in message.tiers]),
+    )
+
+
+def _tier_of(message: pb.TierDescription) -> PolicyTier:
+    return PolicyTier(
+        name=message.name,
+        unlimited=message.unlimited,
+        denied=message.denied,
+        limits=tuple([limit_of(limit) for limit in message.limits]),
     )
 
 

@@ -281,6 +281,9 @@ class DecidedBy(Enum):
     OVERRIDE_UNLIMITED = 5
     OVERRIDE_DENIED = 6
     OVERRIDE_LIMITS = 7
+    TIER_UNLIMITED = 8
+    TIER_DENIED = 9
+    TIER_LIMITS = 10
     UNKNOWN = -1
     """Something that a newer sidecar has."""
 

@@ -75,6 +75,8 @@ class Rule(Generic[SubjectT]):
     name: str = ""
     """What the rule is called in answers and to observers; the policy's name if it is empty. Two rules need two."""
     cost: int = 1
+    tier: Callable[[SubjectT], str | Awaitable[str]] | None = None
+    """Says the caller's tier, one of the policy's `tiers`; empty, or None in its place: the policy's own numbers."""
     window: Span | None = None
     """The policy's window, only to be told to clients (`w` of `RateLimit-Policy`): the sidecar's answers lack it."""
     advertise: bool = True

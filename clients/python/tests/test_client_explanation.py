@@ -25,10 +25,15 @@ async def test_an_explanation_is_read(play: Play, sidecar: SidecarClient) -> Non
             store_time=timestamp_pb2.Timestamp(seconds=1_800_000_000),
             limits=[pb.LimitState(limit=pb.LimitDescription(name="steady"), remaining=3, words="Three.")],
             outcomes=[pb.CostOutcome(cost=10, retry_after=MINUTE, refused_by=["steady"])],
+            tier="pro",
         )
     )
-    found = await sidecar.limit("api").explain("k")
-    assert (pb.ExplainRequest(policy="api", key="k"), "7f") == (play.received[0].request, found.policy.version)
+    found = await sidecar.limit("api").explain("k", tier="pro")
+    assert (pb.ExplainRequest(policy="api", key="k", tier="pro"), "7f", "pro") == (
+        play.received[0].request,
+        found.policy.version,
+        found.tier,
+    )
     assert DecidedBy.OVERRIDE_LIMITS is found.decided_by
     assert (timedelta(minutes=1), datetime.fromtimestamp(1_800_000_000, UTC)) == (
         found.override.expires_after if found.override else None, found.store_time

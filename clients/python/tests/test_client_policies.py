@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2
-from sidecar_client import Algorithm, FailureMode, Policy, PolicyLimit, SidecarClient
+from sidecar_client import Algorithm, FailureMode, Policy, PolicyLimit, PolicyTier, SidecarClient
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 
 if TYPE_CHECKING:
@@ -35,6 +35,16 @@ async def test_policies_are_listed(play: Play, sidecar: SidecarClient) -> None:
     play.answer(pb.ListPoliciesResponse(policies=[said]))
     expected = Policy(name="auth", version="7f", limits=(AUTH,), on_failure=FailureMode.CLOSED)
     assert (expected,) == await sidecar.policies()
+
+
+async def test_tiers_are_listed(play: Play, sidecar: SidecarClient) -> None:
+    """With their limits, or what they are in place of these."""
+    limit = pb.LimitDescription(algorithm=pb.ALGORITHM_SLIDING_WINDOW, limit=10, window=MINUTE, sub_windows=10)
+    tiers = [pb.TierDescription(name="pro", limits=[limit]), pb.TierDescription(name="staff", unlimited=True)]
+    play.answer(pb.ListPoliciesResponse(policies=[pb.PolicyDescription(tiers=tiers)]))
+    (policy,) = await sidecar.policies()
+    pro = PolicyTier(name="pro", unlimited=False, denied=False, limits=(AUTH,))
+    assert (pro, PolicyTier(name="staff", unlimited=True, denied=False, limits=())) == policy.tiers
 
 
 async def test_an_algorithm_of_a_newer_sidecar_is_unknown(play: Play, sidecar: SidecarClient) -> None:

@@ -59,6 +59,17 @@ async def test_a_rule_asks_its_policy_about_its_key(play: Play, sidecar: Sidecar
     assert expected == play.received[0].request
 
 
+async def test_a_rule_says_the_tier(play: Play, sidecar: SidecarClient) -> None:
+    """At once or when it is awaited; empty is none."""
+
+    async def looked_up(subject: str) -> str:
+        return f"of-{subject}"
+
+    rules = [rule("a", tier=lambda _: "pro"), rule("b", tier=looked_up), rule("c", tier=lambda _: "")]
+    await judged(play, sidecar, *rules, steps=(allowed(), allowed(), allowed()))
+    assert ["pro", "of-ada", ""] == [received.request.tier for received in play.received]
+
+
 async def test_rules_are_asked_in_their_order(play: Play, sidecar: SidecarClient) -> None:
     """What all of them allow passes."""
     verdict = await judged(play, sidecar, rule("a"), rule("b", policy="api"), steps=(allowed(), allowed()))
@@ -225,6 +236,21 @@ async def test_threads_skip_a_rule_without_a_key_and_refuse_one_that_waits(play:
     assert Verdict() == await asyncio.to_thread(judge, lambda _: None)
     future = asyncio.get_running_loop().create_future()
     with pytest.raises(TypeError, match="nobody awaits it here"):
+        await asyncio.to_thread(judge, lambda _: future)
+
+
+async def test_threads_say_the_tier(play: Play) -> None:
+    """As on an event loop, but nobody awaits it."""
+    play.answer(allowed())
+
+    def judge(tier: Callable[[str], Any]) -> Verdict:
+        with BlockingSidecar(play.address) as sidecar:
+            return BlockingGuard(sidecar.limit, [rule(tier=tier)]).judge("ada")
+
+    await asyncio.to_thread(judge, lambda _: "pro")
+    assert ["pro"] == [received.request.tier for received in play.received]
+    future = asyncio.get_running_loop().create_future()
+    with pytest.raises(TypeError, match="the tier of 'auth' is no text"):
         await asyncio.to_thread(judge, lambda _: future)
 
 

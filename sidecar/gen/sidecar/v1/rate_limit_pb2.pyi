@@ -22,6 +22,9 @@ class DecidedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECIDED_BY_OVERRIDE_UNLIMITED: _ClassVar[DecidedBy]
     DECIDED_BY_OVERRIDE_DENIED: _ClassVar[DecidedBy]
     DECIDED_BY_OVERRIDE_LIMITS: _ClassVar[DecidedBy]
+    DECIDED_BY_TIER_UNLIMITED: _ClassVar[DecidedBy]
+    DECIDED_BY_TIER_DENIED: _ClassVar[DecidedBy]
+    DECIDED_BY_TIER_LIMITS: _ClassVar[DecidedBy]
 
 class Enforcement(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -62,6 +65,9 @@ DECIDED_BY_DENIED_KEY: DecidedBy
 DECIDED_BY_OVERRIDE_UNLIMITED: DecidedBy
 DECIDED_BY_OVERRIDE_DENIED: DecidedBy
 DECIDED_BY_OVERRIDE_LIMITS: DecidedBy
+DECIDED_BY_TIER_UNLIMITED: DecidedBy
+DECIDED_BY_TIER_DENIED: DecidedBy
+DECIDED_BY_TIER_LIMITS: DecidedBy
 ENFORCEMENT_UNSPECIFIED: Enforcement
 ENFORCEMENT_STORE: Enforcement
 ENFORCEMENT_FAILED_OPEN: Enforcement
@@ -84,14 +90,16 @@ ALGORITHM_FIXED_WINDOW: Algorithm
 ALGORITHM_CONCURRENCY: Algorithm
 
 class CheckRequest(_message.Message):
-    __slots__ = ("policy", "key", "cost")
+    __slots__ = ("policy", "key", "cost", "tier")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     policy: str
     key: str
     cost: int
-    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
+    tier: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ..., tier: _Optional[str] = ...) -> None: ...
 
 class CheckResponse(_message.Message):
     __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "enforcement", "max_overshoot", "decided_by", "shadow_denied")
@@ -158,14 +166,16 @@ class LimitStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., allowed: _Optional[bool] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class PeekRequest(_message.Message):
-    __slots__ = ("policy", "key", "cost")
+    __slots__ = ("policy", "key", "cost", "tier")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     policy: str
     key: str
     cost: int
-    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ...) -> None: ...
+    tier: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ..., tier: _Optional[str] = ...) -> None: ...
 
 class PeekResponse(_message.Message):
     __slots__ = ("allowed", "limit", "remaining", "retry_after", "reset_after", "limits", "enforcement", "max_overshoot", "decided_by", "shadow_denied")
@@ -288,7 +298,7 @@ class ListPoliciesResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[PolicyDescription, _Mapping]]] = ...) -> None: ...
 
 class PolicyDescription(_message.Message):
-    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals")
+    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals", "tiers")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +309,7 @@ class PolicyDescription(_message.Message):
     NEAR_LIMIT_FIELD_NUMBER: _ClassVar[int]
     ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
     CACHE_REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
@@ -309,7 +320,20 @@ class PolicyDescription(_message.Message):
     near_limit: float
     on_failure: FailureMode
     cache_refusals: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ...) -> None: ...
+    tiers: _containers.RepeatedCompositeFieldContainer[TierDescription]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ..., tiers: _Optional[_Iterable[_Union[TierDescription, _Mapping]]] = ...) -> None: ...
+
+class TierDescription(_message.Message):
+    __slots__ = ("name", "unlimited", "denied", "limits")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNLIMITED_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unlimited: bool
+    denied: bool
+    limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
+    def __init__(self, name: _Optional[str] = ..., unlimited: _Optional[bool] = ..., denied: _Optional[bool] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ...) -> None: ...
 
 class LimitDescription(_message.Message):
     __slots__ = ("name", "algorithm", "limit", "window", "calendar", "time_zone", "sub_windows", "rate_tokens", "rate_period", "lease", "max_lease")
@@ -408,15 +432,17 @@ class ListOverridesResponse(_message.Message):
     def __init__(self, overrides: _Optional[_Iterable[_Union[Override, _Mapping]]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("policy", "key")
+    __slots__ = ("policy", "key", "tier")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     policy: str
     key: str
-    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+    tier: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., tier: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("policy", "decided_by", "entry", "override", "store_time", "limits", "outcomes")
+    __slots__ = ("policy", "decided_by", "entry", "override", "store_time", "limits", "outcomes", "tier")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
@@ -424,6 +450,7 @@ class ExplainResponse(_message.Message):
     STORE_TIME_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     policy: PolicyDescription
     decided_by: DecidedBy
     entry: str
@@ -431,7 +458,8 @@ class ExplainResponse(_message.Message):
     store_time: _timestamp_pb2.Timestamp
     limits: _containers.RepeatedCompositeFieldContainer[LimitState]
     outcomes: _containers.RepeatedCompositeFieldContainer[CostOutcome]
-    def __init__(self, policy: _Optional[_Union[PolicyDescription, _Mapping]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., entry: _Optional[str] = ..., override: _Optional[_Union[Override, _Mapping]] = ..., store_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitState, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[CostOutcome, _Mapping]]] = ...) -> None: ...
+    tier: str
+    def __init__(self, policy: _Optional[_Union[PolicyDescription, _Mapping]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., entry: _Optional[str] = ..., override: _Optional[_Union[Override, _Mapping]] = ..., store_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitState, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[CostOutcome, _Mapping]]] = ..., tier: _Optional[str] = ...) -> None: ...
 
 class LimitState(_message.Message):
     __slots__ = ("limit", "remaining", "reset_after", "words")
