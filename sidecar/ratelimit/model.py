@@ -30,7 +30,8 @@ long as the jump, so the window starts anew, and up to the limit may be admitted
 the clock's time: what they promise comes true when the clock gets there.
 
 **A changed policy** finds the old one's state under the same key. A bucket keeps its whole tokens, up to the new
-burst; its fraction goes if it is none of the new denominator. A window with other sub-windows counts all it finds
+burst, and not its share (docs/adr/0019-buckets-keep-tokens-not-shares.md); its fraction goes if it is none of the new
+denominator. A window with other sub-windows counts all it finds
 from now: it may refuse for too long once, no longer than a window, since a call that is then refused writes down that
 it counts from now. What the old policy's TTL has let go is forgotten. Two sidecars with different policies, as in a
 rolling update, thus see each other's calls.

@@ -12,7 +12,7 @@ until a time; then the policy's lists, denied before unlimited; then the tier; t
 **One state.** A key has one state, whichever tier it is asked for with. A window's count is the same for all. A bucket
 keeps its whole tokens up to the burst of who asks, and fills at the rate of who asks for the time since it was asked
 before. So a caller whose tier goes up has the tokens that it had, and not a new burst. What is no state, a full bucket
-or an empty window, is so for every tier.
+or an empty window, is so for every tier. docs/adr/0019-buckets-keep-tokens-not-shares.md says why, and what follows.
 """
 
 from __future__ import annotations
