@@ -1,7 +1,7 @@
 """All that limits rates in a sidecar, made of its settings: the limiter, and what keeps it right beside the calls.
 
 That is the book of overrides, the heartbeats that say how large a local share is, the charging of local shares once the
-store is back, and the memory of refusals. They begin, change and end together.
+store is back, the memory of refusals, and what is borrowed. They begin, change and end together.
 """
 
 from __future__ import annotations
@@ -9,12 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.ratelimit.heartbeats import Heartbeats
+from sidecar.ratelimit.lease_book import LeaseBook
 from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.override_book import OverrideBook
 from sidecar.ratelimit.reconcile import Reconciler
 from sidecar.ratelimit.refusals import Refusals
 from sidecar.ratelimit.stand_in import StandIns
-from sidecar.translate import failure_modes, rate_limit_policy, rate_limit_rules, remembered_refusals
+from sidecar.translate import (
+    failure_modes,
+    lease_policies,
+    rate_limit_policy,
+    rate_limit_rules,
+    remembered_refusals,
+)
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -38,7 +45,14 @@ class RateLimits:
         self._stand_ins = StandIns(
             clock=clock, metrics=metrics, modes=failure_modes(settings), live=self._heartbeats.live
         )
-        self._heartbeats.want(wanted=self._stand_ins.shares)
+        self._leases = LeaseBook(
+            store=store,
+            clock=clock,
+            metrics=metrics,
+            policies=lease_policies(settings),
+            live=self._heartbeats.live,
+        )
+        self._count_the_living()
         self._reconciler = Reconciler(store=store, states=self._stand_ins.states, metrics=metrics)
         self._refusals = Refusals(clock=clock, metrics=metrics, names=remembered_refusals(settings))
         self.limiter = RateLimiter(
@@ -51,6 +65,7 @@ class RateLimits:
             max_key_bytes=settings.limits.max_key_bytes,
             stand_ins=self._stand_ins,
             refusals=self._refusals,
+            leases=self._leases,
         )
         self.overrides = OverrideBook(store, keys, self.limiter.policies.override)
 
@@ -65,13 +80,19 @@ class RateLimits:
         self._reconciler.on_serving(probe.serving)
         self._reconciler.start()
         stack.push_async_callback(self._reconciler.stop)
+        stack.push_async_callback(self._leases.close)
 
     def reload(self, settings: Settings) -> None:
         """Have these limits in force from the next call on."""
         self._stand_ins.replace(failure_modes(settings))
-        self._heartbeats.want(wanted=self._stand_ins.shares)
         self._refusals.replace(remembered_refusals(settings))
+        self._leases.replace(lease_policies(settings))
+        self._count_the_living()
         self.limiter.policies.replace(_policies(settings), rate_limit_rules(settings))
+
+    def _count_the_living(self) -> None:
+        """Have the live sidecars counted where anybody has to know how many there are."""
+        self._heartbeats.want(wanted=self._stand_ins.shares or self._leases.lends)
 
 
 def _policies(settings: Settings) -> list[AnyPolicy]:

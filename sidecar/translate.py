@@ -25,6 +25,7 @@ from sidecar.config.zones import find_zone
 from sidecar.errors import InvalidArgumentError, StartupError
 from sidecar.ratelimit.calendar_windows import Calendar, CalendarUnit
 from sidecar.ratelimit.exceptions import Rules
+from sidecar.ratelimit.lease import LeasePolicy
 from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.overrides import Effect, Numbers, overridden
 from sidecar.ratelimit.policy import (
@@ -103,6 +104,15 @@ def remembered_refusals(settings: Settings) -> list[str]:
         for name, limit in settings.rate_limits.items()
         if not isinstance(limit, ConcurrencySettings) and limit.cache_refusals
     ]
+
+
+def lease_policies(settings: Settings) -> dict[str, LeasePolicy]:
+    """Return how the limits are lent from that are."""
+    return {
+        name: LeasePolicy(max_fraction=limit.lease.max_fraction, ttl_us=limit.lease.ttl.ms * 1_000)
+        for name, limit in settings.rate_limits.items()
+        if isinstance(limit, CheckedSettings) and limit.lease is not None
+    }
 
 
 def _limit_policy(path: str, name: str, settings: SingleLimitSettings) -> Policy:

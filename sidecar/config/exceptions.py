@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _LISTS = ("unlimited_keys", "denied_keys")
 
+# Of these, other rules say why they are not for one of several limits.
+_RULED_ELSEWHERE = frozenset({"lease"})
+
 
 def exception_rules(path: Path, policy: CheckedSettings) -> Iterator[Finding]:
     """Return what is wrong with a policy's exceptions."""
@@ -38,7 +41,7 @@ def _lists(path: Path, policy: CheckedSettings) -> Iterator[Finding]:
 def _parts(path: Path, policy: CombinedSettings) -> Iterator[Finding]:
     for name, part in policy.limits.items():
         for key, field in CheckedSettings.model_fields.items():
-            if getattr(part, key) != field.default:
+            if key not in _RULED_ELSEWHERE and getattr(part, key) != field.default:
                 yield Finding((*path, "limits", name, key), "stands on the policy, beside `limits`, not on one of them")
 
 

@@ -98,6 +98,19 @@ _MOST_ENTRIES = 1000
 _MOST_TIERS = 32
 
 
+class LeaseSettings(Section):
+    """How much of a hot key's limit a sidecar borrows, to spend it without the store."""
+
+    max_fraction: Annotated[Share, Field(gt=0, le=0.5)] = Field(
+        0.05,
+        description="Share of the limit that one process may hold of a key; rounded down, at least one token. Above 0, "
+        "to 0.5.",
+    )
+    ttl: Annotated[Duration, Lasting("10ms", "10s")] = Field(
+        Duration(200), description="Time after which what is not spent goes back. 10ms to 10s."
+    )
+
+
 class CheckedSettings(Section):
     """What a policy of Check says beside its limits. It stands on the policy, never on one of its `limits`."""
 
@@ -143,6 +156,12 @@ class CheckedSettings(Section):
         json_schema_extra={"additionalProperties": False},
         description="Other numbers for the callers of a tier, by the name that they give (`[a-z][a-z0-9_-]{0,62}`). "
         "At most 32. Not given for one of several `limits`.",
+    )
+    lease: LeaseSettings | None = Field(
+        None,
+        title="Lease",
+        description="Borrow tokens of hot keys, and spend them without the store. For `token_bucket`, `gcra` and "
+        "`fixed_window`. Null: every Check asks the store.",
     )
 
 

@@ -8,6 +8,7 @@ from sidecar.config.addresses import has_password, has_username, is_local, wants
 from sidecar.config.buckets import slow_refill
 from sidecar.config.exceptions import exception_rules
 from sidecar.config.findings import Finding
+from sidecar.config.leases import lease_rules
 from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
 from sidecar.config.tiers import tier_rules
@@ -44,6 +45,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         if isinstance(limit, CheckedSettings):
             yield from exception_rules(("rate_limits", name), limit)
             yield from tier_rules(("rate_limits", name), limit)
+            yield from lease_rules(("rate_limits", name), limit)
     yield from _keys(settings.encryption)
 
 

@@ -24,6 +24,8 @@ class Enforcement(Enum):
     """Nothing: the store is gone, and all is refused."""
     LOCAL_SHARE = 4
     """This process's own count, of a share of the limit: the store is gone."""
+    LEASE = 5
+    """Tokens that this process has borrowed from the store's count."""
 
 
 class LimitStatus(NamedTuple):

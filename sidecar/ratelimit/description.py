@@ -26,6 +26,7 @@ from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 
 if TYPE_CHECKING:
     from sidecar.ratelimit.exceptions import Rules
+    from sidecar.ratelimit.lease import LeasePolicy
     from sidecar.ratelimit.policy import Policy
     from sidecar.ratelimit.tiers import Tier
 
@@ -95,6 +96,8 @@ class PolicyDescription(NamedTuple):
     on_failure: OnFailure
     cache_refusals: bool
     tiers: tuple[TierDescription, ...] = ()
+    lease: LeasePolicy | None = None
+    """How it is lent from, if it is."""
 
 
 def described(
@@ -103,11 +106,12 @@ def described(
     *,
     on_failure: OnFailure = OnFailure.ERROR,
     cache_refusals: bool = False,
+    lease: LeasePolicy | None = None,
 ) -> PolicyDescription:
     """Return what a policy says, with its rules and what it does beside its decisions."""
     tiers = tuple([_tier_described(tier, policy) for tier in rules.tiers])
-    version = version_of(policy, rules, on_failure.value, cache_refusals)
-    return PolicyDescription(policy.name, version, _limits_of(policy), rules, on_failure, cache_refusals, tiers)
+    version = version_of(policy, rules, on_failure.value, cache_refusals, lease)
+    return PolicyDescription(policy.name, version, _limits_of(policy), rules, on_failure, cache_refusals, tiers, lease)
 
 
 def _tier_described(tier: Tier, policy: Policy | CombinedPolicy | ConcurrencyPolicy) -> TierDescription:

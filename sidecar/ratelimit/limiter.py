@@ -13,6 +13,7 @@ from sidecar.ratelimit.charges import LOOK, TAKE, Together, script_of_one
 from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.exceptions import exempt
 from sidecar.ratelimit.explainer import Explainer
+from sidecar.ratelimit.leased_checks import LeasedChecks
 from sidecar.ratelimit.limits import NOW_OF_SEVERAL
 from sidecar.ratelimit.policy_book import PolicyBook
 from sidecar.ratelimit.tiers import tier_unknown
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.exceptions import Rules
     from sidecar.ratelimit.explain import Explanation
+    from sidecar.ratelimit.lease_book import LeaseBook
     from sidecar.ratelimit.limits import Limit
     from sidecar.ratelimit.policy_book import AnyPolicy
     from sidecar.ratelimit.refusals import Refusals
@@ -55,6 +57,7 @@ class RateLimiter:
         max_key_bytes: int,
         stand_ins: StandIns | None = None,
         refusals: Refusals | None = None,
+        leases: LeaseBook | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -66,9 +69,11 @@ class RateLimiter:
             max_key_bytes=max_key_bytes,
             stand_ins=stand_ins,
             refusals=refusals,
+            leases=leases,
         )
         """The policies in force."""
         self.policies.replace(policies, rules)
+        self._leased = LeasedChecks(self.policies)
         self._together = TogetherChecker(store=store, clock=clock, policies=self.policies)
         self._explainer = Explainer(store=store, clock=clock, policies=self.policies)
 
@@ -78,11 +83,32 @@ class RateLimiter:
         Raises SidecarError: POLICY_UNKNOWN, WRONG_ALGORITHM, TIER_UNKNOWN, KEY_EMPTY, KEY_TOO_LONG, COST_ABOVE_LIMIT,
         and what the store raises.
         """
-        return await run_alone(self.plan_check(policy_name, key, cost, tier), self._store, call)
+        limit = self.policies.limit(policy_name)
+        leases = limit.leases
+        if leases is not None and not tier:
+            # The path of every call of a hot key.
+            decision = leases.spend(key, cost)
+            if decision is not None:
+                return limit.told(decision, TAKE)
+            borrower = self._leased.borrower(limit, leases, key, cost)
+            if borrower is not None:
+                return await self._leased.borrow(limit, leases, borrower, cost, call)
+        return await run_alone(self._plan_check(limit, key, cost, tier), self._store, call)
 
     def plan_check(self, policy_name: str, key: str, cost: int, tier: str = "") -> Plan[Decision]:
-        """Return the plan of `check`."""
+        """Return the plan of `check`. Beside it a lease may be refilled, for those that come later."""
         limit = self.policies.limit(policy_name)
+        leases = limit.leases
+        if leases is not None and not tier:
+            decision = leases.spend(key, cost)
+            if decision is not None:
+                return Plan((), lambda _: limit.told(decision, TAKE))
+            borrower = self._leased.borrower(limit, leases, key, cost)
+            if borrower is not None:
+                leases.refill(borrower)
+        return self._plan_check(limit, key, cost, tier)
+
+    def _plan_check(self, limit: Limit, key: str, cost: int, tier: str) -> Plan[Decision]:
         if limit.ruled is not None or tier:
             return self._plan_ruled(limit, key, cost, TAKE, tier)
         state_key = self.policies.state_key(limit, key)
@@ -138,11 +164,16 @@ class RateLimiter:
             return slots.plan_reset(key)
         limit = self.policies.limit(policy_name)
         state_key = self.policies.state_key(limit, key)
+        # A Check behind it in the same batch is planned before it is made.
         if limit.refusals is not None:
-            limit.refusals.drop(state_key)  # a Check behind it in the same batch is planned before it is made
+            limit.refusals.drop(state_key)
+        if limit.leases is not None:
+            limit.leases.void_key(key)
 
         def read(replies: Sequence[Reply]) -> bool:
             limit.forget(state_key)
+            if limit.leases is not None:
+                limit.leases.void_key(key)
             return _existed(replies)
 
         return Plan((commands.delete(*[state_key + suffix for suffix in limit.suffixes]),), read)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.exceptions import Ruled
     from sidecar.ratelimit.overrides import Numbers, Override
     from sidecar.ratelimit.policy import Policy
+    from sidecar.ratelimit.policy_leases import PolicyLeases
     from sidecar.ratelimit.refusals import PolicyRefusals
     from sidecar.ratelimit.stand_in import StandIn, StandIns
     from sidecar.ratelimit.tiers import Tiers
@@ -60,6 +61,8 @@ class Limit:
     """What decides while the store cannot; None where that is an error."""
     refusals: PolicyRefusals | None
     """What is remembered of those by the store; None where they are not."""
+    leases: PolicyLeases | None = None
+    """What this process has borrowed of it; None where it is not lent from."""
     overriding: Overriding | None = None
     """What holds for single keys instead; None where no key has an override."""
     tiers: Tiers | None = None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.description import PolicyDescription
     from sidecar.ratelimit.exceptions import Exempted, Rules
+    from sidecar.ratelimit.lease_book import LeaseBook
     from sidecar.ratelimit.limits import Limit
     from sidecar.ratelimit.overrides import Override
     from sidecar.ratelimit.policy import CombinedPolicy, Policy
@@ -62,6 +63,7 @@ class PolicyBook:
         max_key_bytes: int,
         stand_ins: StandIns | None,
         refusals: Refusals | None,
+        leases: LeaseBook | None,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -69,6 +71,7 @@ class PolicyBook:
         self._max_key_bytes = max_key_bytes
         self._stand_ins = stand_ins
         self._refusals = refusals
+        self._leases = leases
         self._decisions = metrics.counter(
             "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
         )
@@ -100,6 +103,8 @@ class PolicyBook:
             limit = self._limits.get(override.policy)
             if limit is not None and limit.refusals is not None:
                 limit.refusals.drop(self._keys.limit(limit.letter, limit.name, override.key.encode()))
+            if limit is not None and limit.leases is not None:
+                limit.leases.drop_key(override.key)
 
     # --- what there is ---
 
@@ -222,6 +227,7 @@ class PolicyBook:
             rules,
             on_failure=OnFailure.ERROR if self._stand_ins is None else self._stand_ins.mode(policy.name),
             cache_refusals=self._refusals is not None and self._refusals.remembers(policy.name),
+            lease=None if self._leases is None else self._leases.policy_of(policy.name),
         )
 
     def _limit(self, policy: Policy | CombinedPolicy, rules: Rules, overrides: Sequence[Override]) -> Limit:
@@ -248,6 +254,9 @@ class PolicyBook:
         )
         if rules.tiers:
             limit = replace(limit, tiers=made_ready(policy, rules.tiers, limit, self._stand_ins))
+        # One that refuses nothing saves nothing by it, and has to count exactly what it would refuse.
+        if self._leases is not None and not rules.shadow:
+            limit = replace(limit, leases=self._leases.of(policy))
         if not overrides:
             return limit
         return replace(limit, overriding=Overriding(policy, limit, overrides, self._stand_ins))

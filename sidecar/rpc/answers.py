@@ -26,6 +26,7 @@ ENFORCEMENTS: dict[Enforcement, limit_pb.Enforcement] = {
     Enforcement.FAILED_OPEN: limit_pb.ENFORCEMENT_FAILED_OPEN,
     Enforcement.FAILED_CLOSED: limit_pb.ENFORCEMENT_FAILED_CLOSED,
     Enforcement.LOCAL_SHARE: limit_pb.ENFORCEMENT_LOCAL_SHARE,
+    Enforcement.LEASE: limit_pb.ENFORCEMENT_LEASE,
 }
 
 

@@ -49,6 +49,11 @@ def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -
         message.near_limit = rules.near_limit
     message.on_failure = _MODES[description.on_failure]
     message.cache_refusals = description.cache_refusals
+    lease = description.lease
+    if lease is not None:
+        message.lease.max_fraction = lease.max_fraction
+        message.lease.max_tokens = lease.most(description.limits[0].limit)
+        set_us(message.lease.ttl, lease.ttl_us)
     for limit in description.limits:
         fill_limit(message.limits.add(), limit)
     for tier in description.tiers:

@@ -67,6 +67,18 @@ REDIS = "url: 'redis://host'"
         ("rate_limits: {a: {limits: {c: {algorithm: sliding_log, limit: 5, window: 1d}}, tiers: {b: {limits: {d: {limit: 3}}}}}}", "rate_limits.a.tiers.b.limits.d: the policy has no limit of that name"),
         ("rate_limits: {a: {limits: {c: {algorithm: sliding_log, limit: 5, window: 1d}}, tiers: {b: {limits: {c: {rate: 3/s}}}}}}", "rate_limits.a.tiers.b.limits.c.rate: is for buckets; the limit of the policy has a window: give `limit`"),
         ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, cache_refusals: true, tiers: {b: {limit: 6}}}}", "rate_limits.a.cache_refusals: cannot be with tiers: what one of them is refused says nothing of another"),
+        # Leases.
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 100, window: 1d, lease: {}}}", "rate_limits.a.lease: is not for a sliding log: a call counts from when it is made, and what was lent would count from when it was lent"),
+        ("rate_limits: {a: {algorithm: sliding_window, limit: 100, window: 1d, lease: {}}}", "rate_limits.a.lease: is not for a sliding window: a call counts from when it is made, and what was lent would count from when it was lent"),
+        ("rate_limits: {a: {lease: {}, limits: {b: {algorithm: gcra, rate: 1/s, burst: 100}}}}", "rate_limits.a.lease: is not for several `limits`: a call takes its cost from all of them or from none, in one step"),
+        ("rate_limits: {a: {limits: {b: {algorithm: gcra, rate: 1/s, burst: 100, lease: {}}}}}", "rate_limits.a.limits.b.lease: is not for several `limits`: a call takes its cost from all of them or from none, in one step"),
+        ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, shadow: true, lease: {}}}", "rate_limits.a.lease: is not for a policy in shadow mode: what is lent is refused to others, and would be counted so"),
+        ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, unlimited: true, lease: {}}}", "rate_limits.a.lease: has no use where all keys are `unlimited`"),
+        ("rate_limits: {a: {algorithm: token_bucket, rate: 1/s, burst: 19, lease: {}}}", "rate_limits.a.lease.max_fraction: 0.05 of 19 is less than one token, so nothing could be lent"),
+        ("rate_limits: {a: {algorithm: fixed_window, limit: 0, window: 1s, lease: {}}}", "rate_limits.a.lease.max_fraction: 0.05 of 0 is less than one token, so nothing could be lent"),
+        ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {max_fraction: 0.51}}}", "rate_limits.a.lease.max_fraction: 0.51 is above the most allowed, 0.5"),
+        ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {ttl: 9ms}}}", "rate_limits.a.lease.ttl: 9ms is below the least allowed, 10ms"),
+        ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {ttl: 11s}}}", "rate_limits.a.lease.ttl: 11s is above the most allowed, 10s"),
         # Limits.
         ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
         ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),

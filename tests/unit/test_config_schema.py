@@ -30,9 +30,12 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def children(prop: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the sections that a map or a list holds."""
+    """Return the sections that a map or a list holds, or that may be left out."""
     if path == "rate_limits.<name>.limits":
         return  # each is as one of `rate_limits`
+    for variant in prop.get("anyOf", []):
+        if "properties" in resolved(variant):
+            yield path, resolved(variant)
     for item in prop.get("patternProperties", {}).values():
         for variant in item.get("oneOf", [item]):
             yield f"{path}.<name>", resolved(variant)

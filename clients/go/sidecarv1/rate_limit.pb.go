@@ -128,6 +128,11 @@ const (
 	// the limit: an nth of it, but at least 1, for n sidecars that were last alive. `limit`, `remaining` and the times are the
 	// share's. A cost above the share is refused as long as the store is gone.
 	Enforcement_ENFORCEMENT_LOCAL_SHARE Enforcement = 4
+	// ENFORCEMENT_LEASE: the sidecar has let the call through by tokens that it had borrowed from the store's count, as the
+	// policy's `lease` says. `remaining` is what the store had left when it lent, and what is left of the lease; `reset_after`
+	// is what the store said, less the time since. Both are estimates, of a count that others have gone on with. What a lease
+	// does not hold is not refused by it: the store decides.
+	Enforcement_ENFORCEMENT_LEASE Enforcement = 5
 )
 
 // Enum value maps for Enforcement.
@@ -138,6 +143,7 @@ var (
 		2: "ENFORCEMENT_FAILED_OPEN",
 		3: "ENFORCEMENT_FAILED_CLOSED",
 		4: "ENFORCEMENT_LOCAL_SHARE",
+		5: "ENFORCEMENT_LEASE",
 	}
 	Enforcement_value = map[string]int32{
 		"ENFORCEMENT_UNSPECIFIED":   0,
@@ -145,6 +151,7 @@ var (
 		"ENFORCEMENT_FAILED_OPEN":   2,
 		"ENFORCEMENT_FAILED_CLOSED": 3,
 		"ENFORCEMENT_LOCAL_SHARE":   4,
+		"ENFORCEMENT_LEASE":         5,
 	}
 )
 
@@ -454,7 +461,8 @@ type CheckResponse struct {
 	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
 	Limits []*LimitStatus `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
-	// enforcement is what the decision rests on. ENFORCEMENT_STORE but while the store cannot be reached.
+	// enforcement is what the decision rests on: ENFORCEMENT_STORE but for a policy with a `lease`, and while the store cannot
+	// be reached.
 	Enforcement Enforcement `protobuf:"varint,7,opt,name=enforcement,proto3,enum=sidecar.v1.Enforcement" json:"enforcement,omitempty"`
 	// max_overshoot is the largest number above the limit that answers of this enforcement may have let through, over all
 	// sidecars of the tenant. 0 for ENFORCEMENT_STORE and ENFORCEMENT_FAILED_CLOSED; 18446744073709551615 where there is no
@@ -462,7 +470,8 @@ type CheckResponse struct {
 	// a bucket fills: what the shares let through beside the store, which may have given the whole limit just before they
 	// began. It holds for one outage and as long as no more sidecars are alive than last were; there is no bound once a
 	// sidecar has had to forget a key's count, with 10,000 in use. Of a policy with several limits, it is the largest. What
-	// shadow mode lets through is not in it.
+	// shadow mode lets through is not in it. For ENFORCEMENT_LEASE it holds for any interval, and as long as no more sidecars
+	// are alive than last were: what all of them may hold of a key. It is 0 for a fixed window, with which leases end.
 	MaxOvershoot uint64 `protobuf:"varint,8,opt,name=max_overshoot,json=maxOvershoot,proto3" json:"max_overshoot,omitempty"`
 	// decided_by says what decided in place of the policy's limits. Unset when they did, as they nearly always do.
 	DecidedBy DecidedBy `protobuf:"varint,9,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
@@ -1721,7 +1730,9 @@ type PolicyDescription struct {
 	// cache_refusals says that a refusal is remembered until its `retry_after`, and answered again without the store.
 	CacheRefusals bool `protobuf:"varint,10,opt,name=cache_refusals,json=cacheRefusals,proto3" json:"cache_refusals,omitempty"`
 	// tiers are what holds for callers of a tier in place of the policy's own numbers.
-	Tiers         []*TierDescription `protobuf:"bytes,11,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	Tiers []*TierDescription `protobuf:"bytes,11,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	// lease is how sidecars borrow from the policy's limit. Unset: they do not.
+	Lease         *LeaseDescription `protobuf:"bytes,13,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1833,6 +1844,13 @@ func (x *PolicyDescription) GetTiers() []*TierDescription {
 	return nil
 }
 
+func (x *PolicyDescription) GetLease() *LeaseDescription {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
 // TierDescription is what a policy says of one tier.
 type TierDescription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1906,6 +1924,70 @@ func (x *TierDescription) GetLimits() []*LimitDescription {
 	return nil
 }
 
+// LeaseDescription is how much of a hot key's limit a sidecar borrows, to spend it without the store.
+type LeaseDescription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// max_fraction is the share of the limit that one process may hold of a key.
+	MaxFraction float64 `protobuf:"fixed64,1,opt,name=max_fraction,json=maxFraction,proto3" json:"max_fraction,omitempty"`
+	// max_tokens is how much that is, rounded down.
+	MaxTokens uint64 `protobuf:"varint,2,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
+	// ttl is the time after which what is not spent goes back.
+	Ttl           *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseDescription) Reset() {
+	*x = LeaseDescription{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseDescription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseDescription) ProtoMessage() {}
+
+func (x *LeaseDescription) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseDescription.ProtoReflect.Descriptor instead.
+func (*LeaseDescription) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LeaseDescription) GetMaxFraction() float64 {
+	if x != nil {
+		return x.MaxFraction
+	}
+	return 0
+}
+
+func (x *LeaseDescription) GetMaxTokens() uint64 {
+	if x != nil {
+		return x.MaxTokens
+	}
+	return 0
+}
+
+func (x *LeaseDescription) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
 // LimitDescription is one limit of a policy. What its algorithm does not have is unset.
 type LimitDescription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1937,7 +2019,7 @@ type LimitDescription struct {
 
 func (x *LimitDescription) Reset() {
 	*x = LimitDescription{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2031,7 @@ func (x *LimitDescription) String() string {
 func (*LimitDescription) ProtoMessage() {}
 
 func (x *LimitDescription) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[20]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2044,7 @@ func (x *LimitDescription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitDescription.ProtoReflect.Descriptor instead.
 func (*LimitDescription) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{20}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LimitDescription) GetName() string {
@@ -2065,7 +2147,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2159,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[21]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2172,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{21}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Override) GetPolicy() string {
@@ -2184,7 +2266,7 @@ type OverrideNumbers struct {
 
 func (x *OverrideNumbers) Reset() {
 	*x = OverrideNumbers{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2278,7 @@ func (x *OverrideNumbers) String() string {
 func (*OverrideNumbers) ProtoMessage() {}
 
 func (x *OverrideNumbers) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[22]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2291,7 @@ func (x *OverrideNumbers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverrideNumbers.ProtoReflect.Descriptor instead.
 func (*OverrideNumbers) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{22}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OverrideNumbers) GetLimits() []*LimitNumbers {
@@ -2236,7 +2318,7 @@ type LimitNumbers struct {
 
 func (x *LimitNumbers) Reset() {
 	*x = LimitNumbers{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2330,7 @@ func (x *LimitNumbers) String() string {
 func (*LimitNumbers) ProtoMessage() {}
 
 func (x *LimitNumbers) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[23]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2343,7 @@ func (x *LimitNumbers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitNumbers.ProtoReflect.Descriptor instead.
 func (*LimitNumbers) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{23}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LimitNumbers) GetName() string {
@@ -2303,7 +2385,7 @@ type SetOverrideRequest struct {
 
 func (x *SetOverrideRequest) Reset() {
 	*x = SetOverrideRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +2397,7 @@ func (x *SetOverrideRequest) String() string {
 func (*SetOverrideRequest) ProtoMessage() {}
 
 func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[24]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +2410,7 @@ func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideRequest.ProtoReflect.Descriptor instead.
 func (*SetOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{24}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetOverrideRequest) GetOverride() *Override {
@@ -2347,7 +2429,7 @@ type SetOverrideResponse struct {
 
 func (x *SetOverrideResponse) Reset() {
 	*x = SetOverrideResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2441,7 @@ func (x *SetOverrideResponse) String() string {
 func (*SetOverrideResponse) ProtoMessage() {}
 
 func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[25]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2454,7 @@ func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideResponse.ProtoReflect.Descriptor instead.
 func (*SetOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{25}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{26}
 }
 
 // DeleteOverrideRequest names an override.
@@ -2388,7 +2470,7 @@ type DeleteOverrideRequest struct {
 
 func (x *DeleteOverrideRequest) Reset() {
 	*x = DeleteOverrideRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2482,7 @@ func (x *DeleteOverrideRequest) String() string {
 func (*DeleteOverrideRequest) ProtoMessage() {}
 
 func (x *DeleteOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[26]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2495,7 @@ func (x *DeleteOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOverrideRequest.ProtoReflect.Descriptor instead.
 func (*DeleteOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{26}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteOverrideRequest) GetPolicy() string {
@@ -2441,7 +2523,7 @@ type DeleteOverrideResponse struct {
 
 func (x *DeleteOverrideResponse) Reset() {
 	*x = DeleteOverrideResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2535,7 @@ func (x *DeleteOverrideResponse) String() string {
 func (*DeleteOverrideResponse) ProtoMessage() {}
 
 func (x *DeleteOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[27]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2548,7 @@ func (x *DeleteOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOverrideResponse.ProtoReflect.Descriptor instead.
 func (*DeleteOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{27}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteOverrideResponse) GetExisted() bool {
@@ -2487,7 +2569,7 @@ type ListOverridesRequest struct {
 
 func (x *ListOverridesRequest) Reset() {
 	*x = ListOverridesRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2581,7 @@ func (x *ListOverridesRequest) String() string {
 func (*ListOverridesRequest) ProtoMessage() {}
 
 func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[28]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2594,7 @@ func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
 func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{28}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListOverridesRequest) GetPolicy() string {
@@ -2533,7 +2615,7 @@ type ListOverridesResponse struct {
 
 func (x *ListOverridesResponse) Reset() {
 	*x = ListOverridesResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2627,7 @@ func (x *ListOverridesResponse) String() string {
 func (*ListOverridesResponse) ProtoMessage() {}
 
 func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[29]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2640,7 @@ func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
 func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{29}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListOverridesResponse) GetOverrides() []*Override {
@@ -2583,7 +2665,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2677,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[30]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2690,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{30}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainRequest) GetPolicy() string {
@@ -2657,7 +2739,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2751,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[31]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2764,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{31}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainResponse) GetPolicy() *PolicyDescription {
@@ -2758,7 +2840,7 @@ type LimitState struct {
 
 func (x *LimitState) Reset() {
 	*x = LimitState{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +2852,7 @@ func (x *LimitState) String() string {
 func (*LimitState) ProtoMessage() {}
 
 func (x *LimitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[32]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +2865,7 @@ func (x *LimitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
 func (*LimitState) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{32}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LimitState) GetLimit() *LimitDescription {
@@ -2833,7 +2915,7 @@ type CostOutcome struct {
 
 func (x *CostOutcome) Reset() {
 	*x = CostOutcome{}
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[33]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +2927,7 @@ func (x *CostOutcome) String() string {
 func (*CostOutcome) ProtoMessage() {}
 
 func (x *CostOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[33]
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2858,7 +2940,7 @@ func (x *CostOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CostOutcome.ProtoReflect.Descriptor instead.
 func (*CostOutcome) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{33}
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CostOutcome) GetCost() uint64 {
@@ -3002,7 +3084,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x13ListPoliciesRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\"Q\n" +
 	"\x14ListPoliciesResponse\x129\n" +
-	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xba\x03\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xee\x03\n" +
 	"\x11PolicyDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
@@ -3018,13 +3100,19 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"on_failure\x18\t \x01(\x0e2\x17.sidecar.v1.FailureModeR\tonFailure\x12%\n" +
 	"\x0ecache_refusals\x18\n" +
 	" \x01(\bR\rcacheRefusals\x121\n" +
-	"\x05tiers\x18\v \x03(\v2\x1b.sidecar.v1.TierDescriptionR\x05tiersB\r\n" +
+	"\x05tiers\x18\v \x03(\v2\x1b.sidecar.v1.TierDescriptionR\x05tiers\x122\n" +
+	"\x05lease\x18\r \x01(\v2\x1c.sidecar.v1.LeaseDescriptionR\x05leaseB\r\n" +
 	"\v_near_limit\"\x91\x01\n" +
 	"\x0fTierDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tunlimited\x18\x02 \x01(\bR\tunlimited\x12\x16\n" +
 	"\x06denied\x18\x03 \x01(\bR\x06denied\x124\n" +
-	"\x06limits\x18\x04 \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\x06limits\"\xc4\x03\n" +
+	"\x06limits\x18\x04 \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\x06limits\"\x81\x01\n" +
+	"\x10LeaseDescription\x12!\n" +
+	"\fmax_fraction\x18\x01 \x01(\x01R\vmaxFraction\x12\x1d\n" +
+	"\n" +
+	"max_tokens\x18\x02 \x01(\x04R\tmaxTokens\x12+\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xc4\x03\n" +
 	"\x10LimitDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\talgorithm\x18\x02 \x01(\x0e2\x15.sidecar.v1.AlgorithmR\talgorithm\x12\x14\n" +
@@ -3112,13 +3200,14 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x19DECIDED_BY_TIER_UNLIMITED\x10\b\x12\x1a\n" +
 	"\x16DECIDED_BY_TIER_DENIED\x10\t\x12\x1a\n" +
 	"\x16DECIDED_BY_TIER_LIMITS\x10\n" +
-	"*\x9a\x01\n" +
+	"*\xb1\x01\n" +
 	"\vEnforcement\x12\x1b\n" +
 	"\x17ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ENFORCEMENT_STORE\x10\x01\x12\x1b\n" +
 	"\x17ENFORCEMENT_FAILED_OPEN\x10\x02\x12\x1d\n" +
 	"\x19ENFORCEMENT_FAILED_CLOSED\x10\x03\x12\x1b\n" +
-	"\x17ENFORCEMENT_LOCAL_SHARE\x10\x04*[\n" +
+	"\x17ENFORCEMENT_LOCAL_SHARE\x10\x04\x12\x15\n" +
+	"\x11ENFORCEMENT_LEASE\x10\x05*[\n" +
 	"\tCheckMode\x12\x1a\n" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CHECK_MODE_ALL_OR_NOTHING\x10\x01\x12\x13\n" +
@@ -3164,7 +3253,7 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
 	(Enforcement)(0),               // 1: sidecar.v1.Enforcement
@@ -3191,27 +3280,28 @@ var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(*ListPoliciesResponse)(nil),   // 22: sidecar.v1.ListPoliciesResponse
 	(*PolicyDescription)(nil),      // 23: sidecar.v1.PolicyDescription
 	(*TierDescription)(nil),        // 24: sidecar.v1.TierDescription
-	(*LimitDescription)(nil),       // 25: sidecar.v1.LimitDescription
-	(*Override)(nil),               // 26: sidecar.v1.Override
-	(*OverrideNumbers)(nil),        // 27: sidecar.v1.OverrideNumbers
-	(*LimitNumbers)(nil),           // 28: sidecar.v1.LimitNumbers
-	(*SetOverrideRequest)(nil),     // 29: sidecar.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),    // 30: sidecar.v1.SetOverrideResponse
-	(*DeleteOverrideRequest)(nil),  // 31: sidecar.v1.DeleteOverrideRequest
-	(*DeleteOverrideResponse)(nil), // 32: sidecar.v1.DeleteOverrideResponse
-	(*ListOverridesRequest)(nil),   // 33: sidecar.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),  // 34: sidecar.v1.ListOverridesResponse
-	(*ExplainRequest)(nil),         // 35: sidecar.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 36: sidecar.v1.ExplainResponse
-	(*LimitState)(nil),             // 37: sidecar.v1.LimitState
-	(*CostOutcome)(nil),            // 38: sidecar.v1.CostOutcome
-	(*durationpb.Duration)(nil),    // 39: google.protobuf.Duration
-	(*Failure)(nil),                // 40: sidecar.v1.Failure
-	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
+	(*LeaseDescription)(nil),       // 25: sidecar.v1.LeaseDescription
+	(*LimitDescription)(nil),       // 26: sidecar.v1.LimitDescription
+	(*Override)(nil),               // 27: sidecar.v1.Override
+	(*OverrideNumbers)(nil),        // 28: sidecar.v1.OverrideNumbers
+	(*LimitNumbers)(nil),           // 29: sidecar.v1.LimitNumbers
+	(*SetOverrideRequest)(nil),     // 30: sidecar.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),    // 31: sidecar.v1.SetOverrideResponse
+	(*DeleteOverrideRequest)(nil),  // 32: sidecar.v1.DeleteOverrideRequest
+	(*DeleteOverrideResponse)(nil), // 33: sidecar.v1.DeleteOverrideResponse
+	(*ListOverridesRequest)(nil),   // 34: sidecar.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),  // 35: sidecar.v1.ListOverridesResponse
+	(*ExplainRequest)(nil),         // 36: sidecar.v1.ExplainRequest
+	(*ExplainResponse)(nil),        // 37: sidecar.v1.ExplainResponse
+	(*LimitState)(nil),             // 38: sidecar.v1.LimitState
+	(*CostOutcome)(nil),            // 39: sidecar.v1.CostOutcome
+	(*durationpb.Duration)(nil),    // 40: google.protobuf.Duration
+	(*Failure)(nil),                // 41: sidecar.v1.Failure
+	(*timestamppb.Timestamp)(nil),  // 42: google.protobuf.Timestamp
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	39, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	39, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	40, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	40, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 3: sidecar.v1.CheckResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 4: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
@@ -3219,73 +3309,75 @@ var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
 	2,  // 6: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
 	9,  // 7: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
 	6,  // 8: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	40, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	39, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	39, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	39, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	39, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	41, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	40, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	40, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	40, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	40, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 14: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 15: sidecar.v1.PeekResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 16: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	39, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	39, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	39, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	39, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	39, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	40, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	40, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	40, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	40, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	40, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
 	23, // 22: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
-	25, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
+	26, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
 	3,  // 24: sidecar.v1.PolicyDescription.on_failure:type_name -> sidecar.v1.FailureMode
 	24, // 25: sidecar.v1.PolicyDescription.tiers:type_name -> sidecar.v1.TierDescription
-	25, // 26: sidecar.v1.TierDescription.limits:type_name -> sidecar.v1.LimitDescription
-	4,  // 27: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	39, // 28: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	39, // 29: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	39, // 30: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	39, // 31: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	27, // 32: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
-	39, // 33: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
-	28, // 34: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
-	39, // 35: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
-	26, // 36: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
-	26, // 37: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
-	23, // 38: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
-	0,  // 39: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	26, // 40: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
-	41, // 41: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
-	37, // 42: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
-	38, // 43: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
-	25, // 44: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
-	39, // 45: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	39, // 46: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
-	5,  // 47: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	7,  // 48: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	11, // 49: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	13, // 50: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	15, // 51: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	17, // 52: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	19, // 53: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	21, // 54: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	29, // 55: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
-	31, // 56: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
-	33, // 57: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
-	35, // 58: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
-	6,  // 59: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	8,  // 60: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	12, // 61: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	14, // 62: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	16, // 63: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	18, // 64: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	20, // 65: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	22, // 66: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	30, // 67: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
-	32, // 68: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
-	34, // 69: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
-	36, // 70: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
-	59, // [59:71] is the sub-list for method output_type
-	47, // [47:59] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	25, // 26: sidecar.v1.PolicyDescription.lease:type_name -> sidecar.v1.LeaseDescription
+	26, // 27: sidecar.v1.TierDescription.limits:type_name -> sidecar.v1.LimitDescription
+	40, // 28: sidecar.v1.LeaseDescription.ttl:type_name -> google.protobuf.Duration
+	4,  // 29: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	40, // 30: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	40, // 31: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	40, // 32: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	40, // 33: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	28, // 34: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
+	40, // 35: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	29, // 36: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
+	40, // 37: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	27, // 38: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
+	27, // 39: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
+	23, // 40: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
+	0,  // 41: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	27, // 42: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
+	42, // 43: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
+	38, // 44: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
+	39, // 45: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
+	26, // 46: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
+	40, // 47: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	40, // 48: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
+	5,  // 49: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	7,  // 50: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	11, // 51: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	13, // 52: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	15, // 53: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	17, // 54: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	19, // 55: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	21, // 56: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	30, // 57: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	32, // 58: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	34, // 59: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	36, // 60: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
+	6,  // 61: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	8,  // 62: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	12, // 63: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	14, // 64: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	16, // 65: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	18, // 66: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	20, // 67: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	22, // 68: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	31, // 69: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	33, // 70: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	35, // 71: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	37, // 72: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
+	61, // [61:73] is the sub-list for method output_type
+	49, // [49:61] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -3302,7 +3394,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 	file_sidecar_v1_rate_limit_proto_msgTypes[6].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[10].OneofWrappers = []any{}
 	file_sidecar_v1_rate_limit_proto_msgTypes[18].OneofWrappers = []any{}
-	file_sidecar_v1_rate_limit_proto_msgTypes[21].OneofWrappers = []any{
+	file_sidecar_v1_rate_limit_proto_msgTypes[22].OneofWrappers = []any{
 		(*Override_Unlimited)(nil),
 		(*Override_Denied)(nil),
 		(*Override_Numbers)(nil),
@@ -3313,7 +3405,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,7 +31,7 @@ from sidecar_client.guard import BlockingGuard, Guard
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
 from sidecar_client.limit import Check, Limit
 from sidecar_client.overrides import Numbers, Override
-from sidecar_client.policies import Algorithm, FailureMode, Policy, PolicyLimit, PolicyTier
+from sidecar_client.policies import Algorithm, FailureMode, Policy, PolicyLease, PolicyLimit, PolicyTier
 from sidecar_client.records import Records
 from sidecar_client.results import (
     Acquired,
@@ -97,6 +97,7 @@ __all__ = [
     "OverloadedError",
     "Override",
     "Policy",
+    "PolicyLease",
     "PolicyLimit",
     "PolicyTier",
     "PreconditionError",

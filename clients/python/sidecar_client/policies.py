@@ -90,6 +90,17 @@ class PolicyTier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyLease:
+    """How much of a hot key's limit a sidecar borrows, to spend it without the store."""
+
+    max_fraction: float
+    max_tokens: int
+    """The most that one process may hold of a key."""
+    ttl: timedelta
+    """The time after which what is not spent goes back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What one policy says."""
 
@@ -107,6 +118,8 @@ class Policy:
     on_failure: FailureMode = FailureMode.UNKNOWN
     cache_refusals: bool = False
     tiers: tuple[PolicyTier, ...] = ()
+    lease: PolicyLease | None = None
+    """How sidecars borrow from its limit; None where they do not."""
 
 
 async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, timeout: Span | None) -> tuple[Policy, ...]:
@@ -129,6 +142,7 @@ def policy_of(message: pb.PolicyDescription) -> Policy:
         on_failure=FailureMode(message.on_failure),
         cache_refusals=message.cache_refusals,
         tiers=tuple([_tier_of(tier) for tier in message.tiers]),
+        lease=_lease_of(message.lease) if message.HasField("lease") else None,
     )
 
 
@@ -139,6 +153,10 @@ def _tier_of(message: pb.TierDescription) -> PolicyTier:
         denied=message.denied,
         limits=tuple([limit_of(limit) for limit in message.limits]),
     )
+
+
+def _lease_of(message: pb.LeaseDescription) -> PolicyLease:
+    return PolicyLease(max_fraction=message.max_fraction, max_tokens=message.max_tokens, ttl=from_duration(message.ttl))
 
 
 def limit_of(message: pb.LimitDescription) -> PolicyLimit:

@@ -57,6 +57,8 @@ class Enforcement(Enum):
     """Nothing: the store is gone, and the policy then refuses everything."""
     LOCAL_SHARE = rate_limit_pb2.ENFORCEMENT_LOCAL_SHARE
     """The sidecar's own count, of its share of the limit: the store is gone."""
+    LEASE = rate_limit_pb2.ENFORCEMENT_LEASE
+    """Tokens that the sidecar had borrowed from the store's count."""
 
 
 _ENFORCEMENTS: dict[int, Enforcement] = {enforcement.value: enforcement for enforcement in Enforcement}

@@ -8,8 +8,8 @@ process that had it, is merely not used.
 What is not spent is given back. A bucket's level rises by it and an arrival time moves back, which is what they would
 be without the loan, but for what the bucket had no room for meanwhile: whatever has come in since is counted from the
 same moment on, and stops at the burst. A window has it back if it is still the same one. Who gives back to a state
-that somebody has reset, or whose policy has changed, may give it more than is still missing there: no more than was
-lent, and a bucket holds no more than its burst, an arrival time in the past owes nothing, a count does not fall below 0.
+that somebody has reset, or whose policy has changed, may give it more than it still lacks: no more than was lent, and a
+bucket holds no more than its burst, an arrival time in the past owes nothing, a count does not fall below 0.
 
 Sliding windows and logs say when each call was, and a loan is no call: what is spent later than it was lent would leave
 the window too early. They are not lent from.

@@ -33,6 +33,7 @@ class Enforcement(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENFORCEMENT_FAILED_OPEN: _ClassVar[Enforcement]
     ENFORCEMENT_FAILED_CLOSED: _ClassVar[Enforcement]
     ENFORCEMENT_LOCAL_SHARE: _ClassVar[Enforcement]
+    ENFORCEMENT_LEASE: _ClassVar[Enforcement]
 
 class CheckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -73,6 +74,7 @@ ENFORCEMENT_STORE: Enforcement
 ENFORCEMENT_FAILED_OPEN: Enforcement
 ENFORCEMENT_FAILED_CLOSED: Enforcement
 ENFORCEMENT_LOCAL_SHARE: Enforcement
+ENFORCEMENT_LEASE: Enforcement
 CHECK_MODE_UNSPECIFIED: CheckMode
 CHECK_MODE_ALL_OR_NOTHING: CheckMode
 CHECK_MODE_EACH: CheckMode
@@ -298,7 +300,7 @@ class ListPoliciesResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[PolicyDescription, _Mapping]]] = ...) -> None: ...
 
 class PolicyDescription(_message.Message):
-    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals", "tiers")
+    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals", "tiers", "lease")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -310,6 +312,7 @@ class PolicyDescription(_message.Message):
     ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
     CACHE_REFUSALS_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
@@ -321,7 +324,8 @@ class PolicyDescription(_message.Message):
     on_failure: FailureMode
     cache_refusals: bool
     tiers: _containers.RepeatedCompositeFieldContainer[TierDescription]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ..., tiers: _Optional[_Iterable[_Union[TierDescription, _Mapping]]] = ...) -> None: ...
+    lease: LeaseDescription
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ..., tiers: _Optional[_Iterable[_Union[TierDescription, _Mapping]]] = ..., lease: _Optional[_Union[LeaseDescription, _Mapping]] = ...) -> None: ...
 
 class TierDescription(_message.Message):
     __slots__ = ("name", "unlimited", "denied", "limits")
@@ -334,6 +338,16 @@ class TierDescription(_message.Message):
     denied: bool
     limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
     def __init__(self, name: _Optional[str] = ..., unlimited: _Optional[bool] = ..., denied: _Optional[bool] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ...) -> None: ...
+
+class LeaseDescription(_message.Message):
+    __slots__ = ("max_fraction", "max_tokens", "ttl")
+    MAX_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    max_fraction: float
+    max_tokens: int
+    ttl: _duration_pb2.Duration
+    def __init__(self, max_fraction: _Optional[float] = ..., max_tokens: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class LimitDescription(_message.Message):
     __slots__ = ("name", "algorithm", "limit", "window", "calendar", "time_zone", "sub_windows", "rate_tokens", "rate_period", "lease", "max_lease")
