@@ -21,6 +21,7 @@ domain: shop
 descriptors:
   - key: client
     rate_limit: {unit: year, requests_per_unit: 12}
+    metadata: {plan: {name: usual, paid: true}}
   - key: path
     value: /pages/*
     share_threshold: true
@@ -33,6 +34,8 @@ listen: ["{address}"]
 envoy:
   config_dir: RULES
   response_headers: {kind: KIND}
+  dynamic_metadata: true
+  cache_refusals: true
 """
 
 
@@ -83,6 +86,20 @@ def test_nested_descriptors(proxy: EnvoyProxy) -> None:
     assert [200] * 4 + [429] * 2 == pages
     assert 200 == get(proxy.open_port, "/pages/7", x_user="bob")[0]
     assert 200 == get(proxy.open_port, "/other", x_user="ann")[0]
+
+
+def test_metadata_in_the_access_log(proxy: EnvoyProxy) -> None:
+    """Envoy's access log can tell what was asked, and the metadata of the limits that a request was within."""
+    get(proxy.open_port, x_client="ann")
+    get(proxy.open_port, "/pages/1", x_user="bob")
+    wait_until(lambda: len(proxy.metadata) == 2, "both requests are in the log")
+    first, second = proxy.metadata
+    assert {
+        "domain": "shop",
+        "descriptors": [{"entries": ["client=ann"]}],
+        "metadata": {"plan": {"name": "usual", "paid": True}},
+    } == first
+    assert {"domain": "shop", "descriptors": [{"entries": ["path=/pages/1", "user=bob"]}]} == second
 
 
 def test_failure_modes(proxy: EnvoyProxy, store: StoreServer) -> None:

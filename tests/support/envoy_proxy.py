@@ -62,12 +62,13 @@ class EnvoyProxy:
         self._service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hello)
         self._service.daemon_threads = True
         self._log = folder / "envoy.log"
+        self._metadata = folder / "metadata.log"
         config = {
             "admin": {"address": _address(self._admin_port)},
             "static_resources": {
                 "listeners": [
-                    _listener("open", self.open_port, domain, deny=False),
-                    _listener("closed", self.closed_port, domain, deny=True),
+                    _listener("open", self.open_port, domain, self._metadata, deny=False),
+                    _listener("closed", self.closed_port, domain, self._metadata, deny=True),
                 ],
                 "clusters": [
                     _cluster("service", self._service.server_port),
@@ -109,6 +110,11 @@ class EnvoyProxy:
         self._service.shutdown()
         self._service.server_close()
 
+    @property
+    def metadata(self) -> list[dict[str, Any] | None]:
+        """The dynamic metadata of the rate limit filter, by its access log: a line for each request that has ended."""
+        return [json.loads(line) for line in self._metadata.read_text().splitlines()]
+
 
 def get(port: int, path: str = "/", **headers: str) -> tuple[int, dict[str, str]]:
     """Return the status and the headers, in lower case, of a GET; underscores in names stand for hyphens."""
@@ -146,7 +152,19 @@ def _cluster(name: str, port: int, *, http2: bool = False) -> dict[str, Any]:
     return made
 
 
-def _listener(name: str, port: int, domain: str, *, deny: bool) -> dict[str, Any]:
+def _access_log(path: Path) -> dict[str, Any]:
+    line = {"inline_string": "%DYNAMIC_METADATA(envoy.filters.http.ratelimit)%\n"}
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(path),
+            "log_format": {"text_format_source": line, "omit_empty_values": False},
+        },
+    }
+
+
+def _listener(name: str, port: int, domain: str, metadata: Path, *, deny: bool) -> dict[str, Any]:
     rate_limit = {
         "@type": f"{_FILTERS}.http.ratelimit.v3.RateLimit",
         "domain": domain,
@@ -176,6 +194,8 @@ def _listener(name: str, port: int, domain: str, *, deny: bool) -> dict[str, Any
     manager = {
         "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
+        "access_log": [_access_log(metadata)],
+        "access_log_options": {"access_log_flush_interval": "0.1s"},
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_filters": [
             {"name": "envoy.filters.http.ratelimit", "typed_config": rate_limit},
