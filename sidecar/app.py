@@ -329,7 +329,10 @@ class App:
             (
                 _RATE_LIMIT,
                 RateLimitServicer(
-                    rate_limits.limiter, rate_limits.overrides, max_checks=settings.limits.max_batch_keys
+                    rate_limits.limiter,
+                    rate_limits.overrides,
+                    rate_limits.reporter,
+                    max_checks=settings.limits.max_batch_keys,
                 ),
             ),
             (_PIPELINE, pipeline),

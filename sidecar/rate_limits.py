@@ -1,7 +1,8 @@
 """All that limits rates in a sidecar, made of its settings: the limiter, and what keeps it right beside the calls.
 
 That is the book of overrides, the heartbeats that say how large a local share is, the charging of local shares once the
-store is back, the memory of refusals, and what is borrowed. They begin, change and end together.
+store is back, the memory of refusals, what is borrowed, and what is seen and told of whom the limits refuse. They
+begin, change and end together.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING
 from sidecar.ratelimit.heartbeats import Heartbeats
 from sidecar.ratelimit.lease_book import LeaseBook
 from sidecar.ratelimit.limiter import RateLimiter
+from sidecar.ratelimit.observations import Observations
 from sidecar.ratelimit.override_book import OverrideBook
 from sidecar.ratelimit.reconcile import Reconciler
 from sidecar.ratelimit.refusals import Refusals
+from sidecar.ratelimit.reporter import Reporter
 from sidecar.ratelimit.stand_in import StandIns
 from sidecar.translate import (
     failure_modes,
     lease_policies,
+    personal_limits,
     rate_limit_policy,
     rate_limit_rules,
     remembered_refusals,
@@ -55,6 +59,9 @@ class RateLimits:
         self._count_the_living()
         self._reconciler = Reconciler(store=store, states=self._stand_ins.states, metrics=metrics)
         self._refusals = Refusals(clock=clock, metrics=metrics, names=remembered_refusals(settings))
+        self._observations = Observations(
+            keys=keys, clock=clock, metrics=metrics, personal=personal_limits(settings)
+        )  # fmt: skip
         self.limiter = RateLimiter(
             store=store,
             keys=keys,
@@ -66,6 +73,10 @@ class RateLimits:
             stand_ins=self._stand_ins,
             refusals=self._refusals,
             leases=self._leases,
+            observations=self._observations,
+        )
+        self.reporter = Reporter(
+            store=store, keys=keys, clock=clock, tenant=settings.tenant, observations=self._observations
         )
         self.overrides = OverrideBook(store, keys, self.limiter.policies.override)
 
@@ -81,6 +92,8 @@ class RateLimits:
         self._reconciler.start()
         stack.push_async_callback(self._reconciler.stop)
         stack.push_async_callback(self._leases.close)
+        self.reporter.start()
+        stack.push_async_callback(self.reporter.stop)
 
     def reload(self, settings: Settings) -> None:
         """Have these limits in force from the next call on."""
@@ -88,6 +101,7 @@ class RateLimits:
         self._refusals.replace(remembered_refusals(settings))
         self._leases.replace(lease_policies(settings))
         self._count_the_living()
+        self._observations.replace(personal_limits(settings))
         self.limiter.policies.replace(_policies(settings), rate_limit_rules(settings))
 
     def _count_the_living(self) -> None:

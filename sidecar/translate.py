@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.config.model import LimitSettings, Settings, StoreSettings
-    from sidecar.config.policies import CacheSettings, RateLimitSettings, SingleLimitSettings
+    from sidecar.config.policies import CacheSettings, CandidateSettings, RateLimitSettings, SingleLimitSettings
     from sidecar.config.tiers import TierSettings
     from sidecar.ratelimit.policy import Policy
 
@@ -74,7 +74,6 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
 
 def rate_limit_policy(name: str, settings: RateLimitSettings) -> Policy | CombinedPolicy | ConcurrencyPolicy:
     """Return a limit's policy; raises `StartupError` for what cannot be counted exactly."""
-    path = f"rate_limits.{name}"
     if isinstance(settings, ConcurrencySettings):
         return ConcurrencyPolicy(
             name=name,
@@ -82,6 +81,17 @@ def rate_limit_policy(name: str, settings: RateLimitSettings) -> Policy | Combin
             lease_ms=settings.lease.ms,
             max_lease_ms=settings.longest_lease.ms,
         )
+    return _checked_policy(f"rate_limits.{name}", name, settings)
+
+
+def candidate_policy(name: str, settings: CheckedSettings) -> Policy | CombinedPolicy | None:
+    """Return the policy of a limit's candidate, if it has one; raises as `rate_limit_policy` does."""
+    if settings.candidate is None:
+        return None
+    return _checked_policy(f"rate_limits.{name}.candidate", name, settings.candidate)
+
+
+def _checked_policy(path: str, name: str, settings: CandidateSettings) -> Policy | CombinedPolicy:
     if not isinstance(settings, CombinedSettings):
         return _limit_policy(path, name, settings)
     limits = [_limit_policy(f"{path}.limits.{part}", part, limit) for part, limit in settings.limits.items()]
@@ -113,6 +123,11 @@ def lease_policies(settings: Settings) -> dict[str, LeasePolicy]:
         for name, limit in settings.rate_limits.items()
         if isinstance(limit, CheckedSettings) and limit.lease is not None
     }
+
+
+def personal_limits(settings: Settings) -> list[str]:
+    """Return the limits whose keys name persons."""
+    return [name for name, limit in settings.rate_limits.items() if limit.personal]
 
 
 def _limit_policy(path: str, name: str, settings: SingleLimitSettings) -> Policy:
@@ -157,6 +172,7 @@ def rate_limit_rules(settings: Settings) -> dict[str, Rules]:
             shadow=limit.shadow or settings.rate_limits_shadow,
             near_limit=limit.near_limit,
             tiers=tuple([_tier(tier, said) for tier, said in limit.tiers.items()]),
+            candidate=candidate_policy(name, limit),
         )
         for name, limit in settings.rate_limits.items()
         if isinstance(limit, CheckedSettings)
@@ -304,6 +320,8 @@ def check_policies(settings: Settings) -> None:
     for name, limit in settings.rate_limits.items():
         try:
             policy = rate_limit_policy(name, limit)
+            if isinstance(limit, CheckedSettings):
+                candidate_policy(name, limit)
         except StartupError as error:
             problems.append(str(error))
             continue

@@ -26,7 +26,11 @@ def exception_rules(path: Path, policy: CheckedSettings) -> Iterator[Finding]:
     if policy.unlimited and _denies_all(policy):
         yield Finding((*path, "unlimited"), "contradicts a limit of 0, which refuses everything")
     if isinstance(policy, CombinedSettings):
-        yield from _parts(path, policy)
+        for name, part in policy.limits.items():
+            message = "stands on the policy, beside `limits`, not on one of them"
+            yield from _bare((*path, "limits", name), part, message, _RULED_ELSEWHERE)
+    if policy.candidate is not None:
+        yield from _candidate(path, policy, policy.candidate)
 
 
 def _lists(path: Path, policy: CheckedSettings) -> Iterator[Finding]:
@@ -38,11 +42,33 @@ def _lists(path: Path, policy: CheckedSettings) -> Iterator[Finding]:
         yield Finding((*path, "unlimited_keys"), f"`{entry}` is also in denied_keys", ((*path, "denied_keys"),))
 
 
-def _parts(path: Path, policy: CombinedSettings) -> Iterator[Finding]:
-    for name, part in policy.limits.items():
-        for key, field in CheckedSettings.model_fields.items():
-            if key not in _RULED_ELSEWHERE and getattr(part, key) != field.default:
-                yield Finding((*path, "limits", name, key), "stands on the policy, beside `limits`, not on one of them")
+def _bare(path: Path, limit: CheckedSettings, message: str, but: frozenset[str] = frozenset()) -> Iterator[Finding]:
+    for key, field in CheckedSettings.model_fields.items():
+        if key not in but and getattr(limit, key) != field.default:
+            yield Finding((*path, key), message)
+
+
+def _candidate(path: Path, policy: CheckedSettings, candidate: CheckedSettings) -> Iterator[Finding]:
+    yield from _bare((*path, "candidate"), candidate, "stands on the policy, not on its candidate")
+    if isinstance(candidate, CombinedSettings):
+        for name, part in candidate.limits.items():
+            yield from _bare(
+                (*path, "candidate", "limits", name), part, "stands on the policy, not on a limit of its candidate"
+            )
+    if policy.unlimited or _denies_all(policy):
+        yield Finding((*path, "candidate"), "has no use where the policy's own limit is not asked")
+    if policy.cache_refusals:
+        yield Finding(
+            (*path, "cache_refusals"),
+            "cannot be with a candidate, which would not see what is refused without the store",
+            ((*path, "candidate"),),
+        )
+    if policy.lease is not None:
+        yield Finding(
+            (*path, "lease"),
+            "cannot be with a candidate, which would not see what is spent without the store",
+            ((*path, "candidate"),),
+        )
 
 
 def _denies_all(policy: CheckedSettings) -> bool:

@@ -163,6 +163,15 @@ class CheckedSettings(Section):
         description="Borrow tokens of hot keys, and spend them without the store. For `token_bucket`, `gcra` and "
         "`fixed_window`. Null: every Check asks the store.",
     )
+    candidate: CandidateSettings | None = Field(
+        None,
+        description="Another limit, of any algorithm but `concurrency`, to try beside the policy's own: it refuses "
+        "nothing, and reports say whom it would have. Not given for one of several `limits`.",
+    )
+    personal: Switch = Field(
+        False,
+        description="Whether keys name persons: reports then show pseudonyms. Not given for one of several `limits`.",
+    )
 
 
 class TokenBucketSettings(CheckedSettings):
@@ -224,6 +233,8 @@ class ConcurrencySettings(Section):
         description="Longest lease that a caller may ask for: for so long a dead holder's slots may stay taken. "
         "10ms to 1d; at least `lease`. Null: `lease` itself.",
     )
+
+    personal: Switch = Field(False, description="Whether keys name persons: reports then show pseudonyms.")
 
     @property
     def longest_lease(self) -> Duration:
@@ -298,3 +309,26 @@ RateLimitSettings = Annotated[
     Field(discriminator="algorithm"),
     BeforeValidator(_algorithm_of),
 ]
+
+CandidateSettings = Annotated[
+    TokenBucketSettings
+    | GcraSettings
+    | SlidingWindowSettings
+    | SlidingLogSettings
+    | FixedWindowSettings
+    | CombinedSettings,
+    Field(discriminator="algorithm"),
+    BeforeValidator(_algorithm_of),
+]
+
+# A candidate is written as a policy is, and stands in one.
+for _settings in (
+    CheckedSettings,
+    TokenBucketSettings,
+    GcraSettings,
+    SlidingWindowSettings,
+    SlidingLogSettings,
+    FixedWindowSettings,
+    CombinedSettings,
+):
+    _settings.model_rebuild()

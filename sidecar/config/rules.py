@@ -44,6 +44,8 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from _rate_limit(("rate_limits", name), limit)
         if isinstance(limit, CheckedSettings):
             yield from exception_rules(("rate_limits", name), limit)
+            if limit.candidate is not None:
+                yield from _rate_limit(("rate_limits", name, "candidate"), limit.candidate)
             yield from tier_rules(("rate_limits", name), limit)
             yield from lease_rules(("rate_limits", name), limit)
     yield from _keys(settings.encryption)

@@ -65,32 +65,42 @@ def algorithms(path: Path) -> list[str]:
     return list(limit.variants) if limit else []
 
 
-def _of(annotation: Any) -> Shape:
+# The one setting whose form is that of what it stands in.
+_CANDIDATE = "candidate"
+
+
+def _of(annotation: Any, *, inner: bool = False) -> Shape:
+    """Return the form of a setting; `inner`: of one in a candidate, which has none itself."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in {Union, UnionType}:
-        return _of_union([arg for arg in args if arg is not NoneType], nullable=NoneType in args)
+        return _of_union([arg for arg in args if arg is not NoneType], nullable=NoneType in args, inner=inner)
     if origin is dict:
-        return Shape(items=_of(args[1]), is_map=True)
+        return Shape(items=_of(args[1], inner=inner), is_map=True)
     if origin is tuple:
-        return Shape(items=_of(args[0]))
+        return Shape(items=_of(args[0], inner=inner))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = annotation.model_fields
-        return Shape(parts={name: _of(info.annotation) for name, info in fields.items()})
+        fields = {name: info for name, info in annotation.model_fields.items() if not (inner and name == _CANDIDATE)}
+        return Shape(
+            parts={name: _of(info.annotation, inner=inner or name == _CANDIDATE) for name, info in fields.items()}
+        )
     return Shape(is_text=annotation is str or origin is Literal)
 
 
-def _of_union(members: list[Any], *, nullable: bool) -> Shape:
+def _of_union(members: list[Any], *, nullable: bool, inner: bool) -> Shape:
     if len(members) == 1:
-        shape = _of(members[0])
+        shape = _of(members[0], inner=inner)
         return Shape(
             parts=shape.parts,
             items=shape.items,
             is_map=shape.is_map,
+            variants=shape.variants,
             is_text=shape.is_text,
             is_nullable=nullable,
         )
-    variants = {get_args(member.model_fields["algorithm"].annotation)[0]: _of(member) for member in members}
+    variants = {
+        get_args(member.model_fields["algorithm"].annotation)[0]: _of(member, inner=inner) for member in members
+    }
     parts = {name: part for shape in variants.values() for name, part in shape.parts.items()}
     return Shape(parts=parts, variants=variants)

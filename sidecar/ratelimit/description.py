@@ -95,9 +95,13 @@ class PolicyDescription(NamedTuple):
     rules: Rules
     on_failure: OnFailure
     cache_refusals: bool
+    personal: bool = False
+    """Whether its keys must not be told as they are."""
     tiers: tuple[TierDescription, ...] = ()
     lease: LeasePolicy | None = None
     """How it is lent from, if it is."""
+    candidate: tuple[LimitDescription, ...] = ()
+    """What is tried beside its limits."""
 
 
 def described(
@@ -106,12 +110,16 @@ def described(
     *,
     on_failure: OnFailure = OnFailure.ERROR,
     cache_refusals: bool = False,
+    personal: bool = False,
     lease: LeasePolicy | None = None,
 ) -> PolicyDescription:
     """Return what a policy says, with its rules and what it does beside its decisions."""
     tiers = tuple([_tier_described(tier, policy) for tier in rules.tiers])
-    version = version_of(policy, rules, on_failure.value, cache_refusals, lease)
-    return PolicyDescription(policy.name, version, _limits_of(policy), rules, on_failure, cache_refusals, tiers, lease)
+    candidate = () if rules.candidate is None else _limits_of(rules.candidate)
+    version = version_of(policy, rules, on_failure.value, cache_refusals, personal, lease)
+    return PolicyDescription(
+        policy.name, version, _limits_of(policy), rules, on_failure, cache_refusals, personal, tiers, lease, candidate
+    )
 
 
 def _tier_described(tier: Tier, policy: Policy | CombinedPolicy | ConcurrencyPolicy) -> TierDescription:

@@ -27,6 +27,7 @@ from sidecar.ratelimit.decision import Decision, Enforcement
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sidecar.ratelimit.policy import CombinedPolicy, Policy
     from sidecar.ratelimit.tiers import Tier
     from sidecar.telemetry.metrics import Cell
 
@@ -76,6 +77,8 @@ class Rules:
     near_limit: float | None = None
     """The share of a limit from which on what is allowed counts as near to it."""
     tiers: tuple[Tier, ...] = ()
+    candidate: Policy | CombinedPolicy | None = None
+    """What is tried beside the policy's own limits (`candidate.py`)."""
 
 
 NO_RULES = Rules()

@@ -42,7 +42,7 @@ class Explainer:
         why, entry = (limit.why, "") if exempted is None else exempted
         tier = tier if why in BY_TIER else ""
         override = self._policies.override_of(policy_name, key)
-        (policy,) = self._policies.descriptions(policy_name)
+        policy = self._policies.description(policy_name)
         if exempted is not None:
             decision = limit.told(exempt(exempted.why, limit.most), LOOK)
             outcomes = [Outcome(cost, decision) for cost in costs_for(max(limit.most, 1))]
@@ -58,7 +58,7 @@ class Explainer:
         return Explanation(policy, why, entry, override, store_us, states(limits, decided[0]), tuple(outcomes), tier)
 
     async def _explain_slots(self, slots: Slots, key: str, call: Call) -> Explanation:
-        (policy,) = self._policies.descriptions(slots.policy.name)
+        policy = self._policies.description(slots.policy.name)
         costs = costs_for(slots.policy.limit)
         plans = [slots.plan_peek(key, cost, Decision) for cost in costs]
         replies = await self._store.call_many([plan.requests[0] for plan in plans], call)

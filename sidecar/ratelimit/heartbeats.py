@@ -31,7 +31,7 @@ _REPLY_SECONDS = 1.0
 _ID_BYTES = 8
 
 # What a store that is gone or slow answers; everything else an operator has to know of.
-_PASSING = frozenset({Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN, Reason.DEADLINE_EXCEEDED, Reason.OVERLOADED})
+PASSING = frozenset({Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN, Reason.DEADLINE_EXCEEDED, Reason.OVERLOADED})
 
 
 class Heartbeats:
@@ -78,7 +78,7 @@ class Heartbeats:
         try:
             self._census.observe(await self._store.run(self._script_call, call))
         except SidecarError as error:
-            if error.reason not in _PASSING and error.reason is not self._problem:
+            if error.reason not in PASSING and error.reason is not self._problem:
                 self._problem = error.reason
                 _log.warning("the live sidecars cannot be counted, so a local share is none: %s", error.message)
         else:

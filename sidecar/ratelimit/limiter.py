@@ -15,6 +15,7 @@ from sidecar.ratelimit.exceptions import exempt
 from sidecar.ratelimit.explainer import Explainer
 from sidecar.ratelimit.leased_checks import LeasedChecks
 from sidecar.ratelimit.limits import NOW_OF_SEVERAL
+from sidecar.ratelimit.observations import Observations
 from sidecar.ratelimit.policy_book import PolicyBook
 from sidecar.ratelimit.tiers import tier_unknown
 from sidecar.ratelimit.together import TogetherChecker
@@ -58,9 +59,11 @@ class RateLimiter:
         stand_ins: StandIns | None = None,
         refusals: Refusals | None = None,
         leases: LeaseBook | None = None,
+        observations: Observations | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._observations = observations or Observations(keys=keys, clock=clock, metrics=metrics)
         self.policies = PolicyBook(
             store=store,
             keys=keys,
@@ -70,6 +73,7 @@ class RateLimiter:
             stand_ins=stand_ins,
             refusals=refusals,
             leases=leases,
+            observations=self._observations,
         )
         """The policies in force."""
         self.policies.replace(policies, rules)
@@ -85,28 +89,40 @@ class RateLimiter:
         """
         limit = self.policies.limit(policy_name)
         leases = limit.leases
+        borrower = None
         if leases is not None and not tier:
             # The path of every call of a hot key.
-            decision = leases.spend(key, cost)
-            if decision is not None:
-                return limit.told(decision, TAKE)
+            spent = leases.spend(key, cost)
+            if spent is not None:
+                return limit.told(spent, TAKE)
             borrower = self._leased.borrower(limit, leases, key, cost)
-            if borrower is not None:
-                return await self._leased.borrow(limit, leases, borrower, cost, call)
-        return await run_alone(self._plan_check(limit, key, cost, tier), self._store, call)
+        if leases is not None and borrower is not None:
+            decision = await self._leased.borrow(limit, leases, borrower, cost, call)
+        else:
+            decision = await run_alone(self._plan_check(limit, key, cost, tier), self._store, call)
+        if not decision.allowed:
+            self._observations.decided(policy_name, key, decision)
+        return decision
 
     def plan_check(self, policy_name: str, key: str, cost: int, tier: str = "") -> Plan[Decision]:
         """Return the plan of `check`. Beside it a lease may be refilled, for those that come later."""
         limit = self.policies.limit(policy_name)
         leases = limit.leases
         if leases is not None and not tier:
-            decision = leases.spend(key, cost)
-            if decision is not None:
-                return Plan((), lambda _: limit.told(decision, TAKE))
+            spent = leases.spend(key, cost)
+            if spent is not None:
+                return Plan((), lambda _: limit.told(spent, TAKE))
             borrower = self._leased.borrower(limit, leases, key, cost)
             if borrower is not None:
                 leases.refill(borrower)
-        return self._plan_check(limit, key, cost, tier)
+        plan = self._plan_check(limit, key, cost, tier)
+
+        def read(replies: Sequence[Reply]) -> Decision:
+            decision = plan.read(replies)
+            self._observations.decided(policy_name, key, decision)
+            return decision
+
+        return Plan(plan.requests, read, *plan[2:])
 
     def _plan_check(self, limit: Limit, key: str, cost: int, tier: str) -> Plan[Decision]:
         if limit.ruled is not None or tier:
@@ -124,7 +140,10 @@ class RateLimiter:
         nothing was taken unless all allow. What is wrong with one is then raised, with the path of its field.
         """
         if together:
-            return [*await self._together.check(asked, call)]
+            decisions = await self._together.check(asked, call)
+            for one, decision in zip(asked, decisions, strict=True):
+                self._observations.decided(one.policy_name, one.key, decision)
+            return [*decisions]
         plans: list[Plan[Decision] | SidecarError] = []
         for policy_name, key, cost, tier in asked:
             try:
@@ -176,12 +195,16 @@ class RateLimiter:
                 limit.leases.void_key(key)
             return _existed(replies)
 
-        return Plan((commands.delete(*[state_key + suffix for suffix in limit.suffixes]),), read)
+        state_keys = [state_key + suffix for suffix in limit.suffixes]
+        if limit.trial is not None:
+            state_keys += limit.trial.state_keys(key)
+        return Plan((commands.delete(*state_keys),), read)
 
     def _plan_ruled(self, limit: Limit, key: str, cost: int, mode: int, tier: str) -> Plan[Decision]:
         limit, state_key, exempted = self.policies.ruling(limit, key, tier)
         if exempted is None:
-            return self._plan_limited(limit, state_key, cost, mode)
+            plan = self._plan_limited(limit, state_key, cost, mode)
+            return plan if limit.trial is None or mode == LOOK else limit.trial.beside(plan, key, cost)
         decision = exempt(exempted.why, limit.most)
         return Plan((), lambda _: limit.told(decision, mode))
 

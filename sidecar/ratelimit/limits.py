@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sidecar.clock import StoreClock
+    from sidecar.ratelimit.candidate import Trial
     from sidecar.ratelimit.exceptions import Ruled
     from sidecar.ratelimit.overrides import Numbers, Override
     from sidecar.ratelimit.policy import Policy
@@ -65,6 +66,8 @@ class Limit:
     """What this process has borrowed of it; None where it is not lent from."""
     overriding: Overriding | None = None
     """What holds for single keys instead; None where no key has an override."""
+    trial: Trial | None = None
+    """What is tried beside them; None where nothing is."""
     tiers: Tiers | None = None
     """What holds for callers of a tier instead; None where there are no tiers."""
     why: Why = Why.LIMITS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import Reason, SidecarError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.exceptions import Exempted, Rules
     from sidecar.ratelimit.lease_book import LeaseBook
     from sidecar.ratelimit.limits import Limit
+    from sidecar.ratelimit.observations import Observations
     from sidecar.ratelimit.overrides import Override
     from sidecar.ratelimit.policy import CombinedPolicy, Policy
     from sidecar.ratelimit.refusals import Refusals
@@ -64,6 +66,7 @@ class PolicyBook:
         stand_ins: StandIns | None,
         refusals: Refusals | None,
         leases: LeaseBook | None,
+        observations: Observations,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -72,6 +75,7 @@ class PolicyBook:
         self._stand_ins = stand_ins
         self._refusals = refusals
         self._leases = leases
+        self._observations = observations
         self._decisions = metrics.counter(
             "sidecar_ratelimit_decisions", "Checks of rate limits by policy and outcome", "policy", "outcome"
         )
@@ -91,6 +95,7 @@ class PolicyBook:
         """Limit by these policies and rules from now on; what keys have used stays, as far as the models say."""
         self._policies = {policy.name: policy for policy in policies}
         self._rules = rules or {}
+        self._observations.keep(self._policies)
         self._make_ready()
 
     def override(self, overrides: Sequence[Override]) -> None:
@@ -123,9 +128,14 @@ class PolicyBook:
         """Return what a policy says, or for an empty name each, in the order of their names; raises POLICY_UNKNOWN."""
         if not policy_name:
             return [description for _, description in sorted(self._descriptions.items())]
-        if policy_name not in self._descriptions:
+        return [self.description(policy_name)]
+
+    def description(self, policy_name: str) -> PolicyDescription:
+        """Return what a policy says; raises POLICY_UNKNOWN."""
+        description = self._descriptions.get(policy_name)
+        if description is None:
             raise _unknown(policy_name, self._descriptions)
-        return [self._descriptions[policy_name]]
+        return description
 
     # --- lookups ---
 
@@ -216,6 +226,7 @@ class PolicyBook:
                     max_key_bytes=self._max_key_bytes,
                     allowed=self._decisions.cell(policy.name, "allowed"),
                     denied=self._decisions.cell(policy.name, "denied"),
+                    refused=partial(self._observations.refused, policy.name),
                 )
             else:
                 limits[policy.name] = self._limit(policy, own_rules, overrides.get(policy.name, ()))
@@ -228,6 +239,7 @@ class PolicyBook:
             on_failure=OnFailure.ERROR if self._stand_ins is None else self._stand_ins.mode(policy.name),
             cache_refusals=self._refusals is not None and self._refusals.remembers(policy.name),
             lease=None if self._leases is None else self._leases.policy_of(policy.name),
+            personal=self._observations.is_personal(policy.name),
         )
 
     def _limit(self, policy: Policy | CombinedPolicy, rules: Rules, overrides: Sequence[Override]) -> Limit:
@@ -252,6 +264,9 @@ class PolicyBook:
             stand_in=None if self._stand_ins is None else self._stand_ins.of(policy),
             refusals=refusals,
         )
+        trial = self._observations.trial(policy.name, rules.candidate)
+        if trial is not None:
+            limit = replace(limit, trial=trial)
         if rules.tiers:
             limit = replace(limit, tiers=made_ready(policy, rules.tiers, limit, self._stand_ins))
         # One that refuses nothing saves nothing by it, and has to count exactly what it would refuse.

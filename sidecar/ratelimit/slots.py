@@ -83,6 +83,8 @@ class Slots:
     max_key_bytes: int
     allowed: Cell
     denied: Cell
+    refused: Callable[[str], None]
+    """Is told of each key that an Acquire of is refused."""
 
     async def acquire(self, key: str, *, slots: int, lease_ms: int | None, holder: str, call: Call) -> Acquired:
         """Lease slots if so many are free, for the policy's own time if `lease_ms` is None; `holder` may be empty.
@@ -106,6 +108,8 @@ class Slots:
             )
         acquired = verdict == Verdict.LEASED
         (self.allowed if acquired else self.denied).value += 1
+        if not acquired:
+            self.refused(key)
         token = token_of(lease_id, slots) if acquired else ""
         return Acquired(acquired, token, limit, in_use, max(0, limit - in_use), expires_after_us, retry_after_us)
 

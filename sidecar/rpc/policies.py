@@ -56,6 +56,9 @@ def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -
         set_us(message.lease.ttl, lease.ttl_us)
     for limit in description.limits:
         fill_limit(message.limits.add(), limit)
+    message.personal = description.personal
+    for limit in description.candidate:
+        fill_limit(message.candidate.add(), limit)
     for tier in description.tiers:
         part = message.tiers.add(
             name=tier.name, unlimited=tier.effect is Effect.UNLIMITED, denied=tier.effect is Effect.DENIED

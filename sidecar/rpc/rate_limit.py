@@ -12,6 +12,7 @@ from sidecar.rpc.answers import fill_decision
 from sidecar.rpc.explain import ExplainServicer
 from sidecar.rpc.overrides import OverridesServicer
 from sidecar.rpc.policies import PoliciesServicer
+from sidecar.rpc.reports import ReportsServicer
 from sidecar.rpc.slots import SlotsServicer
 from sidecar.rpc.status import fill_failure
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sidecar.call import Call
     from sidecar.ratelimit.limiter import RateLimiter
     from sidecar.ratelimit.override_book import OverrideBook
+    from sidecar.ratelimit.reporter import Reporter
 
 # Whether the checks of a CheckMany are made all or nothing, by its mode.
 _TOGETHER: dict[int, bool] = {
@@ -28,12 +30,13 @@ _TOGETHER: dict[int, bool] = {
 }
 
 
-class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer, ExplainServicer):
+class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer, ExplainServicer, ReportsServicer):
     """Serves the rate limits."""
 
-    def __init__(self, limiter: RateLimiter, book: OverrideBook, *, max_checks: int) -> None:
+    def __init__(self, limiter: RateLimiter, book: OverrideBook, reporter: Reporter, *, max_checks: int) -> None:
         SlotsServicer.__init__(self, limiter)
         OverridesServicer.__init__(self, limiter, book)
+        ReportsServicer.__init__(self, limiter, reporter)
         self._limiter = limiter
         self._max_checks = max_checks
 

@@ -25,6 +25,16 @@ def whole_hash(key: bytes) -> Command:
     return Command(("HGETALL", key), True)
 
 
+def set_for(key: bytes, value: bytes, ttl_ms: int) -> Command:
+    """Write a string, for a time. Not repeatable: a late copy would bring back what was written before."""
+    return Command(("SET", key, value, "PX", ttl_ms), False)
+
+
+def sorted_set(key: bytes) -> Command:
+    """Read the members of a sorted set, in the order of their scores: a list, empty when there is none."""
+    return Command(("ZRANGE", key, 0, -1), True)
+
+
 def delete(*keys: bytes) -> Command:
     """Remove keys of one slot: how many there were. Not repeatable: a late copy would remove what was written since."""
     return Command(("DEL", *keys), False)

@@ -5,6 +5,9 @@
     sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
     sc:<tenant>:l<a>:{<policy>:<name>}           a rate limit's state; a letter stands for its algorithm
     sc:<tenant>:lm:{<policy>:<name>}:<16 hex>    the state of one limit of a policy that has several
+    sc:<tenant>:lc<a>:{<policy>:<name>}          the same two of a policy's candidate
+    sc:<tenant>:r:{<policy>}                     the processes that report on a policy
+    sc:<tenant>:r:{<policy>}:<id>                what one of them reports
     sc:<tenant>:d:{<32 hex>}                     the state of a rate limit that Envoy asks for by descriptors
     sc:<tenant>:o                                the overrides of rate limits, a hash
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
@@ -40,7 +43,17 @@ ENTRY_TAIL = b"}"
 class KeySpace:
     """The keys of one tenant."""
 
-    __slots__ = ("_data_key", "_descriptor", "_entry", "_idempotency", "_limit", "_load", "members", "overrides")
+    __slots__ = (
+        "_data_key",
+        "_descriptor",
+        "_entry",
+        "_idempotency",
+        "_limit",
+        "_load",
+        "_reports",
+        "members",
+        "overrides",
+    )
 
     def __init__(self, tenant: str) -> None:
         self._entry = f"sc:{tenant}:e:{{".encode()
@@ -49,6 +62,7 @@ class KeySpace:
         self._limit = f"sc:{tenant}:l".encode()
         self._descriptor = f"sc:{tenant}:d:{{".encode()
         self._data_key = f"sc:{tenant}:k:{{".encode()
+        self._reports = f"sc:{tenant}:r:{{".encode()
         self.overrides = f"sc:{tenant}:o".encode()
         """The key of the overrides of rate limits."""
         self.members = f"sc:{tenant}:m:{{sidecars}}".encode()
@@ -87,6 +101,14 @@ class KeySpace:
         `algorithm` is a letter: a policy whose algorithm has changed begins anew, and cannot meet the other's state.
         """
         return b"%b%b:{%b:%b}" % (self._limit, algorithm, policy.encode(), name)
+
+    def reporters(self, policy: str) -> bytes:
+        """Return the key of the processes that report on a policy."""
+        return b"%b%b}" % (self._reports, policy.encode())
+
+    def report(self, policy: str, process: bytes) -> bytes:
+        """Return the key, in the same slot, of what one of them reports."""
+        return b"%b:%b" % (self.reporters(policy), process)
 
     def descriptor(self, digest: bytes) -> bytes:
         """Return the key of the state of a limit on descriptors; `digest` stands for them."""

@@ -40,11 +40,13 @@ class Plan(NamedTuple, Generic[T]):
     requests: Sequence[Command | ScriptCall]
     """What to send; nothing where the answer is known, which then follows from no replies."""
     read: Callable[[Sequence[Reply]], T]
-    """Say what the replies mean, none of which is an error; raises `SidecarError`."""
+    """Say what the replies mean, none of which is an error but what was tried; raises `SidecarError`."""
     open: Callable[[T, Call], Awaitable[T]] | None = None
     """What is left to be done with that, where it is sealed; raises `SidecarError`."""
     instead: Callable[[], T] | None = None
     """Answer without the store, where it has not answered; None where that is an error."""
+    beside: int = 0
+    """How many of the last requests are only tried: how one of them fails is for `read` to see, and fails nothing."""
 
 
 if TYPE_CHECKING:
@@ -69,9 +71,7 @@ async def _answer_of(plan: Plan[T], store: Store, call: Call) -> T:
     request = plan.requests[0]
     if len(plan.requests) > 1:
         replies = await store.call_many(plan.requests, call)
-        for reply in replies:
-            if isinstance(reply, SidecarError):
-                raise reply
+        _raise_failure(_needed(replies, plan.beside))
         answer = plan.read(replies)
     elif isinstance(request, Command):
         answer = plan.read((await store.call(request, call),))
@@ -152,12 +152,12 @@ async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[R
     failed = any(issubclass(kind, SidecarError) for kind in set(map(type, replies)))
     end = 0
     for place in places:
-        requests, read, open_, _ = plan = results[place]
+        requests, read, open_, _, beside = plan = results[place]
         begin, end = end, end + len(requests)
         own = replies[begin:end]
         try:
             if failed:
-                _raise_failure(own)
+                _raise_failure(_needed(own, beside))
             answer = read(own)
             results[place] = answer if open_ is None else await open_(answer, call)
         except SidecarError as error:
@@ -198,6 +198,11 @@ def _cut(replies: list[Reply], most_bytes: int) -> None:
             most_bytes -= len(reply)
             if most_bytes < 0:
                 replies[place] = answer_too_large()
+
+
+def _needed(replies: Sequence[Reply], beside: int) -> Sequence[Reply]:
+    """Return the replies without those to what is only tried."""
+    return replies[:-beside] if beside else replies
 
 
 def _raise_failure(replies: Sequence[Reply]) -> None:

@@ -11,7 +11,7 @@ from sidecar.clock import after
 from sidecar.errors import Reason, SidecarError, StoreError
 from sidecar.store import commands
 from sidecar.store.base import Command
-from sidecar.store.plans import ROUND, Plan, Reads, run_reads, run_together
+from sidecar.store.plans import ROUND, Plan, Reads, run_alone, run_reads, run_together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,3 +57,19 @@ async def test_a_store_that_has_no_time_left_fails_each(store: StandaloneStore) 
     """Nothing was sent, and every read says so."""
     results = await run_reads(Reads([b"a", b"b"], list), store, a_call(-1), max_answer_bytes=100)
     assert [Reason.DEADLINE_EXCEEDED] * 2 == [result.reason for result in results if isinstance(result, StoreError)]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_what_is_only_tried_fails_nothing(store: StandaloneStore, alone: bool) -> None:  # noqa: FBT001 (a parameter)
+    """How it failed is for the plan to see; what the plan needs still fails it."""
+    await store.call_many([Command(("LPUSH", b"list", b"x"), False), Command(("SET", b"k", b"v"), False)], a_call())
+    tried = Plan((commands.get(b"k"), commands.get(b"list")), list, beside=1)
+    needing = Plan((commands.get(b"list"), commands.get(b"k")), list, beside=1)
+    if alone:
+        value, failure = await run_alone(tried, store, a_call())
+        with pytest.raises(SidecarError) as caught:
+            await run_alone(needing, store, a_call())
+        needed: Any = caught.value
+    else:
+        (value, failure), needed = await run_together([tried, needing], store, a_call(), max_answer_bytes=100)
+    assert (b"v", Reason.WRONG_TYPE, Reason.WRONG_TYPE) == (value, failure.reason, needed.reason)

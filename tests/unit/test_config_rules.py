@@ -79,6 +79,15 @@ REDIS = "url: 'redis://host'"
         ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {max_fraction: 0.51}}}", "rate_limits.a.lease.max_fraction: 0.51 is above the most allowed, 0.5"),
         ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {ttl: 9ms}}}", "rate_limits.a.lease.ttl: 9ms is below the least allowed, 10ms"),
         ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {ttl: 11s}}}", "rate_limits.a.lease.ttl: 11s is above the most allowed, 10s"),
+        # Candidates.
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, candidate: {algorithm: sliding_log, limit: 1, window: 1d, shadow: true}}}", "rate_limits.a.candidate.shadow: stands on the policy, not on its candidate"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, candidate: {algorithm: sliding_log, limit: 5, window: 1d, candidate: {algorithm: sliding_log, limit: 5, window: 1d}}}}", "rate_limits.a.candidate.candidate: stands on the policy, not on its candidate"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, candidate: {limits: {b: {algorithm: sliding_log, limit: 1, window: 1d, personal: true}}}}}", "rate_limits.a.candidate.limits.b.personal: stands on the policy, not on a limit of its candidate"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, candidate: {algorithm: token_bucket, rate: 1/d, burst: 3651}}}", "rate_limits.a.candidate.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, candidate: {algorithm: fixed_window, limit: 1}}}", "rate_limits.a.candidate: a fixed window needs either `window` or `calendar`"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, unlimited: true, candidate: {algorithm: sliding_log, limit: 5, window: 1d}}}", "rate_limits.a.candidate: has no use where the policy's own limit is not asked"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, cache_refusals: true, candidate: {algorithm: sliding_log, limit: 5, window: 1d}}}", "rate_limits.a.cache_refusals: cannot be with a candidate, which would not see what is refused without the store"),
+        ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {}, candidate: {algorithm: sliding_log, limit: 5, window: 1d}}}", "rate_limits.a.lease: cannot be with a candidate, which would not see what is spent without the store"),
         # Limits.
         ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
         ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),

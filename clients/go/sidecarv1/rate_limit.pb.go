@@ -1731,8 +1731,12 @@ type PolicyDescription struct {
 	CacheRefusals bool `protobuf:"varint,10,opt,name=cache_refusals,json=cacheRefusals,proto3" json:"cache_refusals,omitempty"`
 	// tiers are what holds for callers of a tier in place of the policy's own numbers.
 	Tiers []*TierDescription `protobuf:"bytes,11,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	// candidate are the limits that are tried beside the policy's own, as `limits`. Empty: none are.
+	Candidate []*LimitDescription `protobuf:"bytes,12,rep,name=candidate,proto3" json:"candidate,omitempty"`
 	// lease is how sidecars borrow from the policy's limit. Unset: they do not.
-	Lease         *LeaseDescription `protobuf:"bytes,13,opt,name=lease,proto3" json:"lease,omitempty"`
+	Lease *LeaseDescription `protobuf:"bytes,13,opt,name=lease,proto3" json:"lease,omitempty"`
+	// personal says that keys name persons, so that reports show pseudonyms in their place.
+	Personal      bool `protobuf:"varint,15,opt,name=personal,proto3" json:"personal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1844,11 +1848,25 @@ func (x *PolicyDescription) GetTiers() []*TierDescription {
 	return nil
 }
 
+func (x *PolicyDescription) GetCandidate() []*LimitDescription {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
 func (x *PolicyDescription) GetLease() *LeaseDescription {
 	if x != nil {
 		return x.Lease
 	}
 	return nil
+}
+
+func (x *PolicyDescription) GetPersonal() bool {
+	if x != nil {
+		return x.Personal
+	}
+	return false
 }
 
 // TierDescription is what a policy says of one tier.
@@ -2978,6 +2996,393 @@ func (x *CostOutcome) GetShadowDenied() bool {
 	return false
 }
 
+// ReportLimitsRequest asks about a policy.
+type ReportLimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of a configured rate limit.
+	Policy        string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportLimitsRequest) Reset() {
+	*x = ReportLimitsRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportLimitsRequest) ProtoMessage() {}
+
+func (x *ReportLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportLimitsRequest.ProtoReflect.Descriptor instead.
+func (*ReportLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReportLimitsRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+// ReportLimitsResponse says what the processes of all sidecars have seen of the policy.
+type ReportLimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// version is the policy's version on the sidecar that answers, as in PolicyDescription.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// processes is how many report: each worker of a sidecar is one. One that has nothing to say of the policy need not.
+	Processes uint32 `protobuf:"varint,2,opt,name=processes,proto3" json:"processes,omitempty"`
+	// age is how long ago the oldest of their reports was made, up to 15 seconds.
+	Age *durationpb.Duration `protobuf:"bytes,3,opt,name=age,proto3" json:"age,omitempty"`
+	// since is from when on refusals are counted: 10 to 20 minutes ago, or since the processes started.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// refused is how many calls were refused since then. What shadow mode lets through is not among them.
+	Refused uint64 `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"`
+	// keys are the keys that were refused most, at most 20, in falling order.
+	Keys []*RefusedKey `protobuf:"bytes,6,rep,name=keys,proto3" json:"keys,omitempty"`
+	// hashed says that keys are pseudonyms, since the policy's keys are personal: the first 16 hexadecimal digits of
+	// HMAC-SHA-256 of the key, with the tenant's name as its secret. They hide a key from who reads this, not from who can
+	// try all keys that there may be.
+	Hashed bool `protobuf:"varint,7,opt,name=hashed,proto3" json:"hashed,omitempty"`
+	// candidate is how the policy's candidate does. Unset without one, and where no process has tried the same one.
+	Candidate     *CandidateReport `protobuf:"bytes,8,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportLimitsResponse) Reset() {
+	*x = ReportLimitsResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportLimitsResponse) ProtoMessage() {}
+
+func (x *ReportLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportLimitsResponse.ProtoReflect.Descriptor instead.
+func (*ReportLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReportLimitsResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ReportLimitsResponse) GetProcesses() uint32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *ReportLimitsResponse) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
+func (x *ReportLimitsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ReportLimitsResponse) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *ReportLimitsResponse) GetKeys() []*RefusedKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ReportLimitsResponse) GetHashed() bool {
+	if x != nil {
+		return x.Hashed
+	}
+	return false
+}
+
+func (x *ReportLimitsResponse) GetCandidate() *CandidateReport {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
+// RefusedKey is a key that was refused. Its count is kept in bounded memory, so it may be too high, and is never too low.
+type RefusedKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// key is the key, or its pseudonym.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// refused is how often it was refused, at the most.
+	Refused uint64 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	// excess is by how much that may be too high.
+	Excess        uint64 `protobuf:"varint,3,opt,name=excess,proto3" json:"excess,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedKey) Reset() {
+	*x = RefusedKey{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedKey) ProtoMessage() {}
+
+func (x *RefusedKey) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedKey.ProtoReflect.Descriptor instead.
+func (*RefusedKey) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RefusedKey) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RefusedKey) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *RefusedKey) GetExcess() uint64 {
+	if x != nil {
+		return x.Excess
+	}
+	return 0
+}
+
+// CandidateReport is how a candidate and the live rule decided on the same Checks. Those are counted on which the policy's own
+// limits decide; not those of a CheckMany that is all or nothing.
+type CandidateReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// since is from when on they are counted: since the processes started, or the candidate was changed.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// processes is how many have tried it.
+	Processes uint32 `protobuf:"varint,2,opt,name=processes,proto3" json:"processes,omitempty"`
+	// both_allowed is how many calls both allowed.
+	BothAllowed uint64 `protobuf:"varint,3,opt,name=both_allowed,json=bothAllowed,proto3" json:"both_allowed,omitempty"`
+	// both_refused is how many calls both refused.
+	BothRefused uint64 `protobuf:"varint,4,opt,name=both_refused,json=bothRefused,proto3" json:"both_refused,omitempty"`
+	// only_candidate_refused is how many calls were allowed that the candidate would have refused.
+	OnlyCandidateRefused uint64 `protobuf:"varint,5,opt,name=only_candidate_refused,json=onlyCandidateRefused,proto3" json:"only_candidate_refused,omitempty"`
+	// only_live_refused is how many calls were refused that the candidate would have allowed.
+	OnlyLiveRefused uint64 `protobuf:"varint,6,opt,name=only_live_refused,json=onlyLiveRefused,proto3" json:"only_live_refused,omitempty"`
+	// unanswered is how many calls the store decided on, but not on what the candidate says.
+	Unanswered uint64 `protobuf:"varint,7,opt,name=unanswered,proto3" json:"unanswered,omitempty"`
+	// sample are some of those whom only the candidate would have refused, at most 100, each with the same chance to be
+	// among them, in the order of their times.
+	Sample        []*CandidateRefusal `protobuf:"bytes,8,rep,name=sample,proto3" json:"sample,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CandidateReport) Reset() {
+	*x = CandidateReport{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CandidateReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CandidateReport) ProtoMessage() {}
+
+func (x *CandidateReport) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CandidateReport.ProtoReflect.Descriptor instead.
+func (*CandidateReport) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *CandidateReport) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *CandidateReport) GetProcesses() uint32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *CandidateReport) GetBothAllowed() uint64 {
+	if x != nil {
+		return x.BothAllowed
+	}
+	return 0
+}
+
+func (x *CandidateReport) GetBothRefused() uint64 {
+	if x != nil {
+		return x.BothRefused
+	}
+	return 0
+}
+
+func (x *CandidateReport) GetOnlyCandidateRefused() uint64 {
+	if x != nil {
+		return x.OnlyCandidateRefused
+	}
+	return 0
+}
+
+func (x *CandidateReport) GetOnlyLiveRefused() uint64 {
+	if x != nil {
+		return x.OnlyLiveRefused
+	}
+	return 0
+}
+
+func (x *CandidateReport) GetUnanswered() uint64 {
+	if x != nil {
+		return x.Unanswered
+	}
+	return 0
+}
+
+func (x *CandidateReport) GetSample() []*CandidateRefusal {
+	if x != nil {
+		return x.Sample
+	}
+	return nil
+}
+
+// CandidateRefusal is a call that only the candidate would have refused.
+type CandidateRefusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// key is its key, or that one's pseudonym.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// time is when it was made, by the store's clock.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CandidateRefusal) Reset() {
+	*x = CandidateRefusal{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CandidateRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CandidateRefusal) ProtoMessage() {}
+
+func (x *CandidateRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CandidateRefusal.ProtoReflect.Descriptor instead.
+func (*CandidateRefusal) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *CandidateRefusal) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CandidateRefusal) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
@@ -3084,7 +3489,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x13ListPoliciesRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\"Q\n" +
 	"\x14ListPoliciesResponse\x129\n" +
-	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xee\x03\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xc6\x04\n" +
 	"\x11PolicyDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
@@ -3100,8 +3505,10 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"on_failure\x18\t \x01(\x0e2\x17.sidecar.v1.FailureModeR\tonFailure\x12%\n" +
 	"\x0ecache_refusals\x18\n" +
 	" \x01(\bR\rcacheRefusals\x121\n" +
-	"\x05tiers\x18\v \x03(\v2\x1b.sidecar.v1.TierDescriptionR\x05tiers\x122\n" +
-	"\x05lease\x18\r \x01(\v2\x1c.sidecar.v1.LeaseDescriptionR\x05leaseB\r\n" +
+	"\x05tiers\x18\v \x03(\v2\x1b.sidecar.v1.TierDescriptionR\x05tiers\x12:\n" +
+	"\tcandidate\x18\f \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\tcandidate\x122\n" +
+	"\x05lease\x18\r \x01(\v2\x1c.sidecar.v1.LeaseDescriptionR\x05lease\x12\x1a\n" +
+	"\bpersonal\x18\x0f \x01(\bR\bpersonalB\r\n" +
 	"\v_near_limit\"\x91\x01\n" +
 	"\x0fTierDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
@@ -3187,7 +3594,37 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"retryAfter\x12\x1d\n" +
 	"\n" +
 	"refused_by\x18\x04 \x03(\tR\trefusedBy\x12#\n" +
-	"\rshadow_denied\x18\x05 \x01(\bR\fshadowDenied*\xd6\x02\n" +
+	"\rshadow_denied\x18\x05 \x01(\bR\fshadowDenied\"-\n" +
+	"\x13ReportLimitsRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\"\xc6\x02\n" +
+	"\x14ReportLimitsResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1c\n" +
+	"\tprocesses\x18\x02 \x01(\rR\tprocesses\x12+\n" +
+	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\x04R\arefused\x12*\n" +
+	"\x04keys\x18\x06 \x03(\v2\x16.sidecar.v1.RefusedKeyR\x04keys\x12\x16\n" +
+	"\x06hashed\x18\a \x01(\bR\x06hashed\x129\n" +
+	"\tcandidate\x18\b \x01(\v2\x1b.sidecar.v1.CandidateReportR\tcandidate\"P\n" +
+	"\n" +
+	"RefusedKey\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\x04R\arefused\x12\x16\n" +
+	"\x06excess\x18\x03 \x01(\x04R\x06excess\"\xdf\x02\n" +
+	"\x0fCandidateReport\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1c\n" +
+	"\tprocesses\x18\x02 \x01(\rR\tprocesses\x12!\n" +
+	"\fboth_allowed\x18\x03 \x01(\x04R\vbothAllowed\x12!\n" +
+	"\fboth_refused\x18\x04 \x01(\x04R\vbothRefused\x124\n" +
+	"\x16only_candidate_refused\x18\x05 \x01(\x04R\x14onlyCandidateRefused\x12*\n" +
+	"\x11only_live_refused\x18\x06 \x01(\x04R\x0fonlyLiveRefused\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\a \x01(\x04R\n" +
+	"unanswered\x124\n" +
+	"\x06sample\x18\b \x03(\v2\x1c.sidecar.v1.CandidateRefusalR\x06sample\"T\n" +
+	"\x10CandidateRefusal\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*\xd6\x02\n" +
 	"\tDecidedBy\x12\x1a\n" +
 	"\x16DECIDED_BY_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDECIDED_BY_UNLIMITED_POLICY\x10\x01\x12\x1c\n" +
@@ -3225,7 +3662,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x18ALGORITHM_SLIDING_WINDOW\x10\x03\x12\x19\n" +
 	"\x15ALGORITHM_SLIDING_LOG\x10\x04\x12\x1a\n" +
 	"\x16ALGORITHM_FIXED_WINDOW\x10\x05\x12\x19\n" +
-	"\x15ALGORITHM_CONCURRENCY\x10\x062\xef\x06\n" +
+	"\x15ALGORITHM_CONCURRENCY\x10\x062\xc2\a\n" +
 	"\x10RateLimitService\x12<\n" +
 	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12H\n" +
 	"\tCheckMany\x12\x1c.sidecar.v1.CheckManyRequest\x1a\x1d.sidecar.v1.CheckManyResponse\x129\n" +
@@ -3238,7 +3675,8 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\vSetOverride\x12\x1e.sidecar.v1.SetOverrideRequest\x1a\x1f.sidecar.v1.SetOverrideResponse\x12W\n" +
 	"\x0eDeleteOverride\x12!.sidecar.v1.DeleteOverrideRequest\x1a\".sidecar.v1.DeleteOverrideResponse\x12T\n" +
 	"\rListOverrides\x12 .sidecar.v1.ListOverridesRequest\x1a!.sidecar.v1.ListOverridesResponse\x12B\n" +
-	"\aExplain\x12\x1a.sidecar.v1.ExplainRequest\x1a\x1b.sidecar.v1.ExplainResponseb\x06proto3"
+	"\aExplain\x12\x1a.sidecar.v1.ExplainRequest\x1a\x1b.sidecar.v1.ExplainResponse\x12Q\n" +
+	"\fReportLimits\x12\x1f.sidecar.v1.ReportLimitsRequest\x1a .sidecar.v1.ReportLimitsResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_rate_limit_proto_rawDescOnce sync.Once
@@ -3253,7 +3691,7 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
 	(Enforcement)(0),               // 1: sidecar.v1.Enforcement
@@ -3295,13 +3733,18 @@ var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(*ExplainResponse)(nil),        // 37: sidecar.v1.ExplainResponse
 	(*LimitState)(nil),             // 38: sidecar.v1.LimitState
 	(*CostOutcome)(nil),            // 39: sidecar.v1.CostOutcome
-	(*durationpb.Duration)(nil),    // 40: google.protobuf.Duration
-	(*Failure)(nil),                // 41: sidecar.v1.Failure
-	(*timestamppb.Timestamp)(nil),  // 42: google.protobuf.Timestamp
+	(*ReportLimitsRequest)(nil),    // 40: sidecar.v1.ReportLimitsRequest
+	(*ReportLimitsResponse)(nil),   // 41: sidecar.v1.ReportLimitsResponse
+	(*RefusedKey)(nil),             // 42: sidecar.v1.RefusedKey
+	(*CandidateReport)(nil),        // 43: sidecar.v1.CandidateReport
+	(*CandidateRefusal)(nil),       // 44: sidecar.v1.CandidateRefusal
+	(*durationpb.Duration)(nil),    // 45: google.protobuf.Duration
+	(*Failure)(nil),                // 46: sidecar.v1.Failure
+	(*timestamppb.Timestamp)(nil),  // 47: google.protobuf.Timestamp
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	40, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	40, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	45, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	45, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 3: sidecar.v1.CheckResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 4: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
@@ -3309,75 +3752,85 @@ var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
 	2,  // 6: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
 	9,  // 7: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
 	6,  // 8: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	41, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	40, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	40, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	40, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	40, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	46, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	45, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	45, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	45, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	45, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 14: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 15: sidecar.v1.PeekResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 16: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	40, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	40, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	40, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	40, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	40, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	45, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	45, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	45, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	45, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	45, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
 	23, // 22: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
 	26, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
 	3,  // 24: sidecar.v1.PolicyDescription.on_failure:type_name -> sidecar.v1.FailureMode
 	24, // 25: sidecar.v1.PolicyDescription.tiers:type_name -> sidecar.v1.TierDescription
-	25, // 26: sidecar.v1.PolicyDescription.lease:type_name -> sidecar.v1.LeaseDescription
-	26, // 27: sidecar.v1.TierDescription.limits:type_name -> sidecar.v1.LimitDescription
-	40, // 28: sidecar.v1.LeaseDescription.ttl:type_name -> google.protobuf.Duration
-	4,  // 29: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	40, // 30: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	40, // 31: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	40, // 32: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	40, // 33: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	28, // 34: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
-	40, // 35: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
-	29, // 36: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
-	40, // 37: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
-	27, // 38: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
-	27, // 39: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
-	23, // 40: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
-	0,  // 41: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	27, // 42: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
-	42, // 43: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
-	38, // 44: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
-	39, // 45: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
-	26, // 46: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
-	40, // 47: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	40, // 48: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
-	5,  // 49: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	7,  // 50: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	11, // 51: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	13, // 52: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	15, // 53: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	17, // 54: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	19, // 55: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	21, // 56: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	30, // 57: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
-	32, // 58: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
-	34, // 59: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
-	36, // 60: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
-	6,  // 61: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	8,  // 62: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	12, // 63: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	14, // 64: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	16, // 65: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	18, // 66: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	20, // 67: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	22, // 68: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	31, // 69: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
-	33, // 70: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
-	35, // 71: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
-	37, // 72: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
-	61, // [61:73] is the sub-list for method output_type
-	49, // [49:61] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	26, // 26: sidecar.v1.PolicyDescription.candidate:type_name -> sidecar.v1.LimitDescription
+	25, // 27: sidecar.v1.PolicyDescription.lease:type_name -> sidecar.v1.LeaseDescription
+	26, // 28: sidecar.v1.TierDescription.limits:type_name -> sidecar.v1.LimitDescription
+	45, // 29: sidecar.v1.LeaseDescription.ttl:type_name -> google.protobuf.Duration
+	4,  // 30: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	45, // 31: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	45, // 32: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	45, // 33: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	45, // 34: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	28, // 35: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
+	45, // 36: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	29, // 37: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
+	45, // 38: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	27, // 39: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
+	27, // 40: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
+	23, // 41: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
+	0,  // 42: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	27, // 43: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
+	47, // 44: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
+	38, // 45: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
+	39, // 46: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
+	26, // 47: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
+	45, // 48: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	45, // 49: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
+	45, // 50: sidecar.v1.ReportLimitsResponse.age:type_name -> google.protobuf.Duration
+	47, // 51: sidecar.v1.ReportLimitsResponse.since:type_name -> google.protobuf.Timestamp
+	42, // 52: sidecar.v1.ReportLimitsResponse.keys:type_name -> sidecar.v1.RefusedKey
+	43, // 53: sidecar.v1.ReportLimitsResponse.candidate:type_name -> sidecar.v1.CandidateReport
+	47, // 54: sidecar.v1.CandidateReport.since:type_name -> google.protobuf.Timestamp
+	44, // 55: sidecar.v1.CandidateReport.sample:type_name -> sidecar.v1.CandidateRefusal
+	47, // 56: sidecar.v1.CandidateRefusal.time:type_name -> google.protobuf.Timestamp
+	5,  // 57: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	7,  // 58: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	11, // 59: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	13, // 60: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	15, // 61: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	17, // 62: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	19, // 63: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	21, // 64: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	30, // 65: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	32, // 66: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	34, // 67: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	36, // 68: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
+	40, // 69: sidecar.v1.RateLimitService.ReportLimits:input_type -> sidecar.v1.ReportLimitsRequest
+	6,  // 70: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	8,  // 71: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	12, // 72: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	14, // 73: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	16, // 74: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	18, // 75: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	20, // 76: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	22, // 77: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	31, // 78: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	33, // 79: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	35, // 80: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	37, // 81: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
+	41, // 82: sidecar.v1.RateLimitService.ReportLimits:output_type -> sidecar.v1.ReportLimitsResponse
+	70, // [70:83] is the sub-list for method output_type
+	57, // [57:70] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -3405,7 +3858,7 @@ func file_sidecar_v1_rate_limit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   35,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

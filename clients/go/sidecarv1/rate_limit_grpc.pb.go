@@ -31,6 +31,7 @@ const (
 	RateLimitService_DeleteOverride_FullMethodName = "/sidecar.v1.RateLimitService/DeleteOverride"
 	RateLimitService_ListOverrides_FullMethodName  = "/sidecar.v1.RateLimitService/ListOverrides"
 	RateLimitService_Explain_FullMethodName        = "/sidecar.v1.RateLimitService/Explain"
+	RateLimitService_ReportLimits_FullMethodName   = "/sidecar.v1.RateLimitService/ReportLimits"
 )
 
 // RateLimitServiceClient is the client API for RateLimitService service.
@@ -91,6 +92,10 @@ type RateLimitServiceClient interface {
 	// Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
 	// nothing, and all that it says is of one moment.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
+	// tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
+	// seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
+	ReportLimits(ctx context.Context, in *ReportLimitsRequest, opts ...grpc.CallOption) (*ReportLimitsResponse, error)
 }
 
 type rateLimitServiceClient struct {
@@ -221,6 +226,16 @@ func (c *rateLimitServiceClient) Explain(ctx context.Context, in *ExplainRequest
 	return out, nil
 }
 
+func (c *rateLimitServiceClient) ReportLimits(ctx context.Context, in *ReportLimitsRequest, opts ...grpc.CallOption) (*ReportLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportLimitsResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_ReportLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RateLimitServiceServer is the server API for RateLimitService service.
 // All implementations must embed UnimplementedRateLimitServiceServer
 // for forward compatibility.
@@ -279,6 +294,10 @@ type RateLimitServiceServer interface {
 	// Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
 	// nothing, and all that it says is of one moment.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
+	// tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
+	// seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
+	ReportLimits(context.Context, *ReportLimitsRequest) (*ReportLimitsResponse, error)
 	mustEmbedUnimplementedRateLimitServiceServer()
 }
 
@@ -324,6 +343,9 @@ func (UnimplementedRateLimitServiceServer) ListOverrides(context.Context, *ListO
 }
 func (UnimplementedRateLimitServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedRateLimitServiceServer) ReportLimits(context.Context, *ReportLimitsRequest) (*ReportLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportLimits not implemented")
 }
 func (UnimplementedRateLimitServiceServer) mustEmbedUnimplementedRateLimitServiceServer() {}
 func (UnimplementedRateLimitServiceServer) testEmbeddedByValue()                          {}
@@ -562,6 +584,24 @@ func _RateLimitService_Explain_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RateLimitService_ReportLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).ReportLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_ReportLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).ReportLimits(ctx, req.(*ReportLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RateLimitService_ServiceDesc is the grpc.ServiceDesc for RateLimitService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -616,6 +656,10 @@ var RateLimitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Explain",
 			Handler:    _RateLimitService_Explain_Handler,
+		},
+		{
+			MethodName: "ReportLimits",
+			Handler:    _RateLimitService_ReportLimits_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -33,6 +33,7 @@ from sidecar_client.limit import Check, Limit
 from sidecar_client.overrides import Numbers, Override
 from sidecar_client.policies import Algorithm, FailureMode, Policy, PolicyLease, PolicyLimit, PolicyTier
 from sidecar_client.records import Records
+from sidecar_client.reports import CandidateRefusal, CandidateReport, LimitReport, RefusedKey
 from sidecar_client.results import (
     Acquired,
     Counted,
@@ -61,6 +62,8 @@ __all__ = [
     "BlockingLimit",
     "BlockingSidecar",
     "Cache",
+    "CandidateRefusal",
+    "CandidateReport",
     "Check",
     "Condition",
     "CostOutcome",
@@ -85,6 +88,7 @@ __all__ = [
     "Item",
     "LeaseLostError",
     "Limit",
+    "LimitReport",
     "LimitState",
     "LimitStatus",
     "Lookup",
@@ -103,6 +107,7 @@ __all__ = [
     "PreconditionError",
     "Record",
     "Records",
+    "RefusedKey",
     "RetryPolicy",
     "Rule",
     "Ruling",

@@ -69,6 +69,10 @@ def make_parser() -> argparse.ArgumentParser:
     put.add_argument("--ttl", type=float, metavar="SECONDS", help="default: the cache's own")
     check = command("check", _check, "ask a rate limit for leave", "policy", "key")
     check.add_argument("--cost", type=int, default=1, metavar="N", help="default: %(default)s")
+    explain = command("explain", _explain, "say what a rate limit decides on a key, and why", "policy", "key")
+    for asking in (check, explain):
+        asking.add_argument("--tier", default="", metavar="NAME", help="default: the policy's own numbers")
+    command("report", _report, "say whom a rate limit refuses most, and whom its candidate would", "policy")
     return parser
 
 
@@ -105,11 +109,46 @@ async def _put_record(sidecar: SidecarClient, options: argparse.Namespace) -> li
 
 
 async def _check(sidecar: SidecarClient, options: argparse.Namespace) -> list[str]:
-    decision = await sidecar.limit(options.policy).check(options.key, cost=options.cost)
+    decision = await sidecar.limit(options.policy).check(options.key, cost=options.cost, tier=options.tier)
     facts = {"limit": decision.limit, "remaining": decision.remaining}
     if decision.allowed:
         return [_facts("ALLOWED", **facts, reset_after=decision.reset_after)]
     return [_facts("REFUSED", **facts, retry_after=decision.retry_after)]
+
+
+async def _explain(sidecar: SidecarClient, options: argparse.Namespace) -> list[str]:
+    found = await sidecar.limit(options.policy).explain(options.key, tier=options.tier)
+    by = {"tier": found.tier or None, "entry": _shown(found.entry) if found.entry else None}
+    lines = [_facts(found.decided_by.name, policy=found.policy.name, version=found.policy.version, **by)]
+    for state in found.limits:
+        name = f"{state.limit.name}: " if state.limit.name else ""
+        lines.append(f"  {name}{_shown(state.words)}")
+    for outcome in found.outcomes:
+        verdict = "ALLOWED" if outcome.allowed else "REFUSED"
+        lines.append(f"  {_facts(verdict, cost=outcome.cost, retry_after=outcome.retry_after or None)}")
+    return lines
+
+
+async def _report(sidecar: SidecarClient, options: argparse.Namespace) -> list[str]:
+    found = await sidecar.limit(options.policy).report()
+    since, of = found.since.isoformat(timespec="seconds"), found.processes
+    lines = [_facts("REFUSED", calls=found.refused, since=since, processes=of, age=found.age)]
+    lines += [f"  {_facts(_shown(one.key), refused=one.refused, excess=one.excess or None)}" for one in found.keys]
+    tried = found.candidate
+    if tried is not None:
+        lines.append(
+            _facts(
+                "CANDIDATE",
+                since=tried.since.isoformat(timespec="seconds"),
+                both_allowed=tried.both_allowed,
+                both_refused=tried.both_refused,
+                only_candidate_refused=tried.only_candidate_refused,
+                only_live_refused=tried.only_live_refused,
+                unanswered=tried.unanswered,
+            )
+        )
+        lines += [f"  {_shown(one.key)}  {one.time.isoformat(timespec='seconds')}" for one in tried.sample]
+    return lines
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -125,7 +164,7 @@ def _read_line(found: Lookup | Record) -> str:
     return _facts(found.outcome.name, version=found.version, ttl=found.ttl, age=found.age)
 
 
-def _facts(headline: str, **facts: int | timedelta | None) -> str:
+def _facts(headline: str, **facts: int | str | timedelta | None) -> str:
     """Return one line: what happened, then each fact that there is."""
     parts = [
         f"{name} {fact.total_seconds():.1f} s" if isinstance(fact, timedelta) else f"{name} {fact}"

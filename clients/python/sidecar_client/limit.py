@@ -12,6 +12,7 @@ from sidecar_client.errors import BatchError, LeaseLostError, from_failure
 from sidecar_client.explanation import explanation_of
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar_client.overrides import to_override
+from sidecar_client.reports import report_of
 from sidecar_client.results import Acquired, DecidedBy, Decision, Decisions, LimitStatus, enforcement_of
 from sidecar_client.slot import Slot
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sidecar_client.explanation import Explanation
     from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceAsyncStub
     from sidecar_client.overrides import Numbers
+    from sidecar_client.reports import LimitReport
 
 
 class Limit:
@@ -65,6 +67,12 @@ class Limit:
         request = pb.ExplainRequest(policy=self.policy, key=key, tier=tier)
         answer = await self._caller.call(self._stub.Explain, request, repeatable=True, timeout=timeout)
         return explanation_of(answer)
+
+    async def report(self, *, timeout: Span | None = None) -> LimitReport:
+        """Say whom the policy refused most of late, and how its candidate does, over all sidecars."""
+        request = pb.ReportLimitsRequest(policy=self.policy)
+        answer = await self._caller.call(self._stub.ReportLimits, request, repeatable=True, timeout=timeout)
+        return report_of(answer)
 
     async def override(
         self,

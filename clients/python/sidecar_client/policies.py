@@ -120,6 +120,10 @@ class Policy:
     tiers: tuple[PolicyTier, ...] = ()
     lease: PolicyLease | None = None
     """How sidecars borrow from its limit; None where they do not."""
+    candidate: tuple[PolicyLimit, ...] = ()
+    """The limits that are tried beside its own."""
+    personal: bool = False
+    """Whether its keys name persons, so that reports show pseudonyms."""
 
 
 async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, timeout: Span | None) -> tuple[Policy, ...]:
@@ -143,6 +147,8 @@ def policy_of(message: pb.PolicyDescription) -> Policy:
         cache_refusals=message.cache_refusals,
         tiers=tuple([_tier_of(tier) for tier in message.tiers]),
         lease=_lease_of(message.lease) if message.HasField("lease") else None,
+        candidate=tuple([limit_of(limit) for limit in message.candidate]),
+        personal=message.personal,
     )
 
 

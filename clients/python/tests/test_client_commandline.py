@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 import sidecar_client
-from google.protobuf import duration_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 from grpc_reflection.v1alpha import reflection
 from played_sidecar import Refusal
 from sidecar_client.commandline import main, make_parser, run
@@ -104,6 +104,71 @@ async def test_check_prints_the_decision(play: Play) -> None:
         "REFUSED  limit 10  remaining 0  retry_after 54.0 s"
     ]
     assert [call.request.cost for call in play.received] == [1, 2]
+
+
+async def test_check_names_a_tier(play: Play) -> None:
+    """If there is one."""
+    play.answer(rate_limit_pb2.CheckResponse(allowed=True))
+    await lines(play, "check", "auth", "ada", "--tier", "pro")
+    assert "pro" == play.received[0].request.tier
+
+
+async def test_explain_prints_why(play: Play) -> None:
+    """What decides, how the limits stand, and what would become of costs."""
+    steady = rate_limit_pb2.LimitState(limit=rate_limit_pb2.LimitDescription(name="steady"), words="Three are left.")
+    refused = rate_limit_pb2.CostOutcome(cost=10, retry_after=duration_pb2.Duration(seconds=7))
+    play.answer(
+        rate_limit_pb2.ExplainResponse(
+            policy=rate_limit_pb2.PolicyDescription(name="api", version="7f"),
+            decided_by=rate_limit_pb2.DECIDED_BY_TIER_LIMITS,
+            tier="pro",
+            limits=[steady],
+            outcomes=[rate_limit_pb2.CostOutcome(cost=1, allowed=True), refused],
+        ),
+        rate_limit_pb2.ExplainResponse(
+            policy=rate_limit_pb2.PolicyDescription(name="api", version="7f"),
+            decided_by=rate_limit_pb2.DECIDED_BY_DENIED_KEY,
+            entry="a\x1b*",
+        ),
+    )
+    assert [
+        "TIER_LIMITS  policy api  version 7f  tier pro",
+        "  steady: Three are left.",
+        "  ALLOWED  cost 1",
+        "  REFUSED  cost 10  retry_after 7.0 s",
+    ] == await lines(play, "explain", "api", "ada", "--tier", "pro")
+    assert [r"DENIED_KEY  policy api  version 7f  entry 'a\x1b*'"] == await lines(play, "explain", "api", "ada")
+
+
+async def test_report_prints_whom_a_limit_refuses(play: Play) -> None:
+    """And whom its candidate would, if it has one."""
+    then = timestamp_pb2.Timestamp(seconds=1_800_000_000)
+    answer = rate_limit_pb2.ReportLimitsResponse(
+        processes=2,
+        age=duration_pb2.Duration(seconds=3),
+        since=then,
+        refused=9,
+        keys=[rate_limit_pb2.RefusedKey(key="ada", refused=7, excess=1), rate_limit_pb2.RefusedKey(key="b", refused=2)],
+    )
+    tried = rate_limit_pb2.CandidateReport(
+        since=then,
+        processes=2,
+        both_allowed=5,
+        only_candidate_refused=1,
+        sample=[rate_limit_pb2.CandidateRefusal(key="c", time=then)],
+    )
+    play.answer(answer, rate_limit_pb2.ReportLimitsResponse(since=then, candidate=tried))
+    compared = "both_allowed 5  both_refused 0  only_candidate_refused 1"
+    assert [
+        "REFUSED  calls 9  since 2027-01-15T08:00:00+00:00  processes 2  age 3.0 s",
+        "  ada  refused 7  excess 1",
+        "  b  refused 2",
+    ] == await lines(play, "report", "api")
+    assert [
+        "REFUSED  calls 0  since 2027-01-15T08:00:00+00:00  processes 0  age 0.0 s",
+        f"CANDIDATE  since 2027-01-15T08:00:00+00:00  {compared}  only_live_refused 0  unanswered 0",
+        "  c  2027-01-15T08:00:00+00:00",
+    ] == await lines(play, "report", "api")
 
 
 async def test_list_prints_the_services() -> None:

@@ -300,7 +300,7 @@ class ListPoliciesResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[PolicyDescription, _Mapping]]] = ...) -> None: ...
 
 class PolicyDescription(_message.Message):
-    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals", "tiers", "lease")
+    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals", "tiers", "candidate", "lease", "personal")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -312,7 +312,9 @@ class PolicyDescription(_message.Message):
     ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
     CACHE_REFUSALS_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    PERSONAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     limits: _containers.RepeatedCompositeFieldContainer[LimitDescription]
@@ -324,8 +326,10 @@ class PolicyDescription(_message.Message):
     on_failure: FailureMode
     cache_refusals: bool
     tiers: _containers.RepeatedCompositeFieldContainer[TierDescription]
+    candidate: _containers.RepeatedCompositeFieldContainer[LimitDescription]
     lease: LeaseDescription
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ..., tiers: _Optional[_Iterable[_Union[TierDescription, _Mapping]]] = ..., lease: _Optional[_Union[LeaseDescription, _Mapping]] = ...) -> None: ...
+    personal: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ..., tiers: _Optional[_Iterable[_Union[TierDescription, _Mapping]]] = ..., candidate: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., lease: _Optional[_Union[LeaseDescription, _Mapping]] = ..., personal: _Optional[bool] = ...) -> None: ...
 
 class TierDescription(_message.Message):
     __slots__ = ("name", "unlimited", "denied", "limits")
@@ -500,3 +504,67 @@ class CostOutcome(_message.Message):
     refused_by: _containers.RepeatedScalarFieldContainer[str]
     shadow_denied: bool
     def __init__(self, cost: _Optional[int] = ..., allowed: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., refused_by: _Optional[_Iterable[str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
+
+class ReportLimitsRequest(_message.Message):
+    __slots__ = ("policy",)
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    def __init__(self, policy: _Optional[str] = ...) -> None: ...
+
+class ReportLimitsResponse(_message.Message):
+    __slots__ = ("version", "processes", "age", "since", "refused", "keys", "hashed", "candidate")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    HASHED_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    processes: int
+    age: _duration_pb2.Duration
+    since: _timestamp_pb2.Timestamp
+    refused: int
+    keys: _containers.RepeatedCompositeFieldContainer[RefusedKey]
+    hashed: bool
+    candidate: CandidateReport
+    def __init__(self, version: _Optional[str] = ..., processes: _Optional[int] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refused: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[RefusedKey, _Mapping]]] = ..., hashed: _Optional[bool] = ..., candidate: _Optional[_Union[CandidateReport, _Mapping]] = ...) -> None: ...
+
+class RefusedKey(_message.Message):
+    __slots__ = ("key", "refused", "excess")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    EXCESS_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    refused: int
+    excess: int
+    def __init__(self, key: _Optional[str] = ..., refused: _Optional[int] = ..., excess: _Optional[int] = ...) -> None: ...
+
+class CandidateReport(_message.Message):
+    __slots__ = ("since", "processes", "both_allowed", "both_refused", "only_candidate_refused", "only_live_refused", "unanswered", "sample")
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    BOTH_ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    BOTH_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    ONLY_CANDIDATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    ONLY_LIVE_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNANSWERED_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    since: _timestamp_pb2.Timestamp
+    processes: int
+    both_allowed: int
+    both_refused: int
+    only_candidate_refused: int
+    only_live_refused: int
+    unanswered: int
+    sample: _containers.RepeatedCompositeFieldContainer[CandidateRefusal]
+    def __init__(self, since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., processes: _Optional[int] = ..., both_allowed: _Optional[int] = ..., both_refused: _Optional[int] = ..., only_candidate_refused: _Optional[int] = ..., only_live_refused: _Optional[int] = ..., unanswered: _Optional[int] = ..., sample: _Optional[_Iterable[_Union[CandidateRefusal, _Mapping]]] = ...) -> None: ...
+
+class CandidateRefusal(_message.Message):
+    __slots__ = ("key", "time")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, key: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -103,6 +103,11 @@ class RateLimitServiceStub:
                 request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.ReportLimits = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/ReportLimits',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
@@ -221,6 +226,15 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportLimits(self, request, context):
+        """ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
+        tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
+        seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RateLimitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -283,6 +297,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ReportLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportLimits,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -618,6 +637,33 @@ class RateLimitService:
             '/sidecar.v1.RateLimitService/Explain',
             sidecar_dot_v1_dot_rate__limit__pb2.ExplainRequest.SerializeToString,
             sidecar_dot_v1_dot_rate__limit__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/ReportLimits',
+            sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

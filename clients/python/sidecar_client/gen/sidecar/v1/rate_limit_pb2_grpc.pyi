@@ -94,6 +94,11 @@ class RateLimitServiceStub:
     """Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
     nothing, and all that it says is of one moment.
     """
+    ReportLimits: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ReportLimitsRequest, _rate_limit_pb2.ReportLimitsResponse]
+    """ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
+    tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
+    seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
+    """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -160,6 +165,11 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     Explain: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ExplainRequest, _rate_limit_pb2.ExplainResponse]  # type: ignore[assignment]
     """Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
     nothing, and all that it says is of one moment.
+    """
+    ReportLimits: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ReportLimitsRequest, _rate_limit_pb2.ReportLimitsResponse]  # type: ignore[assignment]
+    """ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
+    tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
+    seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
     """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -296,6 +306,17 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rate_limit_pb2.ExplainResponse, _abc.Awaitable[_rate_limit_pb2.ExplainResponse]]:
         """Explain says what decides on a key, how its limits stand, and what would become of calls of several costs. It takes
         nothing, and all that it says is of one moment.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportLimits(
+        self,
+        request: _rate_limit_pb2.ReportLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.ReportLimitsResponse, _abc.Awaitable[_rate_limit_pb2.ReportLimitsResponse]]:
+        """ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
+        tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
+        seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
         """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
