@@ -33,9 +33,11 @@ class Taken(NamedTuple):
     """When each call was asked and when it was answered, in ns of the clock that all share."""
 
 
-async def under_fire(port: int, algorithm: str, limit: int, window_us: int, lasting_ms: int = 0) -> Taken:
+async def under_fire(
+    port: int, algorithm: str, limit: int, window_us: int, lasting_ms: int = 0, *, lease: float = 0.0
+) -> Taken:
     """Let all callers of all processes begin at once, and return what they got once they are done."""
-    arguments = [algorithm, *map(str, (limit, window_us, CALLERS, lasting_ms))]
+    arguments = [algorithm, *map(str, (limit, window_us, CALLERS, lasting_ms, lease))]
     async with asyncio.timeout(PATIENCE_SECONDS):
         processes = await asyncio.gather(*(_prepared(str(port), *arguments) for _ in range(PROCESSES)))
         told = [
@@ -96,3 +98,25 @@ async def test_never_more_than_the_limit_while_windows_pass(server: StoreServer,
     limit, window_us = 40, SECOND_US // 2
     taken = await under_fire(server.port, algorithm, limit, window_us, lasting_ms=2_000)
     assert most_within(taken.allowed, window_us) <= limit < len(taken.allowed)
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "gcra", "fixed_window"])
+async def test_exactly_the_limit_is_allowed_with_leases(server: StoreServer, algorithm: str) -> None:
+    """What is borrowed is spent or goes back: nothing is lost, and nothing is let through twice."""
+    window_us = a_window_without_an_edge_now() if algorithm == "fixed_window" else DAY_US
+    taken = await under_fire(server.port, algorithm, LIMIT, window_us, lasting_ms=1_500, lease=0.02)
+    more = await under_fire(server.port, algorithm, LIMIT, window_us)
+    assert LIMIT == len(taken.allowed) + len(more.allowed)
+    # Nearly all of it was given out while there were leases.
+    assert LIMIT // 2 < len(taken.allowed)
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "gcra"])
+async def test_leases_pass_a_rate_by_no_more_than_all_may_hold(server: StoreServer, algorithm: str) -> None:
+    """In any interval: the burst, what comes back in it, and what the processes may have held when it began."""
+    burst, token_us, lease = 200, 2_000, 0.05
+    taken = await under_fire(server.port, algorithm, burst, token_us, lasting_ms=2_000, lease=lease)
+    held = PROCESSES * int(burst * lease)
+    for interval_us in (20_000, 200_000, SECOND_US):
+        assert most_within(taken.allowed, interval_us) <= burst + interval_us // token_us + 1 + held
+    assert burst + SECOND_US // token_us < len(taken.allowed)

@@ -1,7 +1,8 @@
 """Many callers in a process of their own, who all take from one key of one rate limit, as fast as it answers.
 
-Run with the store's port, an algorithm, the limit, its window in µs, the number of callers, and the ms for which each
-goes on calling; each calls twice at least. The process prepares, says so with a line, and begins when a line comes in.
+Run with the store's port, an algorithm, the limit, its window in µs, the number of callers, the ms for which each goes
+on calling, and the share of the limit that the process may hold in a lease, 0 for none; each calls twice at least. What
+is held goes back in the end. The process prepares, says so with a line, and begins when a line comes in.
 What it prints then is JSON: how many calls were refused, and for each that was allowed when it was asked and when
 answered, in nanoseconds of the monotonic clock, which all processes of a machine share.
 """
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from sidecar.call import Call
 from sidecar.clock import StoreClock, after
+from sidecar.ratelimit.lease import LeasePolicy
+from sidecar.ratelimit.lease_book import LeaseBook
 from sidecar.ratelimit.limiter import RateLimiter
 from sidecar.ratelimit.policy import (
     FixedWindowPolicy,
@@ -37,6 +40,9 @@ NAME = "fire"
 KEY = "everybody"
 
 LEAST_CALLS = 2
+
+# Short beside the time for which a test has callers call.
+LEASE_TTL_US = 100_000
 
 _NANOS_PER_MILLI = 1_000_000
 
@@ -71,17 +77,21 @@ async def take(limiter: RateLimiter, until_ns: int) -> tuple[int, list[tuple[int
     return refused, allowed
 
 
-async def main(port: int, policy: Policy, callers: int, lasting_ms: int) -> None:
+async def main(port: int, policy: Policy, callers: int, lasting_ms: int, lease: float) -> None:
     """Let all call, and print what they got."""
     pool = Pool(StoreAddress(host="127.0.0.1", port=port), PoolPolicy(connections=2), PoolCounters(Metrics()))
     pool.start()
+    store, clock, metrics = StandaloneStore(pool), StoreClock(), Metrics()
+    leases = {NAME: LeasePolicy(max_fraction=lease, ttl_us=LEASE_TTL_US)} if lease else {}
+    book = LeaseBook(store=store, clock=clock, metrics=metrics, policies=leases, live=lambda: 1)
     limiter = RateLimiter(
-        store=StandaloneStore(pool),
+        store=store,
         keys=KeySpace("default"),
-        clock=StoreClock(),
-        metrics=Metrics(),
+        clock=clock,
+        metrics=metrics,
         policies=[policy],
         max_key_bytes=512,
+        leases=book,
     )
     # Then a connection stands, and the store has the script.
     await limiter.peek(NAME, KEY, 1, _call())
@@ -90,6 +100,7 @@ async def main(port: int, policy: Policy, callers: int, lasting_ms: int) -> None
     await asyncio.to_thread(sys.stdin.readline)
     until_ns = time.monotonic_ns() + lasting_ms * _NANOS_PER_MILLI
     taken = await asyncio.gather(*(take(limiter, until_ns) for _ in range(callers)))
+    await book.close()
     await pool.close()
     told = {"refused": sum(refused for refused, _ in taken), "allowed": [span for _, spans in taken for span in spans]}
     sys.stdout.write(json.dumps(told))
@@ -100,5 +111,6 @@ def _call() -> Call:
 
 
 if __name__ == "__main__":
-    _, at, algorithm_name, most, length_us, many, long_ms = sys.argv
-    asyncio.run(main(int(at), policy_of(algorithm_name, int(most), int(length_us)), int(many), int(long_ms)))
+    _, at, algorithm_name, most, length_us, many, long_ms, fraction = sys.argv
+    limit_policy = policy_of(algorithm_name, int(most), int(length_us))
+    asyncio.run(main(int(at), limit_policy, int(many), int(long_ms), float(fraction)))
