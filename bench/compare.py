@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bench.contest import HEADINGS
 from bench.echo import ENGINES
 from bench.parts import PARTS
-from bench.peers.binaries import DAPRD, RATELIMIT, Missing
+from bench.peers.binaries import DAPRD, LIMITADOR, RATELIMIT, Missing
 from bench.processes import Failure
 from bench.progress import progress
 from bench.report import others_line, table
@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
         trace_ratio=options.trace_ratio,
         daprd=options.daprd,
         ratelimit=options.ratelimit,
+        limitador=options.limitador,
         python=options.python,
     )
     with set_up(rig_options, progress) as rig:
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trace-ratio", type=float, default=0.01, help="share of calls that are traced (default: 0.01)"
     )
-    for binary in (DAPRD, RATELIMIT):
+    for binary in (DAPRD, RATELIMIT, LIMITADOR):
         parser.add_argument(
             binary.option, type=Path, metavar="PATH",
             help=f"the program of {binary.peer} (default: ${binary.variable}, or `{binary.program}` on the PATH)",

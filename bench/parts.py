@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.contest import Contestant, cpu_us, p50_ms, ratios
-from bench.peers.binaries import DAPRD, RATELIMIT, Missing
+from bench.peers.binaries import DAPRD, LIMITADOR, RATELIMIT, Missing
 from bench.peers.daprd import get_state, start_daprd
+from bench.peers.limitador import LIMITADOR_CHECK, start_limitador
 from bench.peers.ratelimit import SHOULD_RATE_LIMIT, SHOULD_RATE_LIMIT_MANY, start_ratelimit
 from bench.profiles import ALONE, CROWD, ECHO, PIPELINE_STREAM, STEADY, profile
 from bench.servers import installed_sidecar, start_echo
@@ -175,6 +176,39 @@ def _limits(rig: Rig) -> Outcome:
     return Outcome(entries=entries, verdicts=verdicts)
 
 
+def _leased(rig: Rig) -> Outcome:
+    program = LIMITADOR.find(rig.options.limitador)
+    # Each of the sidecar's stands against the storage that asks Redis as often.
+    pairs = {"check_leased": "redis_cached", "check_bucket": "redis"}
+    with ExitStack() as stack:
+        sidecar = rig.start_sidecar(stack)
+        entries = rig.compete(
+            *(Contestant(name="sidecar", target=sidecar, profile=profile(each)) for each in pairs),
+            *(
+                Contestant(
+                    name=f"limitador, {storage}",
+                    target=start_limitador(stack, rig.folder, program, rig.redis_port, storage=storage),
+                    profile=LIMITADOR_CHECK,
+                )
+                for storage in pairs.values()
+            ),
+        )
+    leased, bucket, cached, asking = entries
+    verdicts = [
+        Verdict(
+            what=f"{ours.contestant.profile.title}: CPU per RPC to that of {its.contestant.name}",
+            figures=ratios(ours, its, cpu_us),
+            bound=bound,
+            target=target,
+        )
+        for ours, its, bound, target in (
+            (leased, cached, Bound.AT_MOST, 1.15),
+            (bucket, asking, Bound.BELOW, 1),
+        )
+    ]
+    return Outcome(entries=entries, verdicts=verdicts)
+
+
 def _workers(rig: Rig) -> Outcome:
     with ExitStack() as stack:
         sidecar = rig.start_sidecar(stack, workers=_WORKERS)
@@ -275,6 +309,7 @@ PARTS = (
     Part(name="get", title="Get and daprd's GetState", run=_get),
     Part(name="check", title="Check and envoyproxy/ratelimit's ShouldRateLimit", run=_check),
     Part(name="limits", title="Every rate limit, and CheckMany, beside envoyproxy/ratelimit", run=_limits),
+    Part(name="leased", title="Check of a leased hot key, and limitador", run=_leased),
     Part(name="workers", title="Two workers", run=_workers),
     Part(name="steady", title="A steady load", run=_steady),
     Part(name="alone", title="One caller alone", run=_alone),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from bench.limits import BUCKET, FIXED, GCRA, LOG, SEVERAL, WINDOW
+from bench.limits import BUCKET, FIXED, GCRA, LEASED, LOG, SEVERAL, WINDOW
 from bench.stream import load_stream
 from sidecar.gen.sidecar.v1 import cache_pb2, common_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
 
@@ -182,6 +182,7 @@ PROFILES = (
     _check("check_log", "sliding log", LOG),
     _check("check_fixed", "fixed window", FIXED),
     _check("check_several", "two limits", SEVERAL),
+    _check("check_leased", "leased", LEASED),
     _check_many("check_many", "all or nothing", rate_limit_pb2.CHECK_MODE_ALL_OR_NOTHING),
     _check_many("check_each", "each for itself", rate_limit_pb2.CHECK_MODE_EACH),
     Profile(

@@ -32,6 +32,7 @@ class RigOptions:
     trace_ratio: float = 0.01
     daprd: Path | None = None
     ratelimit: Path | None = None
+    limitador: Path | None = None
     python: Path | None = None
     """The interpreter of another installation of the sidecar."""
 

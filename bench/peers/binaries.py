@@ -53,3 +53,10 @@ RATELIMIT = Binary(
     variable="SIDECAR_BENCH_RATELIMIT",
     source="the project envoyproxy/ratelimit on GitHub (it has no releases: a build of its main branch)",
 )
+LIMITADOR = Binary(
+    peer="limitador",
+    program="limitador-server",
+    option="--limitador",
+    variable="SIDECAR_BENCH_LIMITADOR",
+    source="the project Kuadrant/limitador on GitHub (a release build of limitador-server)",
+)

@@ -16,8 +16,9 @@ from bench.targets import Target, accepts
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-_DOMAIN = "bench"
-_OK, _OVER_LIMIT = 1, 2
+DOMAIN = "bench"
+"""What the limits of both peers that speak this protocol are kept under."""
+OK, OVER_LIMIT = 1, 2
 # Of an hour, so that no second begins anew within the test.
 _SMALL_LIMIT = 5
 _API = Api(
@@ -42,29 +43,31 @@ _API = Api(
 )
 
 
-def _ask(key: str, *values: str) -> Request:
+def ask(key: str, *values: str) -> Request:
+    """Return the call that asks about so many descriptors."""
     descriptors = [{"entries": [{"key": key, "value": value}]} for value in values]
-    message = _API.make("RateLimitRequest", domain=_DOMAIN, descriptors=descriptors, hits_addend=1)
+    message = _API.make("RateLimitRequest", domain=DOMAIN, descriptors=descriptors, hits_addend=1)
     return Request("envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", message)
 
 
-def _is_allowed(answer: Any) -> bool:
-    return bool(answer.overall_code == _OK)
+def is_allowed(answer: Any) -> bool:
+    """Return whether all limits allow."""
+    return bool(answer.overall_code == OK)
 
 
 def _are_allowed(answer: Any) -> bool:
-    return [status.code for status in answer.statuses] == [_OK] * CHECKS
+    return [status.code for status in answer.statuses] == [OK] * CHECKS
 
 
 SHOULD_RATE_LIMIT = Profile(
-    name="should_rate_limit", title="ShouldRateLimit", request=_ask("wide", "bench"), works=_is_allowed
+    name="should_rate_limit", title="ShouldRateLimit", request=ask("wide", "bench"), works=is_allowed
 )
 """The call that stands against the sidecar's Check: one key, within its limit."""
 
 SHOULD_RATE_LIMIT_MANY = Profile(
     name="should_rate_limit_many",
     title=f"ShouldRateLimit of {CHECKS}",
-    request=_ask("wide", *(f"bench-{number}" for number in range(CHECKS))),
+    request=ask("wide", *(f"bench-{number}" for number in range(CHECKS))),
     works=_are_allowed,
     keys=CHECKS,
 )
@@ -79,7 +82,7 @@ def start_ratelimit(
     config = root / "bench" / "config"
     config.mkdir(parents=True)
     limits = {
-        "domain": _DOMAIN,
+        "domain": DOMAIN,
         "descriptors": [
             {"key": "wide", "rate_limit": {"unit": "hour", "requests_per_unit": 4_000_000_000}},
             {"key": name, "rate_limit": {"unit": "hour", "requests_per_unit": _SMALL_LIMIT}},
@@ -113,7 +116,7 @@ def start_ratelimit(
     server = Server(name, [str(program)], log=root / "log", is_ready=accepts(address), environ=environ)
     target = Target(stack.enter_context(server), address)
     # The folder's name is this run's own: what another run of the same part has counted is still in the store.
-    codes = [target.call(_ask(name, root.name)).overall_code for _ in range(_SMALL_LIMIT + 1)]
-    if codes != [_OK] * _SMALL_LIMIT + [_OVER_LIMIT]:
+    codes = [target.call(ask(name, root.name)).overall_code for _ in range(_SMALL_LIMIT + 1)]
+    if codes != [OK] * _SMALL_LIMIT + [OVER_LIMIT]:
         raise Failure(f"{name} does not hold a limit of {_SMALL_LIMIT}: its codes are {codes}")
     return target
