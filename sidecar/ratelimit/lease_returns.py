@@ -1,7 +1,7 @@
 """Sends back what was borrowed and not spent: many keys together, behind the callers' backs, and each only once.
 
 A return that is not answered may have been made, and a second one would give back what nobody had taken. So it is not
-repeated: what it is about is then not used, and comes back as the limit lets it.
+repeated: what it is about is then not used, and comes back as the limit lets it. So is what waits behind it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Returns:
             try:
                 replies = await self._store.call_many([one.script_call for one in some], call)
             except SidecarError:
-                continue
+                # What still waits would only have a process that stops wait for a store that is gone.
+                self._waiting.clear()
+                return
             for one, reply in zip(some, replies, strict=True):
                 if not isinstance(reply, SidecarError):
                     one.returned.value += reply

@@ -72,6 +72,8 @@ class ListeningStore:
     def call_many(self, commands: Sequence[Command | ScriptCall], call: Call) -> Awaitable[list[Reply | StoreError]]:
         """Note and pass on."""
         self.names += [command.script.name for command in commands if isinstance(command, ScriptCall)]
+        if self.failing is not None:
+            raise self.failing
         return self._store.call_many(commands, call)
 
     def get_many(self, keys: Sequence[bytes], call: Call) -> Awaitable[list[Reply | StoreError]]:
@@ -476,3 +478,13 @@ async def test_a_return_is_not_repeated(server: StoreServer, store: StandaloneSt
     server.kill()
     await sidecar.book.close()
     assert (0, 0) == (sidecar.held("bucket"), len(sidecar.book.returns))
+
+
+async def test_who_stops_does_not_wait_for_a_store_that_is_gone(store: StandaloneStore) -> None:
+    """It is told of one batch of returns, and when that fails of no other."""
+    sidecar = Sidecar(store)
+    for number in range(100):
+        await sidecar.checks("bucket", 2, key=f"k{number}")
+    sidecar.store.failing = StoreError(Reason.STORE_UNAVAILABLE, "gone")
+    await sidecar.book.close()
+    assert (64, 0) == (sidecar.store.names.count("return_tokens"), len(sidecar.book.returns))
