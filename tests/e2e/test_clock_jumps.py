@@ -52,6 +52,16 @@ class _Clock:
         draft.rename(self._file)
 
 
+def _deceived_by(clock: _Clock) -> dict[str, str]:
+    """Return the environment of a process whose wall clock that is."""
+    return {
+        "LD_PRELOAD": str(_library()),
+        "FAKETIME_TIMESTAMP_FILE": str(clock._file),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+
+
 @pytest.fixture(scope="module")
 def clock(tmp_path_factory: pytest.TempPathFactory) -> _Clock:
     """Return the clock."""
@@ -68,12 +78,7 @@ def deceived_sidecar(
         config=HOSPITAL,
         arguments=["--redis", lasting_store.url],
         state=lasting_sidecar.state,
-        environ={
-            "LD_PRELOAD": str(_library()),
-            "FAKETIME_TIMESTAMP_FILE": str(clock._file),
-            "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        },
+        environ=_deceived_by(clock),
     )
     with made as program:
         yield program
@@ -114,6 +119,31 @@ def test_rate_limits_count_on(api: Api, deceived: Api, clock: _Clock) -> None:
         clock.jump(_JUMPS[number % len(_JUMPS)])
         decisions.append(_check(deceived if number % 2 else api, "jumps").allowed)
     assert [True] * 10 + [False] * 2 == decisions
+
+
+def test_leases_last_and_end_by_no_wall_clock(lasting_store: StoreServer, clock: _Clock, tmp_path: Path) -> None:
+    """What is borrowed is spent whatever the clock does, and what is not goes back a ttl later."""
+    lease = "lease: {max_fraction: 0.2, ttl: 2s}"
+    config = f"""
+tenant: leased
+listen: ["{{address}}"]
+rate_limits:
+  bucket: {{algorithm: token_bucket, rate: 1/d, burst: 100, {lease}}}
+  yearly: {{algorithm: fixed_window, limit: 100, calendar: year, {lease}}}
+"""
+    program = SidecarProgram(
+        tmp_path, config=config, arguments=["--redis", lasting_store.url], environ=_deceived_by(clock)
+    )
+    with program, program.api() as asked:
+        for policy in ("bucket", "yearly"):
+            request = rate_limit_pb2.CheckRequest(policy=policy, key="jumps")
+            by_lease = 0
+            for number in range(25):
+                clock.jump(_JUMPS[number % len(_JUMPS)])
+                by_lease += asked.limits.Check(request, timeout=5).enforcement == rate_limit_pb2.ENFORCEMENT_LEASE
+            assert by_lease > 10
+            look = rate_limit_pb2.PeekRequest(policy=policy, key="jumps")
+            wait_until(lambda asks=look: asked.limits.Peek(asks, timeout=5).remaining == 75, "the rest has come back")  # type: ignore[misc]  # a loop's own value
 
 
 @pytest.mark.parametrize("offset", _JUMPS)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2
-from sidecar_client import Algorithm, FailureMode, Policy, PolicyLimit, PolicyTier, SidecarClient
+from sidecar_client import Algorithm, FailureMode, Policy, PolicyLease, PolicyLimit, PolicyTier, SidecarClient
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ async def test_tiers_are_listed(play: Play, sidecar: SidecarClient) -> None:
     (policy,) = await sidecar.policies()
     pro = PolicyTier(name="pro", unlimited=False, denied=False, limits=(AUTH,))
     assert (pro, PolicyTier(name="staff", unlimited=True, denied=False, limits=())) == policy.tiers
+
+
+async def test_a_lease_is_described(play: Play, sidecar: SidecarClient) -> None:
+    """How much a process may hold of a key, and for how long."""
+    lease = pb.LeaseDescription(max_fraction=0.05, max_tokens=5, ttl=duration_pb2.Duration(nanos=200_000_000))
+    play.answer(pb.ListPoliciesResponse(policies=[pb.PolicyDescription(lease=lease)]))
+    (policy,) = await sidecar.policies()
+    assert PolicyLease(max_fraction=0.05, max_tokens=5, ttl=timedelta(milliseconds=200)) == policy.lease
 
 
 async def test_an_algorithm_of_a_newer_sidecar_is_unknown(play: Play, sidecar: SidecarClient) -> None:
