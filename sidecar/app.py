@@ -150,9 +150,9 @@ class App:
         await self._stack.aclose()
 
     async def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
-        """Have these rate limits and these files of Envoy's in force from now on, once started; all else stays."""
-        if self._envoy is not None and envoy_files is not None and envoy_files != self._envoy.files:
-            await self._envoy.reload(envoy_files)
+        """Have these rate limits, and Envoy's as these files say, in force from now on, once started."""
+        if self._envoy is not None and envoy_files is not None:
+            await self._envoy.reload(settings, envoy_files)
         if self._rate_limits is not None and settings != self._settings:
             self._rate_limits.reload(settings)
         self._settings = settings

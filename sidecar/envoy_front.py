@@ -1,4 +1,4 @@
-"""Envoy's front end of a sidecar, made of its settings and of the files of Envoy's limits, which may change."""
+"""Envoy's front end of a sidecar, made of its settings and of the files of Envoy's limits; both may change."""
 
 from __future__ import annotations
 
@@ -47,11 +47,13 @@ class EnvoyFront:
         self.service = messages().service
         self.servicer = EnvoyServicer(self._limiter)
 
-    async def reload(self, files: tuple[EnvoyFile, ...]) -> None:
-        """Have these files in force from the next call on, all at once; raises `ConfigError` if they are not right.
+    async def reload(self, settings: Settings, files: tuple[EnvoyFile, ...]) -> None:
+        """Have these in force from the next call on, all at once; raises `ConfigError` if the files are not right.
 
         A large folder takes a second to read, which calls need not wait for.
         """
-        rules = await asyncio.to_thread(envoy_rules, files, self._settings)
-        self._limiter.replace(rules.domains)
-        self.files = files
+        if (settings.envoy, files) == (self._settings, self.files):
+            return
+        rules = await asyncio.to_thread(envoy_rules, files, settings.envoy)
+        self._limiter.replace(rules.domains, envoy_policy(settings))
+        self._settings, self.files = settings.envoy, files

@@ -1,4 +1,4 @@
-"""What changes while the sidecar runs: rate limits, and the files of Envoy's limits, when a file changes or on SIGHUP.
+"""What changes while the sidecar runs: rate limits, its own and Envoy's, when their files change or on SIGHUP.
 
 The files are looked at once a second, by their identity and not by a watch: what mounts them, such as a Kubernetes
 volume, may put others in their place behind a chain of links. A change is taken in once everything has stayed as it is
@@ -32,7 +32,7 @@ _log = logging.getLogger("sidecar.reload")
 
 # A change is in force after two looks at most; to look costs a system call for each file.
 _LOOK_SECONDS: Final = 1.0
-_CHANGEABLE: Final = frozenset({"rate_limits", "rate_limits_shadow"})
+_CHANGEABLE: Final = frozenset({"rate_limits", "rate_limits_shadow", "envoy"})
 
 
 class Reloadable(Protocol):
@@ -63,7 +63,10 @@ class _Read(NamedTuple):
     """What the files say; it is right."""
 
     settings: Settings
+    """With the folder of Envoy's limits that is looked at."""
     envoy_files: tuple[EnvoyFile, ...] | None
+    is_folder_other: bool
+    """Whether the settings name another folder."""
     warnings: Sequence[str]
     """What Envoy's files say without effect, a sentence each."""
 
@@ -120,7 +123,9 @@ class Reloader:
         settings = read.settings
         changed = {name for name in type(settings).model_fields if getattr(settings, name) != self._before(name)}
         for name in sorted(changed - _CHANGEABLE):
-            _log.warning("%s has changed in the configuration; that takes effect at the next start", name)
+            _warn_of(name)
+        if read.is_folder_other:
+            _warn_of("envoy.config_dir")
         taken = sorted(changed & _CHANGEABLE)
         self._settings = self._settings.model_copy(update={name: getattr(settings, name) for name in taken})
         if read.envoy_files != self._sidecar.envoy_files:
@@ -137,25 +142,28 @@ class Reloader:
         """Read all files; raises `StartupError` with every problem of them."""
         problems: list[str] = []
         settings = self._settings
+        folder = settings.envoy.config_dir
+        is_folder_other = False
         try:
             settings = self._load()
+            is_folder_other = settings.envoy.config_dir != folder
+            settings = settings.model_copy(update={"envoy": settings.envoy.model_copy(update={"config_dir": folder})})
             check_policies(settings)
         except StartupError as error:
             problems.append(str(error))
         files: tuple[EnvoyFile, ...] | None = None
         warnings: Sequence[str] = ()
-        if self._folder is not None:
+        if folder is not None:
             from sidecar.translate_envoy import envoy_files, envoy_rules  # noqa: PLC0415 (most have no such files)
 
-            # By the settings of the start: those of Envoy do not change.
             try:
-                files = envoy_files(self._settings)
-                warnings = envoy_rules(files or (), self._settings.envoy).warnings
+                files = envoy_files(settings)
+                warnings = envoy_rules(files or (), settings.envoy).warnings
             except StartupError as error:
                 problems.append(str(error))
         if problems:
             raise StartupError("\n".join(problems))
-        return _Read(settings, files, warnings)
+        return _Read(settings, files, is_folder_other, warnings)
 
     def _before(self, name: str) -> object:
         return getattr(self._settings, name)
@@ -169,3 +177,7 @@ class Reloader:
     def _is_whole(self, looks: _Looks) -> bool:
         """Say whether nothing is gone as a whole: that is for a moment, or a mistake, and no change to take in."""
         return (self._path is None or looks.file is not None) and (self._folder is None or looks.envoy is not None)
+
+
+def _warn_of(name: str) -> None:
+    _log.warning("%s has changed in the configuration; that takes effect at the next start", name)

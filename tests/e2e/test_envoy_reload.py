@@ -110,6 +110,28 @@ def test_a_signal_reloads_at_once(program: SidecarProgram, rules: Path) -> None:
     assert 1 == _reloads(program, "applied")
 
 
+def test_settings_change_too(program: SidecarProgram) -> None:
+    """`envoy.shadow_mode` and the like, in every worker; what was counted stays counted."""
+    with _client(program) as envoy:
+        assert envoy.ask("shop", descriptor(("client", "ann")), hits=9).over
+    config = "envoy: {merge_domains: true, shadow_mode: true, cache_refusals: true, response_headers: {kind: fields}}\n"
+    new = program.folder / "new.yaml"
+    new.write_text(config)
+    new.rename(program.folder / "sidecar.yaml")
+
+    def replies() -> set[tuple[bool, bool, int]]:
+        found = set()
+        for _ in range(12):
+            with _client(program) as envoy:
+                reply = envoy.ask("shop", *ASKED)
+                found.add((reply.over, reply.told[0].over, len(reply.headers)))
+        return found
+
+    wait_until(lambda: replies() == {(False, True, 3)}, "the new settings are in force")
+    page = MetricsPage(program.metrics_address)
+    assert page("sidecar_envoy_calls_total", outcome="shadowed") >= 12
+
+
 def test_a_call_sees_one_set_of_rules(program: SidecarProgram, rules: Path) -> None:
     """Under calls that go on, the rules change a dozen times: none fails, and none sees some old and some new."""
     stop = threading.Event()

@@ -265,13 +265,24 @@ class TestEnvoyFiles:
         await envoy.comes_to("refused", "unchanged", "refused")
         assert [envoy_file(5)] == envoy.texts
 
-    async def test_the_settings_of_envoy_do_not_change(
+    async def test_settings_of_envoy_change_too(self, envoy: EnvoyScene) -> None:
+        """And the files are read by what they say now."""
+        (envoy.rules / "b.yaml").write_text(envoy_file(66).replace("key: k", "key: l"))
+        await envoy.comes_to("refused")
+        Scene.write(envoy, 1, f"envoy: {{config_dir: {envoy.rules}, merge_domains: true, shadow_mode: true}}\n")
+        await envoy.comes_to("refused", "applied")
+        assert envoy.sidecar.settings[0].envoy.shadow_mode
+        assert 2 == len(envoy.texts)
+
+    async def test_the_folder_does_not_change(
         self, envoy: EnvoyScene, caplog: pytest.LogCaptureFixture, tmp_path: Path
     ) -> None:
-        """Another folder takes effect at the next start, and its files are not those that are looked at."""
-        Scene.write(envoy, 22, f"envoy: {{config_dir: {tmp_path}, merge_domains: true}}\n")
+        """Another one takes effect at the next start, and until then the files of this one count."""
+        Scene.write(envoy, 22, f"envoy: {{config_dir: {tmp_path}, shadow_mode: true}}\n")
         await envoy.comes_to("applied")
-        assert "envoy has changed in the configuration; that takes effect at the next start" in caplog.text
-        (envoy.rules / "b.yaml").write_text(envoy_file(66))
-        await envoy.comes_to("applied", "refused")
-        assert "the domain `a` is already that of" in caplog.text
+        assert "envoy.config_dir has changed in the configuration; that takes effect at the next start" in caplog.text
+        took = envoy.sidecar.settings[0].envoy
+        assert (str(envoy.rules), True) == (took.config_dir, took.shadow_mode)
+        (envoy.rules / "a.yaml").write_text(envoy_file(66))
+        await envoy.comes_to("applied", "applied")
+        assert [envoy_file(66)] == envoy.texts

@@ -79,44 +79,41 @@ class EnvoyLimiter:
     ) -> None:
         self._store = store
         self._keys = keys
+        self._clock = clock
         self._domains = domains
         self._policy = policy
-        most = policy.remembered_refusals
-        self._refusals = Refusals(clock=clock, most=most) if most > 0 else None
-        self._tally = Tally(metrics, near_ratio=policy.near_limit_ratio, remembers=most > 0)
+        self._refusals = self._memory(policy)
+        self._tally = Tally(metrics, near_ratio=policy.near_limit_ratio)
 
-    def replace(self, domains: Mapping[str, Node]) -> None:
-        """Have these rules apply to the calls that begin from now on; what was counted stays counted."""
+    def replace(self, domains: Mapping[str, Node], policy: EnvoyPolicy) -> None:
+        """Have these apply to the calls that begin from now on; what was counted stays counted."""
         self._domains = domains
+        if policy.remembered_refusals != self._policy.remembered_refusals:
+            self._refusals = self._memory(policy)
+        self._policy = policy
+        self._tally.near_ratio = policy.near_limit_ratio
 
     async def should_rate_limit(self, domain: str, descriptors: Sequence[Asked], call: Call) -> Response:
         """Count a request's hits; return what it is told.
 
         Raises SidecarError: KEY_EMPTY (no domain), BATCH_SIZE (no descriptors, or too many), and what the store raises.
         """
-        self._check(domain, descriptors)
+        policy = self._policy
+        _check(domain, descriptors, policy.max_descriptors)
         top = self._domains.get(domain)
         if top is None:
             self._tally.unknown_domain.value += 1
         matches = [None if top is None else _match(top, asked) for asked in descriptors]
         limits = applied(matches)
         usages = await self._use(domain, descriptors, matches, limits, call)
-        given = answer(matches, limits, usages, all_shadow=self._policy.shadow_mode, all_quota=self._policy.quota_mode)
+        given = answer(matches, limits, usages, all_shadow=policy.shadow_mode, all_quota=policy.quota_mode)
         self._count(given)
-        metadata = metadata_within(matches, limits, given.statuses) if self._policy.dynamic_metadata else None
-        return Response(given, headers(self._policy.headers, given), metadata)
+        metadata = metadata_within(matches, limits, given.statuses) if policy.dynamic_metadata else None
+        return Response(given, headers(policy.headers, given), metadata)
 
-    def _check(self, domain: str, descriptors: Sequence[Asked]) -> None:
-        if not domain:
-            raise InvalidArgumentError(Reason.KEY_EMPTY, "the domain is empty", field="domain")
-        most = self._policy.max_descriptors
-        if not 0 < len(descriptors) <= most:
-            raise InvalidArgumentError(
-                Reason.BATCH_SIZE,
-                f"a request needs from 1 to {most} descriptors (limits.max_batch_keys), not {len(descriptors)}",
-                field="descriptors",
-                metadata={"max_keys": str(most)},
-            )
+    def _memory(self, policy: EnvoyPolicy) -> Refusals | None:
+        most = policy.remembered_refusals
+        return Refusals(clock=self._clock, most=most) if most > 0 else None
 
     async def _use(
         self,
@@ -165,6 +162,18 @@ class EnvoyLimiter:
             self._tally.shadowed.value += 1
         else:
             self._tally.ok.value += 1
+
+
+def _check(domain: str, descriptors: Sequence[Asked], most: int) -> None:
+    if not domain:
+        raise InvalidArgumentError(Reason.KEY_EMPTY, "the domain is empty", field="domain")
+    if not 0 < len(descriptors) <= most:
+        raise InvalidArgumentError(
+            Reason.BATCH_SIZE,
+            f"a request needs from 1 to {most} descriptors (limits.max_batch_keys), not {len(descriptors)}",
+            field="descriptors",
+            metadata={"max_keys": str(most)},
+        )
 
 
 def _match(top: Node, asked: Asked) -> Match | None:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.telemetry.metrics import Cell
-
 if TYPE_CHECKING:
     from sidecar.ratelimit.envoy.matching import Match
     from sidecar.ratelimit.envoy.rules import Limit
-    from sidecar.telemetry.metrics import Metrics
+    from sidecar.telemetry.metrics import Cell, Metrics
 
 # Names with values of requests in them: at most some hundred kilobytes of memory and of the metrics page.
 MAX_VALUED_LABELS = 1_000
@@ -50,13 +48,12 @@ class _Cells(NamedTuple):
     over: Cell
     shadow: Cell
     remembered: Cell
-    """Counted nowhere where nothing is remembered."""
 
 
 class Tally:
-    """The counters of all rules; `near_ratio` is the share of a limit past which it is nearly reached."""
+    """The counters of all rules."""
 
-    def __init__(self, metrics: Metrics, *, near_ratio: float, remembers: bool = False) -> None:
+    def __init__(self, metrics: Metrics, *, near_ratio: float) -> None:
         self._hits = metrics.counter(
             "sidecar_envoy_hits",
             "Hits that Envoy reported, by the rule that applied and what became of them.",
@@ -64,22 +61,19 @@ class Tally:
             "rule",
             "outcome",
         )
-        self._remembered = (
-            metrics.counter(
-                "sidecar_envoy_remembered_refusals",
-                "Hits over a limit that was known to be reached, so that the store was not asked, by rule.",
-                "domain",
-                "rule",
-            )
-            if remembers
-            else None
+        self._remembered = metrics.counter(
+            "sidecar_envoy_remembered_refusals",
+            "Hits over a limit that was known to be reached, so that the store was not asked, by rule.",
+            "domain",
+            "rule",
         )
         self._calls = metrics.counter("sidecar_envoy_calls", "Calls of ShouldRateLimit by their answer.", "outcome")
         self.ok = self._calls.cell("ok")
         self.over_limit = self._calls.cell("over_limit")
         self.shadowed = self._calls.cell("shadowed")
         self.unknown_domain = self._calls.cell("unknown_domain")
-        self._near_ratio = near_ratio
+        self.near_ratio = near_ratio
+        """The share of a limit past which it is nearly reached."""
         self._cells: dict[tuple[str, str], _Cells] = {}
         self._valued = 0
 
@@ -87,7 +81,7 @@ class Tally:
         """Count a call's hits on a limit, which may be known by what is remembered alone."""
         policy = match.rule.policy
         most = limit.requests_per_unit if policy is None else policy.limit
-        near_from = int(most * self._near_ratio)
+        near_from = int(most * self.near_ratio)
         found = shares(most, near_from, before, hits, counts_refused=policy is None)
         cells = self._cells_of(domain, match)
         cells.within.value += found.within
@@ -110,7 +104,7 @@ class Tally:
             near=self._hits.cell(domain, label, "near"),
             over=self._hits.cell(domain, label, "over"),
             shadow=self._hits.cell(domain, label, "shadow"),
-            remembered=Cell() if self._remembered is None else self._remembered.cell(domain, label),
+            remembered=self._remembered.cell(domain, label),
         )
         self._cells[domain, label] = made
         return made
