@@ -28,6 +28,8 @@ BLOCK = stateless_block(request(WORK, [("grpc-timeout", "1S")]))
 CONNECTIONS = 2
 TICK_SECONDS = 0.01
 OVERLOAD_SECONDS = 6.0
+# As long as it takes to find the bound, and to lose it again.
+BRIEFLY_SECONDS = 3.0
 REFUSAL_SECONDS = 0.005
 OK, RESOURCE_EXHAUSTED = "0", "8"
 
@@ -55,16 +57,20 @@ class Load:
             self.taken.append((status, time.perf_counter() - self._sent_at.pop(heard.stream)))
 
 
-async def offer(loads: list[Load], per_second: float, seconds: float) -> None:
-    """Send calls at a steady rate, whatever becomes of them."""
+async def offer(loads: list[Load], per_second: float, seconds: float) -> float:
+    """Send calls at a steady rate, whatever becomes of them; return how late this process usually gets its turn."""
     begun = time.perf_counter()
     sent = 0
+    late: list[float] = []
     while (passed := time.perf_counter() - begun) < seconds:
         due = int(passed * per_second)
         loads[sent % len(loads)].send(due - sent)
         sent = due
+        slept = time.perf_counter()
         await asyncio.sleep(TICK_SECONDS)
+        late.append(time.perf_counter() - slept - TICK_SECONDS)
     await asyncio.sleep(DEADLINE_SECONDS)
+    return statistics.median(late)
 
 
 def answered_in_time(loads: list[Load], seconds: float) -> float:
@@ -72,16 +78,16 @@ def answered_in_time(loads: list[Load], seconds: float) -> float:
     return sum(status == OK and taken < DEADLINE_SECONDS for load in loads for status, taken in load.taken) / seconds
 
 
-async def overload(address: str, times: float) -> list[Load]:
-    """Offer so many times the peak, and return what became of it."""
+async def overload(address: str, times: float, seconds: float) -> tuple[list[Load], float]:
+    """Offer so many times the peak, and return what became of it, and how late this process usually got its turn."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(address)) for _ in range(CONNECTIONS)]
         loads = [Load(client) for client in clients]
-        await offer(loads, times * PEAK, OVERLOAD_SECONDS)
+        late = await offer(loads, times * PEAK, seconds)
         details = [fields.get("grpc-status-details-bin") for client in clients for fields in client.trailers.values()]
     for text in filter(None, details):
         assert_says_when_to_come_back(text)
-    return loads
+    return loads, late
 
 
 def assert_says_when_to_come_back(details: str) -> None:
@@ -94,17 +100,18 @@ def assert_says_when_to_come_back(details: str) -> None:
 @pytest.mark.slow
 async def test_five_times_the_load(victim: Attacked) -> None:
     """At least 80 % of the peak is answered in time; the rest is refused within 5 ms, and told when to come back."""
-    loads = await overload(victim.address, 5.0)
+    loads, late = await overload(victim.address, 5.0, OVERLOAD_SECONDS)
     refusals = [taken for load in loads for status, taken in load.taken if status == RESOURCE_EXHAUSTED]
     assert answered_in_time(loads, OVERLOAD_SECONDS) >= 0.8 * PEAK
-    # On a busy machine everything takes longer: what an echo takes in the same run is no part of the refusal.
-    assert statistics.median(refusals) < REFUSAL_SECONDS + statistics.median(victim.served().seconds)
+    # On a busy machine everything takes longer: what an echo takes in the same run is no part of the refusal, and
+    # neither is the time until this process hears of it.
+    assert statistics.median(refusals) < REFUSAL_SECONDS + statistics.median(victim.served().seconds) + late
     assert victim.growth_bytes() < MOST_GROWTH_BYTES
 
 
 @pytest.mark.slow
 async def test_less_than_the_peak_is_served_whole(victim: Attacked) -> None:
     """Nothing is refused that can be served, right after an overload too."""
-    await overload(victim.address, 5.0)
-    loads = await overload(victim.address, 0.8)
+    await overload(victim.address, 5.0, BRIEFLY_SECONDS)
+    loads, _ = await overload(victim.address, 0.8, BRIEFLY_SECONDS)
     assert {OK} == {status for load in loads for status, _ in load.taken}

@@ -17,7 +17,6 @@ from sidecar.store.scripts import load, load_from
 if TYPE_CHECKING:
     from support.wire import Wire, Words
 
-SEQUENCES = 10_000
 BATCH_SEQUENCES = 500
 SECOND_US = 1_000_000
 TTLS_FROM_MS = 4_102_444_800_000  # the year 2100
@@ -80,11 +79,11 @@ def random_run(rng: random.Random) -> Run:
     return run
 
 
-def test_random_sequences_equal_the_model(wire: Wire) -> None:
+def test_random_sequences_equal_the_model(wire: Wire, sequences: int) -> None:
     """Ten thousand random sequences give the model's answers step by step, and leave its TTL."""
     wire.send(("SCRIPT", "LOAD", TIMED.source))
     rng = random.Random("envoy's window")
-    for _ in range(SEQUENCES // BATCH_SEQUENCES):
+    for _ in range(sequences // BATCH_SEQUENCES):
         runs = [random_run(rng) for _ in range(BATCH_SEQUENCES)]
         batch: list[Words] = []
         for number, run in enumerate(runs):

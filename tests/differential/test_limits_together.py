@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.model import Step
     from sidecar.ratelimit.policy import Policy
 
-SEQUENCES = 10_000
 BATCH_SEQUENCES = 250
 TIMED = load_from(LUA, "check_limits", replaced={"now": TIMED_NOW})
 PRODUCTION = load("check_limits")
@@ -83,11 +82,11 @@ def random_policies(rng: random.Random) -> list[Policy]:
     return [RANDOM_POLICY[rng.choice(list(RANDOM_POLICY))](rng) for _ in range(rng.randint(1, 4))]
 
 
-def test_random_sequences_equal_the_model(wire: Wire) -> None:
+def test_random_sequences_equal_the_model(wire: Wire, sequences: int) -> None:
     """Ten thousand random sequences on several limits give the model's answers step by step, and leave its TTLs."""
     sha = wire.send(("SCRIPT", "LOAD", TIMED.source))[0]
     rng = random.Random("several limits")
-    for _ in range(SEQUENCES // BATCH_SEQUENCES):
+    for _ in range(sequences // BATCH_SEQUENCES):
         batch: list[Words] = []
         expected: list[Any] = []
         for number in range(BATCH_SEQUENCES):

@@ -40,7 +40,6 @@ from sidecar.store.scripts import Script, load, load_from
 if TYPE_CHECKING:
     from support.wire import Wire, Words
 
-SEQUENCES = 10_000
 NO_KEY = -2
 # Some five thousand steps on their way at a time keep both ends busy.
 BATCH_SEQUENCES = 500
@@ -140,11 +139,11 @@ def load_all(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("kind", SCRIPT_NAMES)
-def test_random_sequences_equal_the_model(wire: Wire, kind: type[Policy]) -> None:
+def test_random_sequences_equal_the_model(wire: Wire, kind: type[Policy], sequences: int) -> None:
     """Ten thousand random sequences give the model's answers step by step, and leave its TTL."""
     load_all(wire)
     rng = random.Random(f"rate limits: {SCRIPT_NAMES[kind]}")
-    for _ in range(SEQUENCES // BATCH_SEQUENCES):
+    for _ in range(sequences // BATCH_SEQUENCES):
         compare(wire, [random_sequence(rng, kind) for _ in range(BATCH_SEQUENCES)])
 
 

@@ -24,7 +24,6 @@ from sidecar.store.scripts import Script, load, load_from
 if TYPE_CHECKING:
     from support.wire import Wire, Words
 
-SEQUENCES = 10_000
 BATCH_SEQUENCES = 500
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
@@ -202,11 +201,11 @@ def load_all(wire: Wire) -> None:
     wire.send(*(("SCRIPT", "LOAD", script.source) for script in (*TIMED.values(), *PRODUCTION.values())))
 
 
-def test_random_sequences_equal_the_model(wire: Wire) -> None:
+def test_random_sequences_equal_the_model(wire: Wire, sequences: int) -> None:
     """Ten thousand random sequences give the model's answers step by step, and leave its state and TTL."""
     load_all(wire)
     rng = random.Random("concurrency")
-    for _ in range(SEQUENCES // BATCH_SEQUENCES):
+    for _ in range(sequences // BATCH_SEQUENCES):
         compare(wire, [random_sequence(rng) for _ in range(BATCH_SEQUENCES)])
 
 
