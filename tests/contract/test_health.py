@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SERVICES = ("", *(f"sidecar.v1.{name}Service" for name in ("Cache", "Record", "RateLimit", "Pipeline")))
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 class TestServing:

@@ -41,7 +41,7 @@ def ask(api: Contract, version: str, *requests: Request) -> list[Response]:
         request_serializer=Request.SerializeToString,
         response_deserializer=Response.FromString,
     )
-    return list(call(iter(requests), timeout=10))
+    return list(call(iter(requests), timeout=30))
 
 
 def files_of(response: Response) -> list[descriptor_pb2.FileDescriptorProto]:

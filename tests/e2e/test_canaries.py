@@ -61,27 +61,27 @@ def _phi_traffic(api: Api) -> None:
     there: dict[str, Any] = {"cache": "patients", "key": _KEY}
     for once in ("", f"{_IDEMPOTENCY}-put"):
         put = record_pb2.PutRecordRequest(**there, fields=fields, idempotency_key=once)
-        assert common_pb2.WRITE_OUTCOME_APPLIED == api.records.PutRecord(put, timeout=5).outcome
-        api.records.PutRecord(put, timeout=5)
-    read = api.records.GetRecord(record_pb2.GetRecordRequest(**there), timeout=5)
+        assert common_pb2.WRITE_OUTCOME_APPLIED == api.records.PutRecord(put, timeout=30).outcome
+        api.records.PutRecord(put, timeout=30)
+    read = api.records.GetRecord(record_pb2.GetRecordRequest(**there), timeout=30)
     assert fields == dict(read.fields)
     patch = record_pb2.PatchRecordRequest(
         **there, fields={"ssn": _text(_SSN)}, remove_fields=["phone"], idempotency_key=f"{_IDEMPOTENCY}-patch"
     )
-    assert common_pb2.WRITE_OUTCOME_APPLIED == api.records.PatchRecord(patch, timeout=5).outcome
+    assert common_pb2.WRITE_OUTCOME_APPLIED == api.records.PatchRecord(patch, timeout=30).outcome
     delete = record_pb2.DeleteRecordRequest(**there, idempotency_key=f"{_IDEMPOTENCY}-delete")
-    api.records.DeleteRecord(delete, timeout=5)
-    api.records.PutRecord(record_pb2.PutRecordRequest(**there, fields=fields), timeout=5)
+    api.records.DeleteRecord(delete, timeout=30)
+    api.records.PutRecord(record_pb2.PutRecordRequest(**there, fields=fields), timeout=30)
     there["key"] += "-value"
-    api.cache.Set(cache_pb2.SetRequest(**there, value=_VALUE, idempotency_key=f"{_IDEMPOTENCY}-set"), timeout=5)
-    assert _VALUE == api.cache.Get(cache_pb2.GetRequest(**there), timeout=5).value
-    api.cache.GetMany(cache_pb2.GetManyRequest(cache="patients", keys=[_KEY, there["key"]]), timeout=5)
+    api.cache.Set(cache_pb2.SetRequest(**there, value=_VALUE, idempotency_key=f"{_IDEMPOTENCY}-set"), timeout=30)
+    assert _VALUE == api.cache.Get(cache_pb2.GetRequest(**there), timeout=30).value
+    api.cache.GetMany(cache_pb2.GetManyRequest(cache="patients", keys=[_KEY, there["key"]]), timeout=30)
     entries = [cache_pb2.SetManyEntry(key=f"{_KEY}-many", value=_VALUE)]
     api.cache.SetMany(
         cache_pb2.SetManyRequest(cache="patients", entries=entries, idempotency_key=f"{_IDEMPOTENCY}-many"), timeout=5
     )
-    api.cache.DeleteMany(cache_pb2.DeleteManyRequest(cache="patients", keys=[f"{_KEY}-many"]), timeout=5)
-    api.cache.Set(cache_pb2.SetRequest(cache="default", key=_PLAIN_KEY, value=b"plain"), timeout=5)
+    api.cache.DeleteMany(cache_pb2.DeleteManyRequest(cache="patients", keys=[f"{_KEY}-many"]), timeout=30)
+    api.cache.Set(cache_pb2.SetRequest(cache="default", key=_PLAIN_KEY, value=b"plain"), timeout=30)
 
 
 def _refused_traffic(api: Api) -> None:
@@ -89,11 +89,11 @@ def _refused_traffic(api: Api) -> None:
     too_long = cache_pb2.SetRequest(cache="patients", key=_KEY, value=_VALUE)
     too_long.ttl.FromSeconds(86_400 * 30)
     refused = [
-        lambda: api.cache.Set(too_long, timeout=5),
-        lambda: api.cache.Get(cache_pb2.GetRequest(cache="patients", key=_KEY * 50), timeout=5),
-        lambda: api.cache.Get(cache_pb2.GetRequest(cache="patients", key=_KEY), timeout=5),  # a record, no value
-        lambda: api.cache.Touch(cache_pb2.TouchRequest(cache="patients", key=_KEY), timeout=5),
-        lambda: api.cache.Increment(cache_pb2.IncrementRequest(cache="patients", key=_KEY, delta=_NUMBER), timeout=5),
+        lambda: api.cache.Set(too_long, timeout=30),
+        lambda: api.cache.Get(cache_pb2.GetRequest(cache="patients", key=_KEY * 50), timeout=30),
+        lambda: api.cache.Get(cache_pb2.GetRequest(cache="patients", key=_KEY), timeout=30),  # a record, no value
+        lambda: api.cache.Touch(cache_pb2.TouchRequest(cache="patients", key=_KEY), timeout=30),
+        lambda: api.cache.Increment(cache_pb2.IncrementRequest(cache="patients", key=_KEY, delta=_NUMBER), timeout=30),
         lambda: api.records.PutRecord(
             record_pb2.PutRecordRequest(cache="patients", key=_KEY, fields={f"{_NAME}!": _text(_SSN)}), timeout=5
         ),
@@ -101,9 +101,9 @@ def _refused_traffic(api: Api) -> None:
             record_pb2.PatchRecordRequest(
                 cache="patients", key=_KEY, fields={"name": _text(_NAME)}, idempotency_key=_IDEMPOTENCY * 10
             ),
-            timeout=5,
+            timeout=30,
         ),
-        lambda: api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY, cost=99), timeout=5),
+        lambda: api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY, cost=99), timeout=30),
         lambda: api.limits.Acquire(
             rate_limit_pb2.AcquireRequest(policy="reports", key=_KEY, holder=_IDEMPOTENCY * 10), timeout=5
         ),
@@ -163,9 +163,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SidecarProgram
         with program.api() as api:
             _phi_traffic(api)
             _refused_traffic(api)
-            api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY), timeout=5)
+            api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY), timeout=30)
             slots = rate_limit_pb2.AcquireRequest(policy="reports", key=_KEY, holder=_IDEMPOTENCY)
-            assert api.limits.Acquire(slots, timeout=5).acquired
+            assert api.limits.Acquire(slots, timeout=30).acquired
         yield program
 
 
@@ -177,7 +177,7 @@ def test_output_and_log_hold_no_phi(watched: SidecarProgram) -> None:
 
 def test_metrics_page_holds_no_phi(watched: SidecarProgram) -> None:
     """The metrics page has names of caches and policies, and no key, field or value."""
-    with urllib.request.urlopen(f"http://{watched.metrics_address}/metrics", timeout=5) as page:
+    with urllib.request.urlopen(f"http://{watched.metrics_address}/metrics", timeout=30) as page:
         content = page.read()
     assert b'cache="patients"' in content
     assert [] == _found(content)
@@ -188,7 +188,7 @@ def test_files_of_the_embedded_store_hold_no_phi(watched: SidecarProgram) -> Non
     """Neither the append-only file nor a snapshot nor the store's log holds clear PHI. Rate limits' keys are no PHI."""
     files = _files(watched.state)
     wanted = _WARD.encode()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while not any(wanted in content for content in files.values()) and time.monotonic() < until:
         files = _files(watched.state)
     assert any(wanted in content for content in files.values())

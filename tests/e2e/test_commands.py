@@ -71,7 +71,7 @@ def test_check_config_of_nothing() -> None:
 @pytest.mark.parametrize("command", [[str(PROGRAM)], [sys.executable, "-m", "sidecar"]], ids=["sidecar", "python -m"])
 def test_version(command: list[str]) -> None:
     """The version is printed, by the program and by the module."""
-    ended = subprocess.run([*command, "version"], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([*command, "version"], capture_output=True, text=True, timeout=30, check=False)
     assert (0, f"sidecar {sidecar.__version__}\n", "") == (ended.returncode, ended.stdout, ended.stderr)
 
 

@@ -51,7 +51,7 @@ def known_to(program: SidecarProgram) -> float:
 
 def check(api: Api, cost: int = 1) -> pb.CheckResponse:
     """Check the one key."""
-    return api.limits.Check(pb.CheckRequest(policy="shared", key="k", cost=cost), timeout=5)
+    return api.limits.Check(pb.CheckRequest(policy="shared", key="k", cost=cost), timeout=30)
 
 
 def test_the_fleet_keeps_the_limit_without_the_store(fleet: list[SidecarProgram], store: StoreServer) -> None:
@@ -85,5 +85,5 @@ def test_only_who_shares_a_limit_says_that_it_is_alive(tmp_path: Path, store: St
 
 def _remaining(api: Api) -> int | None:
     """Return what the store says is left of the one key; None while it says nothing."""
-    answer = api.limits.Peek(pb.PeekRequest(policy="shared", key="k"), timeout=5)
+    answer = api.limits.Peek(pb.PeekRequest(policy="shared", key="k"), timeout=30)
     return answer.remaining if answer.enforcement == pb.ENFORCEMENT_STORE else None

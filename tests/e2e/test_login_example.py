@@ -219,7 +219,7 @@ def test_who_waits_as_long_as_told_may_log_in(tmp_path: Path) -> None:
     config = """
 listen: ["{address}"]
 caches: {sessions: {data_class: phi, ttl: 15m, max_ttl: 15m}}
-rate_limits: {auth: {algorithm: sliding_window, limit: 2, window: 2s}}
+rate_limits: {auth: {algorithm: sliding_window, limit: 2, window: 5s}}
 """
     sidecar = SidecarProgram(tmp_path / "sidecar", config=config)
     with sidecar, LoginProgram(tmp_path / "login", sidecar.address, {"ada": PASSWORD}) as login:

@@ -123,7 +123,7 @@ async def test_it_lives_through_a_restart_of_the_sidecar(lasting_sidecar: Sideca
 
         async def reader() -> int:
             done = 0
-            while not over.is_set():
+            while not over.is_set() or not done:
                 found = await _ended(cache.get(key))
                 done += not isinstance(found, SidecarError) and found.text == "v"
             return done

@@ -38,7 +38,7 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.fixture
 async def reports(sidecar_address: str) -> AsyncIterator[Limit]:
     """Return the four slots of a client of the hospital's sidecar."""
-    async with SidecarClient(sidecar_address, timeout=10) as client:
+    async with SidecarClient(sidecar_address, timeout=30) as client:
         yield client.limit("reports")
 
 
@@ -77,15 +77,15 @@ async def test_the_fifth_gets_none(reports: Limit, key: str) -> None:
 
 async def test_a_block_may_take_longer_than_its_lease(reports: Limit, key: str) -> None:
     """It is renewed meanwhile, several times over."""
-    async with reports.slot(key, lease=0.5) as slot:
-        await asyncio.sleep(1.5)
+    async with reports.slot(key, lease=1.5) as slot:
+        await asyncio.sleep(3.2)
         seen = await reports.peek(key)
     assert (False, _LIMIT - 1) == (slot.lost, seen.remaining)
 
 
 async def test_a_block_hears_that_its_lease_is_gone(reports: Limit, key: str) -> None:
     """Here because somebody reset the key."""
-    async with asyncio.timeout(5), reports.slot(key, lease=0.3) as slot:
+    async with asyncio.timeout(30), reports.slot(key, lease=0.3) as slot:
         await reports.reset(key)
         await slot.wait_until_lost()
         with pytest.raises(LeaseLostError):
@@ -95,15 +95,15 @@ async def test_a_block_hears_that_its_lease_is_gone(reports: Limit, key: str) ->
 async def test_slots_of_a_killed_process_come_free(reports: Limit, sidecar_address: str, key: str) -> None:
     """It can release nothing any more; its lease ends, and who waits gets the slots."""
     doomed = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _DOOMED, sidecar_address, "reports", key, "1"),
+        *(sys.executable, "-c", _DOOMED, sidecar_address, "reports", key, "2"),
         env={**os.environ, "PYTHONPATH": str(Path(sidecar_client.__file__).parents[1])},
         stdout=asyncio.subprocess.PIPE,
     )
     assert doomed.stdout is not None
     assert b"acquired\n" == await doomed.stdout.readline()
-    await asyncio.sleep(1.2)  # longer than the lease, which is renewed as long as its holder lives
+    await asyncio.sleep(2.4)  # longer than the lease, which is renewed as long as its holder lives
     alive = await reports.peek(key)
     doomed.kill()
     await doomed.wait()
-    async with asyncio.timeout(10), reports.slot(key, slots=_LIMIT, wait=5) as slot:
+    async with asyncio.timeout(60), reports.slot(key, slots=_LIMIT, wait=30) as slot:
         assert (0, False) == (alive.remaining, slot.lost)

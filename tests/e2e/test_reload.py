@@ -43,7 +43,7 @@ def _write(program: SidecarProgram, config: str) -> None:
 def _limits(program: SidecarProgram) -> set[int]:
     """Return the limits that some calls over connections of their own are told, so that each worker is asked."""
     asked = rate_limit_pb2.PeekRequest(policy="calls", key="k")
-    return {program.api().limits.Peek(asked, timeout=5).limit for _ in range(12)}
+    return {program.api().limits.Peek(asked, timeout=30).limit for _ in range(12)}
 
 
 def _reloads(program: SidecarProgram, outcome: str) -> float:
@@ -52,11 +52,11 @@ def _reloads(program: SidecarProgram, outcome: str) -> float:
 
 def test_a_changed_file_is_taken_in(program: SidecarProgram) -> None:
     """By itself, by every worker, and by those that are started later; what was used stays used."""
-    taken = program.api().limits.Check(rate_limit_pb2.CheckRequest(policy="calls", key="k", cost=3), timeout=5)
+    taken = program.api().limits.Check(rate_limit_pb2.CheckRequest(policy="calls", key="k", cost=3), timeout=30)
     assert 2 == taken.remaining
     _write(program, _config(8))
     wait_until(lambda: _limits(program) == {8}, "the new limit is in force")
-    left = program.api().limits.Peek(rate_limit_pb2.PeekRequest(policy="calls", key="k"), timeout=5)
+    left = program.api().limits.Peek(rate_limit_pb2.PeekRequest(policy="calls", key="k"), timeout=30)
     assert 2 == left.remaining
     assert 1 == _reloads(program, "applied")
     for process_id in program.worker_ids[:1]:

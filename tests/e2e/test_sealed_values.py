@@ -76,14 +76,14 @@ def _put(api: Api, key: str, cache: str = "patients") -> None:
         "ssn": record_pb2.FieldValue(text=_CANARY[::-1]),
         "ward": record_pb2.FieldValue(text="7"),
     }
-    api.records.PutRecord(record_pb2.PutRecordRequest(cache=cache, key=key, fields=fields), timeout=5)
+    api.records.PutRecord(record_pb2.PutRecordRequest(cache=cache, key=key, fields=fields), timeout=30)
 
 
 def _outcome_of_get(api: Api, key: str, cache: str = "patients") -> str:
     """Read a record; return HIT, MISS, or the reason of the error, after a look that nothing clear came with it."""
     request = record_pb2.GetRecordRequest(cache=cache, key=key)
     try:
-        answer = api.records.GetRecord(request, timeout=5)
+        answer = api.records.GetRecord(request, timeout=30)
     except grpc.RpcError as error:
         return _reason(Refusal(error))
     if answer.outcome != common_pb2.OUTCOME_HIT:
@@ -114,7 +114,7 @@ def _clean(oracle: Any) -> None:
 
 
 def _rejected(program: SidecarProgram, cache: str = "patients") -> int:
-    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=5) as page:
+    with urllib.request.urlopen(f"http://{program.metrics_address}/metrics", timeout=30) as page:
         text = page.read().decode()
     wanted = rf'^sidecar_crypto_fields_total{{cache="{cache}",operation="rejected"}} (\S+)$'
     found = re.search(wanted, text, re.MULTILINE)
@@ -148,7 +148,7 @@ def test_each_byte_of_a_field_flipped(sidecars: dict[str, SidecarProgram], north
 
 def test_each_byte_of_a_value_flipped(north: Api, oracle: Any) -> None:
     """The same holds for the values of CacheService in a phi cache."""
-    north.cache.Set(cache_pb2.SetRequest(cache="patients", key="v1", value=_CANARY.encode()), timeout=5)
+    north.cache.Set(cache_pb2.SetRequest(cache="patients", key="v1", value=_CANARY.encode()), timeout=30)
     entry = _only_entry(oracle)
     stored = oracle.get(entry)
     outcomes = []
@@ -157,7 +157,7 @@ def test_each_byte_of_a_value_flipped(north: Api, oracle: Any) -> None:
         flipped[offset] ^= 1 << offset % 8
         oracle.set(entry, bytes(flipped), keepttl=True)
         try:
-            answer = north.cache.Get(cache_pb2.GetRequest(cache="patients", key="v1"), timeout=5)
+            answer = north.cache.Get(cache_pb2.GetRequest(cache="patients", key="v1"), timeout=30)
         except grpc.RpcError as error:
             outcomes.append(_reason(Refusal(error)))
         else:
@@ -272,5 +272,5 @@ def test_masked_reads_refuse_no_more_than_they_ask_for(north: Api, oracle: Any) 
     oracle.hset(_only_entry(oracle), "name", b"altered")
     request = record_pb2.GetRecordRequest(cache="patients", key="p1")
     request.read_mask.paths.append("ssn")
-    answer = north.records.GetRecord(request, timeout=5)
+    answer = north.records.GetRecord(request, timeout=30)
     assert {"ssn": _CANARY[::-1]} == {name: value.text for name, value in answer.fields.items()}

@@ -42,16 +42,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsPage]:
 
 
 def _traffic(api: Api) -> None:
-    api.cache.Set(cache_pb2.SetRequest(cache="balances", key=_KEY, value=b"telemetry-value-canary"), timeout=5)
+    api.cache.Set(cache_pb2.SetRequest(cache="balances", key=_KEY, value=b"telemetry-value-canary"), timeout=30)
     for _ in range(_HITS):
-        api.cache.Get(cache_pb2.GetRequest(cache="balances", key=_KEY), timeout=5)
-    api.cache.Get(cache_pb2.GetRequest(cache="balances", key="nothing"), timeout=5)
-    refusal_of(lambda: api.cache.Get(cache_pb2.GetRequest(cache="balances"), timeout=5))
+        api.cache.Get(cache_pb2.GetRequest(cache="balances", key=_KEY), timeout=30)
+    api.cache.Get(cache_pb2.GetRequest(cache="balances", key="nothing"), timeout=30)
+    refusal_of(lambda: api.cache.Get(cache_pb2.GetRequest(cache="balances"), timeout=30))
     for _ in range(_CHECKS):
-        api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY), timeout=5)
+        api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY), timeout=30)
     fields = {name: record_pb2.FieldValue(text="telemetry-value-canary") for name in ("name", "ssn", "ward")}
-    api.records.PutRecord(record_pb2.PutRecordRequest(cache="patients", key=_KEY, fields=fields), timeout=5)
-    api.records.GetRecord(record_pb2.GetRecordRequest(cache="patients", key=_KEY), timeout=5)
+    api.records.PutRecord(record_pb2.PutRecordRequest(cache="patients", key=_KEY, fields=fields), timeout=30)
+    api.records.GetRecord(record_pb2.GetRecordRequest(cache="patients", key=_KEY), timeout=30)
 
 
 def test_calls_by_method_and_code(page: MetricsPage) -> None:
@@ -161,10 +161,10 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Collector]:
         put.fields["name"].text = "telemetry-value-canary"
         for sampled in ("00", "01"):
             traceparent = f"00-{_TRACE_ID}-{_PARENT_ID}-{sampled}"
-            api.records.PutRecord(put, timeout=5, metadata=(("traceparent", traceparent),))
-        api.records.PutRecord(put, timeout=5)
+            api.records.PutRecord(put, timeout=30, metadata=(("traceparent", traceparent),))
+        api.records.PutRecord(put, timeout=30)
         assert 0 == program.terminate()
-        wait_until(collector.has_spans.is_set, "the collector has spans", 5)
+        wait_until(collector.has_spans.is_set, "the collector has spans")
         yield collector
     finally:
         program.stop()

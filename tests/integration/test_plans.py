@@ -22,7 +22,7 @@ VALUE_BYTES = 10
 KEYS = 3 * ROUND + 1
 
 
-def a_call(seconds: float = 5.0) -> Call:
+def a_call(seconds: float = 30.0) -> Call:
     """Return a call with that much time."""
     return Call("/test", deadline=after(seconds))
 

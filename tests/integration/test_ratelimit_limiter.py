@@ -95,7 +95,7 @@ def a_limiter(store: Store, metrics: Metrics | None = None, clock: StoreClock | 
 
 def a_call() -> Call:
     """Return a call with time enough."""
-    return Call("/test", deadline=after(5.0))
+    return Call("/test", deadline=after(30.0))
 
 
 @pytest.mark.parametrize("name", NAMES)

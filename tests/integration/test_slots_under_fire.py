@@ -61,7 +61,7 @@ class NotingStore:
 
 
 def a_limiter(store: Store, metrics: Metrics | None = None) -> RateLimiter:
-    """Return a limiter with four slots leased for a minute, and one leased for 50 ms."""
+    """Return a limiter with four slots leased for a minute, and one leased for 400 ms."""
     return RateLimiter(
         store=store,
         keys=KeySpace("default"),
@@ -69,7 +69,7 @@ def a_limiter(store: Store, metrics: Metrics | None = None) -> RateLimiter:
         metrics=metrics or Metrics(),
         policies=[
             ConcurrencyPolicy(name="reports", limit=LIMIT, lease_ms=60_000, max_lease_ms=600_000),
-            ConcurrencyPolicy(name="brief", limit=1, lease_ms=50, max_lease_ms=50),
+            ConcurrencyPolicy(name="brief", limit=1, lease_ms=400, max_lease_ms=400),
         ],
         max_key_bytes=512,
     )
@@ -83,7 +83,7 @@ def reports(store: StandaloneStore) -> Slots:
 
 def a_call() -> Call:
     """Return a call with time enough."""
-    return Call("/test", deadline=after(5.0))
+    return Call("/test", deadline=after(30.0))
 
 
 async def acquire(slots: Slots, key: str = "k", /, **differing: Any) -> Acquired:
@@ -127,7 +127,7 @@ async def test_an_ended_lease_is_not_brought_back(store: StandaloneStore) -> Non
     """Neither renewed nor released, and the next holder keeps what it has."""
     brief = a_limiter(store).policies.slots("brief")
     dead = await acquire(brief)
-    await asyncio.sleep(0.052)
+    await asyncio.sleep(0.402)
     heir = await acquire(brief)
     reasons = [
         await reason_of(brief.renew("k", dead.token, lease_ms=None, call=a_call())),

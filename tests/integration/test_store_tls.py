@@ -77,7 +77,7 @@ async def store_at(address: StoreAddress) -> AsyncIterator[StandaloneStore]:
     await pool.close()
 
 
-def a_call(seconds: float = 5.0) -> Call:
+def a_call(seconds: float = 30.0) -> Call:
     """Return a call with that much time."""
     return Call("/test", deadline=after(seconds))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 async def decide(store: Store, charges: Sequence[Charge], *, take: bool = True, together: bool) -> list[Decision]:
     """Decide on charges, `together` in the one script, or each in its own; return a decision for each, in order."""
-    call = Call("/test", deadline=after(5.0))
+    call = Call("/test", deadline=after(30.0))
     clock = StoreClock()
     mode = TAKE if take else LOOK
     if together:

@@ -27,7 +27,7 @@ MAKERS: Mapping[str, Callable[[MethodTable, Sequence[Listener], EnginePolicy], E
 }
 POLICY = EnginePolicy(max_message_bytes=100_000, default_deadline=5.0, max_deadline=60.0)
 METHOD = "/test.Service/Method"
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 class Endpoints:

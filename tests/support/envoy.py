@@ -12,7 +12,7 @@ from sidecar.rpc.envoy_messages import OVER_LIMIT, SERVICE, messages
 if TYPE_CHECKING:
     import grpc
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 class Told(NamedTuple):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BINARY_VARIABLE = "ENVOY_RATELIMIT_BINARY"
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 
 
 class EnvoyRatelimit:

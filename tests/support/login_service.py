@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _FOLDER = PROJECT / "examples" / "hospital"
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 30.0
 
 
 class LoginProgram:

@@ -12,7 +12,7 @@ class MetricsPage:
     """The metrics page, read once."""
 
     def __init__(self, address: str) -> None:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as page:
             self.text = page.read().decode()
         self._samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {
             (sample.name, frozenset(sample.labels.items())): sample.value
@@ -32,7 +32,7 @@ class MetricsPage:
 def health_code(address: str) -> int:
     """Return the status code of `/healthz`."""
     try:
-        with urllib.request.urlopen(f"http://{address}/healthz", timeout=10) as page:
+        with urllib.request.urlopen(f"http://{address}/healthz", timeout=30) as page:
             return int(page.status)
     except HTTPError as error:
         with error:

@@ -280,20 +280,20 @@ class RawClient:
         """Read from now on, and unless told otherwise acknowledge the server's SETTINGS."""
         self._hearing = asyncio.create_task(self._hear(acknowledge=acknowledge))
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 10.0) -> bool:
+    async def until(self, is_so: Callable[[], bool], seconds: float = 30.0) -> bool:
         """Wait until what was heard makes something so; say whether it came to that in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._heard:
                 await self._heard.wait_for(is_so)
         return is_so()
 
-    async def answered(self, stream: int, seconds: float = 10.0) -> dict[str, str]:
+    async def answered(self, stream: int, seconds: float = 30.0) -> dict[str, str]:
         """Wait for a stream's trailers; raises `TimeoutError`."""
         if not await self.until(lambda: stream in self.trailers, seconds):
             raise TimeoutError(f"stream {stream} was not answered")
         return self.trailers[stream]
 
-    async def settled(self, seconds: float = 10.0) -> Error | None:
+    async def settled(self, seconds: float = 30.0) -> Error | None:
         """Wait until the server has dealt with all that was sent, or has ended the connection; return its error.
 
         It has dealt with what came before a PING once it answers that. Without a GOAWAY there is no error.

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,13 +23,13 @@ from sidecar.config.loader import load
 from support.servers import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Iterator, Mapping
 
 CONTRACT_CONFIG = Path(__file__).parent.parent / "contract" / "sidecar.yaml"
 KEK_VARIABLE = "CONTRACT_KEK"
 ENVIRON = {KEK_VARIABLE: base64.b64encode(b"K" * 32).decode()}
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 0.005
 
 Channel = grpc.Channel
@@ -92,16 +93,21 @@ class RunningSidecar:
             for channel in self._channels.values():
                 channel.close()
 
-    def stall(self, seconds: float) -> None:
-        """Keep its event loop busy for a while, from now."""
-        busy = threading.Event()
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Keep its event loop busy, within `with`."""
+        busy, over = threading.Event(), threading.Event()
 
         def work() -> None:
             busy.set()
-            time.sleep(seconds)
+            over.wait(_PATIENCE_SECONDS)
 
         self._loop.call_soon_threadsafe(work)
         busy.wait()
+        try:
+            yield
+        finally:
+            over.set()
 
     def channel(self, address: str | None = None) -> Channel:
         """Return a channel to it, by default to its TCP port; one for each address, closed with the sidecar."""

@@ -56,7 +56,9 @@ async def hold(limiter: RateLimiter, rounds: int, *, dies: bool) -> list[tuple[i
 
 async def main(port: int, limit: int, holders: int, rounds: int, dead: int) -> None:
     """Let all hold, and print what they had."""
-    pool = Pool(StoreAddress(host="127.0.0.1", port=port), PoolPolicy(connections=2), PoolCounters(Metrics()))
+    pool = Pool(
+        StoreAddress(host="127.0.0.1", port=port), PoolPolicy(connections=2, reply_timeout=30), PoolCounters(Metrics())
+    )
     pool.start()
     limiter = RateLimiter(
         store=StandaloneStore(pool),

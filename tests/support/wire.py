@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _pack = cast("Callable[[Words], bytes]", hiredis.pack_command)
 
 _RECEIVE_BYTES = 1 << 16
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 
 
 class Wire:

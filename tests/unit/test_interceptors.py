@@ -219,7 +219,10 @@ class TestShedding:
         assert (Code.RESOURCE_EXHAUSTED, True) == (caught.value.code, b"RetryInfo" in caught.value.details)
 
     async def test_late_calls_lower_the_bound(self) -> None:
-        """A hundred that each took half of their time: seventy may be in flight from then on."""
+        """A hundred that each took half of their time: seventy may be in flight from then on.
+
+        Fewer if a busy machine lets them end one by one, so that they are judged again.
+        """
 
         async def dawdle(request: str, _call: Call) -> str:
             await asyncio.sleep(0.2)
@@ -228,7 +231,7 @@ class TestShedding:
         sidecar = Sidecar(most=100)
         endpoint = sidecar.unary(dawdle)
         await asyncio.gather(*(ask(endpoint, b"x", Call(PATH, deadline=after(0.4))) for _ in range(100)))
-        assert sidecar.admission.bound == 70
+        assert 64 <= sidecar.admission.bound <= 70
 
     async def test_a_refused_call_frees_no_place_that_it_did_not_take(self) -> None:
         """After refusals the bound is what it was."""

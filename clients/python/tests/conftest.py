@@ -27,6 +27,6 @@ async def play() -> AsyncIterator[Play]:
 
 @pytest.fixture
 async def sidecar(play: Play) -> AsyncIterator[SidecarClient]:
-    """Open a client with the usual settings."""
-    async with SidecarClient(play.address) as sidecar:
+    """Open a client whose calls may take as long as a busy machine needs."""
+    async with SidecarClient(play.address, timeout=30) as sidecar:
         yield sidecar

@@ -84,7 +84,7 @@ async def served(app: Any) -> AsyncIterator[httpx.AsyncClient]:
 async def test_an_application_is_limited_as_a_whole(play: Play, make_app: Any) -> None:
     """Its answers say what is left, its lifespan opens the client, and a refusal does not reach it."""
     play.answer(allowed(1), refused(1500))
-    async with served(make_app(SidecarClient(play.address))) as client:
+    async with served(make_app(SidecarClient(play.address, timeout=30))) as client:
         passed, stopped = await client.get("/"), await client.get("/")
     assert (200, "two parts", '"api";r=1;t=66') == (passed.status_code, passed.text, passed.headers["RateLimit"])
     assert (429, "2", ["api"]) == (
@@ -98,6 +98,6 @@ async def test_an_application_is_limited_as_a_whole(play: Play, make_app: Any) -
 async def test_a_head_request_has_fields_and_no_body(play: Play) -> None:
     """As HTTP has it, also when it is refused."""
     play.answer(refused(1500))
-    async with served(starlette_app(SidecarClient(play.address))) as client:
+    async with served(starlette_app(SidecarClient(play.address, timeout=30))) as client:
         stopped = await client.head("/")
     assert (429, "2", b"") == (stopped.status_code, stopped.headers["Retry-After"], stopped.content)

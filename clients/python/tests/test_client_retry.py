@@ -148,7 +148,7 @@ async def test_repetitions_share_one_deadline(play: Play, sidecar: SidecarClient
 async def test_one_attempt_means_no_repetition(play: Play) -> None:
     """`RetryPolicy(max_attempts=1)` turns retries off."""
     play.answer(UNAVAILABLE, MISS)
-    async with SidecarClient(play.address, retries=RetryPolicy(max_attempts=1)) as sidecar:
+    async with SidecarClient(play.address, timeout=30, retries=RetryPolicy(max_attempts=1)) as sidecar:
         with pytest.raises(UnavailableError):
             await sidecar.cache("default").get("k")
     assert len(play.received) == 1

@@ -35,7 +35,7 @@ LOGINS: Rule[GrpcCall] = Rule(policy="auth", name="logins", key=by_user, on_fail
 async def serving(server_kind: str, play: Play, *rules: Rule[GrpcCall]) -> AsyncIterator[grpc.Channel]:
     """Serve the four kinds behind `rules`; return a channel for threads."""
     if server_kind == "threads":
-        with BlockingSidecar(play.address) as blocking, ThreadPoolExecutor(4) as pool:
+        with BlockingSidecar(play.address, timeout=30) as blocking, ThreadPoolExecutor(4) as pool:
             plain = grpc.server(pool, interceptors=[RateLimitInterceptor(sidecar=blocking, rules=rules)])
             plain.add_generic_rpc_handlers((handlers(PlainKinds()),))
             port = plain.add_insecure_port("127.0.0.1:0")
@@ -44,7 +44,7 @@ async def serving(server_kind: str, play: Play, *rules: Rule[GrpcCall]) -> Async
                 yield channel
             await asyncio.to_thread(plain.stop(None).wait)
     else:
-        async with SidecarClient(play.address) as sidecar:
+        async with SidecarClient(play.address, timeout=30) as sidecar:
             server = grpc.aio.server(
                 migration_thread_pool=ThreadPoolExecutor(4),
                 interceptors=[AioRateLimitInterceptor(sidecar=sidecar, rules=rules)],

@@ -120,10 +120,10 @@ async def test_a_limit_that_cannot_be_asked_is_open_or_closed(
 
 async def test_a_sidecar_that_is_not_there_is_a_failure() -> None:
     """So is one that does not answer in time."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        gone = f"127.0.0.1:{taken.getsockname()[1]}"
-    async with SidecarClient(gone) as sidecar:
-        verdict = await Guard(sidecar.limit, [rule()]).judge("ada")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        async with SidecarClient(f"127.0.0.1:{taken.getsockname()[1]}") as sidecar:
+            verdict = await Guard(sidecar.limit, [rule()]).judge("ada")
     assert [Ruling.FAILED_CLOSED] == [answer.ruling for answer in verdict.answers]
 
 
@@ -215,7 +215,7 @@ async def test_threads_ask_the_same(play: Play) -> None:
     play.answer(allowed(), refused(), UNAVAILABLE, UNKNOWN_POLICY)
 
     def judge_four() -> tuple[list[list[Ruling]], str]:
-        with BlockingSidecar(play.address) as sidecar:
+        with BlockingSidecar(play.address, timeout=30) as sidecar:
             guard = BlockingGuard(sidecar.limit, [rule()])
             seen = [[answer.ruling for answer in guard.judge("ada").answers] for _ in range(3)]
             with pytest.raises(NotConfiguredError) as caught:
@@ -230,7 +230,7 @@ async def test_threads_skip_a_rule_without_a_key_and_refuse_one_that_waits(play:
     """There is no loop to await it on."""
 
     def judge(key: Callable[[str], Any]) -> Verdict:
-        with BlockingSidecar(play.address) as sidecar:
+        with BlockingSidecar(play.address, timeout=30) as sidecar:
             return BlockingGuard(sidecar.limit, [rule(key=key)]).judge("ada")
 
     assert Verdict() == await asyncio.to_thread(judge, lambda _: None)
