@@ -92,7 +92,7 @@ class Trial:
         live = len(plan.requests)
         if cost > self._most:
             # It could never allow that, and its script need not say so.
-            return plan._replace(read=lambda replies: self._seen(plan.read(replies), key, allows=cost == 0))
+            return plan._replace(read=lambda replies: self._seen(plan.read(replies), key, allows=False))
         together, script_call = self._asked(key, cost)
 
         def read(replies: Sequence[Reply]) -> Decision:

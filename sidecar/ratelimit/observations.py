@@ -125,8 +125,12 @@ class Observations:
 
     def names(self) -> Iterator[str]:
         """Return the policies of which there is anything to say."""
+        now_us = self._clock.micros()
         for name in sorted(self._refused.keys() | self._trials.keys()):
-            if name in self._trials or self.of(name).tally.total:
+            turns = self._refused.get(name)
+            if turns is not None:
+                turns.turn(now_us)
+            if name in self._trials or (turns is not None and turns.now.total + turns.before.total):
                 yield name
 
     def of(self, policy_name: str) -> Seen:

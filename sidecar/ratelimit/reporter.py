@@ -47,8 +47,8 @@ _REPLY_SECONDS = 1.0
 # Bytes: of some thousand processes no two have the same id.
 _ID_BYTES = 8
 
-# At a time: few enough that no caller waits behind them.
-_AT_ONCE = 32
+# Policies at a time, each of which takes up to half a millisecond: few enough that no caller waits behind them.
+_AT_ONCE = 4
 
 
 class Reporter:

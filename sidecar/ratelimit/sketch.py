@@ -16,6 +16,7 @@ Several processes count each for itself. Their tallies are added up: what a tall
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Tally(NamedTuple):
 
 
 EMPTY = Tally((), 0, 0)
+
+_COUNTER = itemgetter(1)
 
 
 class SpaceSaving:
@@ -93,7 +96,11 @@ class SpaceSaving:
     def tally(self, most: int) -> Tally:
         """Return the largest counts, so many at the most."""
         floor = self._least if len(self._counters) == self._capacity else 0
-        return cut(Tally([Count(key, *counter) for key, counter in self._counters.items()], floor, self.total), most)
+        # The counters are compared as they are: this is done for every policy every few seconds.
+        largest = sorted(self._counters.items(), key=_COUNTER, reverse=True)
+        if len(largest) > most:
+            floor = max(floor, largest[most][1][0])
+        return Tally([Count(key, *counter) for key, counter in largest[:most]], floor, self.total)
 
 
 def added(tallies: Iterable[Tally]) -> Tally:
