@@ -138,3 +138,11 @@ def test_a_share_in_whole_tokens_would_be_lost_by_alternation() -> None:
             break
         level, calls = level - 1, calls + 1
     assert 10 == calls
+
+
+def test_what_is_full_by_one_tier_is_full_by_all() -> None:
+    """What the lower tier's numbers let go is forgotten: a key lives as long as its bucket takes to fill by these."""
+    pro, free = bucket(1_000, (10, SECOND_US)), bucket(10, (1, SECOND_US))
+    used_up = check_token_bucket(pro, None, NOW_US, 1_000, commit=True)
+    asked = check_token_bucket(free, used_up.state, NOW_US + SECOND_US, 1, commit=True)
+    assert (100_000, True, 10_000) == (used_up.ttl_ms, asked.verdict.allowed, asked.ttl_ms)
