@@ -58,6 +58,7 @@ def envoy_policy(settings: Settings) -> EnvoyPolicy:
         quota_mode=envoy.quota_mode,
         near_limit_ratio=envoy.near_limit_ratio,
         max_descriptors=settings.limits.max_batch_keys,
+        stop_counting_when_over=envoy.stop_counting_when_over,
         dynamic_metadata=envoy.dynamic_metadata,
         remembered_refusals=envoy.max_cached_refusals if envoy.cache_refusals else 0,
         headers=HeaderPolicy(kind=HeaderKind(sent.kind), limit=sent.limit, remaining=sent.remaining, reset=sent.reset),

@@ -375,6 +375,54 @@ def test_store_gone(server: StoreServer, rules: Path) -> None:
         sidecar.stop()
 
 
+class TestStoppingWhenOver:
+    """`envoy.stop_counting_when_over`."""
+
+    @pytest.fixture(scope="class", params=[False, True], ids=["asked", "remembered"])
+    @classmethod
+    def envoy(cls, request: pytest.FixtureRequest, shared_store: StoreServer, rules: Path) -> Iterator[EnvoyClient]:
+        """Return a client of a sidecar that stops, and remembers refusals or does not."""
+        overrides = {
+            "envoy.config_dir": str(rules), "envoy.stop_counting_when_over": True, "envoy.cache_refusals": request.param
+        }  # fmt: skip
+        sidecar = RunningSidecar(shared_store.url, engine="fast", overrides=overrides)
+        sidecar.start()
+        yield EnvoyClient(sidecar.channel())
+        sidecar.stop()
+
+    @pytest.mark.parametrize("over", ["page", "bucket", "sliding", "nobody"])
+    def test_a_request_that_is_over_counts_towards_no_other_limit(
+        self, envoy: EnvoyClient, who: str, over: str
+    ) -> None:
+        """Whatever the algorithms of the two are; the others say how they stand without it."""
+        refusing = descriptor((over, f"/pages/{who}"), hits=4)
+        for other in ("client", "small_bucket"):
+            asked = [descriptor((other, who)), refusing, descriptor((other, who))]
+            left = [[told.remaining for told in envoy.ask("shop", *asked).told] for _ in range(3)]
+            assert left == [left[0]] * 3
+            assert left[0][0] == left[0][2] > 0
+            assert left[0][0] - 1 == envoy.ask("shop", asked[0]).told[0].remaining
+
+    @pytest.mark.parametrize("over", ["tried", "quota"])
+    def test_what_is_let_through_counts(self, envoy: EnvoyClient, who: str, over: str) -> None:
+        """Also where it is over a limit that does not refuse: a shadow, or one of several quotas."""
+        for number in range(3):
+            asked = [descriptor((over, who)), descriptor(("client", who)), descriptor(("quota", f"{who}{number}"))]
+            reply = envoy.ask("shop", *asked)
+            assert (False, 2 - number) == (reply.over, reply.told[1].remaining)
+
+    def test_the_limit_that_is_over_counts(self, envoy: EnvoyClient, who: str) -> None:
+        """So hits that were refused stay counted there."""
+        assert envoy.ask("shop", descriptor(("client", who), hits=4), descriptor(("page", f"/pages/{who}"))).over
+        assert envoy.ask("shop", descriptor(("client", who))).over
+
+    def test_a_request_that_is_within_counts_everywhere(self, envoy: EnvoyClient, who: str) -> None:
+        """As ever; also one whose two descriptors have a counter in common and pass its limit together."""
+        asked = [descriptor(("client", who), hits=2), descriptor(("bucket", who)), descriptor(("client", who), hits=2)]
+        reply = envoy.ask("shop", *asked)
+        assert [(False, 1), (False, 2), (True, 0)] == [(told.over, told.remaining) for told in reply.told]
+
+
 class TestRefusalsWithoutTheStore:
     """`envoy.cache_refusals`."""
 

@@ -5,7 +5,8 @@ edge. A request is sent to both within one second; where that did not work out, 
 limit that a request brings along has a unit of its own for each descriptor: envoyproxy/ratelimit has one counter for a
 descriptor's windows that begin at the same time, whatever their unit, and the sidecar one for each unit. And where both
 remember refusals, such a limit stays the same for its descriptor: envoyproxy/ratelimit remembers the verdict, whatever
-the limit was, and the sidecar the count.
+the limit was, and the sidecar the count. Where both stop counting when a request is over, there are no shadows and no
+quotas: with envoyproxy/ratelimit, what these let through does not count.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ EXAMPLE_FOLDERS = ("examples/ratelimit/config", "test/integration/runtime/curren
 REQUESTS = 10_000
 # A pair of calls takes a few milliseconds; less than this much of a second left is too little.
 EDGE_SECONDS = 0.05
+
+STOP = {"STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT": "true"}
 
 RULES = """
 domain: shop
@@ -193,13 +196,20 @@ def _plain(reply: Reply) -> Reply:
         (REQUESTS // 4, {"SHADOW_MODE": "true"}, {"envoy.shadow_mode": True}),
         (REQUESTS, {"LOCAL_CACHE_SIZE_IN_BYTES": "1048576"}, {"envoy.cache_refusals": True}),
         (REQUESTS // 4, {"RESPONSE_DYNAMIC_METADATA": "true"}, {"envoy.dynamic_metadata": True}),
+        (REQUESTS // 2, STOP, {"envoy.stop_counting_when_over": True}),
+        (
+            REQUESTS // 2,
+            STOP | {"LOCAL_CACHE_SIZE_IN_BYTES": "1048576"},
+            {"envoy.stop_counting_when_over": True, "envoy.cache_refusals": True},
+        ),
     ],
-    ids=["plain", "quota", "shadow", "local cache", "metadata"],
+    ids=["plain", "quota", "shadow", "local cache", "metadata", "stop", "stop and local cache"],
 )
 def test_same_answers(tmp_path: Path, requests: int, settings: dict[str, str], overrides: dict[str, object]) -> None:
     """For random requests: the same codes, limits, remaining counts, resets and headers."""
     rng = random.Random(f"envoy: {sorted(settings)}")
-    with Both(tmp_path, {"rules.yaml": RULES}, settings, overrides) as both:
+    rules = re.sub("(shadow|quota)_mode: true", "", RULES) if "envoy.stop_counting_when_over" in overrides else RULES
+    with Both(tmp_path, {"rules.yaml": rules}, settings, overrides) as both:
         for _ in range(requests):
             domain = rng.choice(["shop", "shop", "shop", "shop", "unheard"])
             asked = [

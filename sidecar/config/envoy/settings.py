@@ -43,6 +43,11 @@ class EnvoySettings(Section):
     near_limit_ratio: Share = Field(
         0.8, ge=0, le=1, description="Share of a limit past which hits are counted as near it. 0 to 1."
     )
+    stop_counting_when_over: Switch = Field(
+        False,
+        description="Whether a refused request does not count towards those of its limits that it is not over. The "
+        "store is asked twice then.",
+    )
     cache_refusals: Switch = Field(
         False,
         description="Remember a counter that is over its limit until its window ends, and refuse without the store. "

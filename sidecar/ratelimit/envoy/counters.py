@@ -50,14 +50,23 @@ class Usage(NamedTuple):
 
 def script_call(keys: KeySpace, domain: str, match: Match, limit: Limit, hits: int) -> ScriptCall:
     """Return what to ask the store for a match of that limit; hits are at most `MOST_HITS`."""
+    return _call(keys, domain, match, limit, hits, takes=True)
+
+
+def look_call(keys: KeySpace, domain: str, match: Match, limit: Limit, hits: int) -> ScriptCall:
+    """Return what to ask the store about hits that are not counted; the reply is for `would_be_over`."""
+    return _call(keys, domain, match, limit, hits, takes=False)
+
+
+def _call(keys: KeySpace, domain: str, match: Match, limit: Limit, hits: int, *, takes: bool) -> ScriptCall:
     policy = match.rule.policy
     if policy is None:
         algorithm = _FIXED_WINDOW
-        words: tuple[int, ...] = (limit.unit.length_us, hits)
-        writes = hits > 0
+        writes = takes and hits > 0
+        words: tuple[int, ...] = (limit.unit.length_us, hits if writes else 0)
     else:
         algorithm = _SCRIPTS[type(policy)]
-        writes = 0 < hits <= policy.limit
+        writes = takes and 0 < hits <= policy.limit
         words = (*policy.constants, min(hits, policy.limit), _TAKE if writes else _LOOK)
     key = keys.descriptor(_digest(_head(domain, algorithm, limit.unit), match.counted))
     # A second run would count the hits twice.
@@ -80,6 +89,14 @@ def usage(match: Match, limit: Limit, hits: int, reply: Reply) -> Usage:
     if allowed == 0:
         return Usage(True, remaining, used, reset_after_us, retry_after_us)
     return Usage(False, remaining, used - hits, reset_after_us, 0)
+
+
+def would_be_over(match: Match, limit: Limit, hits: int, reply: Reply) -> bool:
+    """Say whether hits would be over, by the reply to a look."""
+    policy = match.rule.policy
+    if policy is None:
+        return int(reply[0]) + hits > limit.requests_per_unit
+    return hits > policy.limit or reply[0] == 0
 
 
 # Of the configuration's domains, with three algorithms and seven units each: far fewer are in use.

@@ -1,6 +1,11 @@
 """ShouldRateLimit, without its messages: match, ask the store for all that counts together, put the answer together.
 
-Each descriptor counts by itself, as in envoyproxy/ratelimit: one that is over does not keep the others from counting.
+Each descriptor counts by itself, as in envoyproxy/ratelimit: one that is over does not keep the others from counting,
+unless `stop_counting_when_over` wants that. Then the store is asked twice, first how all limits stand. Others may count
+between the two, so the second answer is what decides, and no limit lets more through than it says; but a request that
+turns out to be over only then has counted towards its others. A request that is over and let through, by a shadow or
+because other quotas have room, counts everywhere; with envoyproxy/ratelimit it does not, and passes limits uncounted.
+
 The store is asked once, and not at all when nothing counts or all that counts is known to be over. If it fails for one
 limit, the call fails: Envoy has a setting for what to do then (`failure_mode_deny`), and an answer about half of the
 limits is none.
@@ -13,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.ratelimit.envoy.answer import answer, applied
-from sidecar.ratelimit.envoy.counters import script_call, usage
+from sidecar.ratelimit.envoy.counters import Usage, look_call, script_call, usage, would_be_over
 from sidecar.ratelimit.envoy.headers import HeaderPolicy, headers
 from sidecar.ratelimit.envoy.matching import REQUEST_LABEL, Match, find
 from sidecar.ratelimit.envoy.metadata import metadata_within
@@ -23,12 +28,11 @@ from sidecar.ratelimit.envoy.tally import Tally
 from sidecar.ratelimit.envoy.window import MOST_HITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sidecar.call import Call
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.envoy.answer import Answer
-    from sidecar.ratelimit.envoy.counters import Usage
     from sidecar.ratelimit.envoy.headers import Header
     from sidecar.ratelimit.envoy.rules import Asked, Limit, Node, Value
     from sidecar.store.base import Reply, ScriptCall, Store
@@ -47,6 +51,8 @@ class EnvoyPolicy:
     near_limit_ratio: float = 0.8
     max_descriptors: int = 1_000
     """The most that one request may have."""
+    stop_counting_when_over: bool = False
+    """A request that is refused does not count towards the limits that it is not over."""
     remembered_refusals: int = 0
     """How many counters that are over their limit are remembered; 0: none."""
     dynamic_metadata: bool = False
@@ -62,6 +68,20 @@ class Response(NamedTuple):
     """To be added to the HTTP response."""
     metadata: Mapping[str, Value] | None
     """Of the limits that it is within; None where none is told."""
+
+
+class _Counter(NamedTuple):
+    """A limit that the store is asked about."""
+
+    place: int
+    match: Match
+    limit: Limit
+    hits: int
+    request: ScriptCall
+
+    @property
+    def state_key(self) -> bytes:
+        return self.request.keys[0]
 
 
 class EnvoyLimiter:
@@ -106,7 +126,7 @@ class EnvoyLimiter:
         matches = [None if top is None else _match(top, asked) for asked in descriptors]
         limits = applied(matches)
         usages = await self._use(domain, descriptors, matches, limits, call)
-        given = answer(matches, limits, usages, all_shadow=policy.shadow_mode, all_quota=policy.quota_mode)
+        given = _answer(policy, matches, limits, usages)
         self._count(given)
         metadata = metadata_within(matches, limits, given.statuses) if policy.dynamic_metadata else None
         return Response(given, headers(policy.headers, given), metadata)
@@ -124,36 +144,80 @@ class EnvoyLimiter:
         call: Call,
     ) -> list[Usage | None]:
         """Count in the store what counts; return how each limit stands then."""
-        refusals = self._refusals
+        usages, counters = self._recall(domain, descriptors, matches, limits)
+        policy = self._policy
+        # One that stands alone spares nothing.
+        if policy.stop_counting_when_over and counters and sum(limit is not None for limit in limits) > 1:
+
+            def refuses(over: Mapping[int, bool]) -> bool:
+                looked = [_looked(known, over.get(place)) for place, known in enumerate(usages)]
+                return _answer(policy, matches, limits, looked).over
+
+            counters = await self._spare(domain, counters, refuses, call)
+        replies = await self._ask([counter.request for counter in counters], call)
+        for counter, reply in zip(counters, replies, strict=True):
+            place, match, limit, hits, _ = counter
+            used = usages[place] = usage(match, limit, hits, reply)
+            self._tally.add(domain, match, limit, used.before, hits)
+            if self._refusals is not None and match.rule.policy is None:
+                self._refusals.note(counter.state_key, limit, reply)
+        return usages
+
+    def _recall(
+        self,
+        domain: str,
+        descriptors: Sequence[Asked],
+        matches: Sequence[Match | None],
+        limits: Sequence[Limit | None],
+    ) -> tuple[list[Usage | None], list[_Counter]]:
+        """Return how the limits stand that are known to be over, and the counters of the others."""
         usages: list[Usage | None] = [None] * len(matches)
-        counted: list[tuple[int, Match, Limit, int]] = []
-        requests: list[ScriptCall] = []
+        counters: list[_Counter] = []
         for place, limit in enumerate(limits):
             match = matches[place]
             if match is None or limit is None:
                 continue
-            hits = min(descriptors[place].hits, MOST_HITS)
-            request = script_call(self._keys, domain, match, limit, hits)
-            known = None if refusals is None else refusals.find(request.keys[0], limit)
+            counter = self._counter(domain, place, match, limit, min(descriptors[place].hits, MOST_HITS))
+            known = None if self._refusals is None else self._refusals.find(counter.state_key, limit)
             if known is None:
-                counted.append((place, match, limit, hits))
-                requests.append(request)
+                counters.append(counter)
             else:
                 usages[place] = known
-                self._tally.add(domain, match, limit, known.before, hits, remembered=True)
-        replies: list[Reply] = []
+                self._tally.add(domain, match, limit, known.before, counter.hits, remembered=True)
+        return usages, counters
+
+    async def _spare(
+        self, domain: str, counters: list[_Counter], refuses: Callable[[Mapping[int, bool]], bool], call: Call
+    ) -> list[_Counter]:
+        """Return what to count where a refused request counts only towards what it is over: looks in place of the rest.
+
+        `refuses` says whether the request is refused, given by place which limits would be over.
+        """
+        over = dict.fromkeys((each.place for each in counters), False)
+        if not refuses(over):  # by what is remembered alone
+            looks = [look_call(self._keys, domain, each.match, each.limit, each.hits) for each in counters]
+            for each, reply in zip(counters, await self._ask(looks, call), strict=True):
+                over[each.place] = would_be_over(each.match, each.limit, each.hits, reply)
+            if not refuses(over):
+                return counters
+        return [
+            each if over[each.place] else self._counter(domain, each.place, each.match, each.limit, 0)
+            for each in counters
+        ]
+
+    def _counter(self, domain: str, place: int, match: Match, limit: Limit, hits: int) -> _Counter:
+        return _Counter(place, match, limit, hits, script_call(self._keys, domain, match, limit, hits))
+
+    async def _ask(self, requests: Sequence[ScriptCall], call: Call) -> list[Reply]:
+        """Ask the store all at once; if one fails, all do."""
         if len(requests) == 1:
-            replies = [await self._store.run(requests[0], call)]
-        elif requests:
-            replies = await self._store.call_many(requests, call)
-        for (place, match, limit, hits), request, reply in zip(counted, requests, replies, strict=True):
+            return [await self._store.run(requests[0], call)]
+        replies: list[Reply] = []
+        for reply in await self._store.call_many(requests, call) if requests else ():
             if isinstance(reply, SidecarError):
                 raise reply
-            used = usages[place] = usage(match, limit, hits, reply)
-            self._tally.add(domain, match, limit, used.before, hits)
-            if refusals is not None and match.rule.policy is None:
-                refusals.note(request.keys[0], limit, reply)
-        return usages
+            replies.append(reply)
+        return replies
 
     def _count(self, given: Answer) -> None:
         if given.over:
@@ -174,6 +238,20 @@ def _check(domain: str, descriptors: Sequence[Asked], most: int) -> None:
             field="descriptors",
             metadata={"max_keys": str(most)},
         )
+
+
+def _answer(
+    policy: EnvoyPolicy,
+    matches: Sequence[Match | None],
+    limits: Sequence[Limit | None],
+    usages: Sequence[Usage | None],
+) -> Answer:
+    return answer(matches, limits, usages, all_shadow=policy.shadow_mode, all_quota=policy.quota_mode)
+
+
+def _looked(known: Usage | None, over: bool | None) -> Usage | None:  # noqa: FBT001 (what a look has found)
+    """Return what is known of a limit, else how it would stand as far as that decides about a refusal."""
+    return known if over is None else Usage(over, 0, 0, 0, 0)
 
 
 def _match(top: Node, asked: Asked) -> Match | None:
