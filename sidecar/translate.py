@@ -36,6 +36,7 @@ from sidecar.ratelimit.policy import (
     SlidingWindowPolicy,
     TokenBucketPolicy,
 )
+from sidecar.ratelimit.reservations_policy import ReservationsPolicy
 from sidecar.ratelimit.slots_policy import ConcurrencyPolicy
 from sidecar.ratelimit.tiers import Tier
 from sidecar.rpc.pipeline import PipelinePolicy
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from sidecar.config.model import LimitSettings, Settings, StoreSettings
     from sidecar.config.policies import CacheSettings, CandidateSettings, RateLimitSettings, SingleLimitSettings
+    from sidecar.config.reservations import ReservationSettings
     from sidecar.config.tiers import TierSettings
     from sidecar.ratelimit.policy import Policy
 
@@ -173,6 +175,7 @@ def rate_limit_rules(settings: Settings) -> dict[str, Rules]:
             near_limit=limit.near_limit,
             tiers=tuple([_tier(tier, said) for tier, said in limit.tiers.items()]),
             candidate=candidate_policy(name, limit),
+            reservations=_reservations(limit.reservations),
         )
         for name, limit in settings.rate_limits.items()
         if isinstance(limit, CheckedSettings)
@@ -196,6 +199,12 @@ def _tier(name: str, settings: TierSettings) -> Tier:
             for limit, own in numbers.items()
         ]),
     )  # fmt: skip
+
+
+def _reservations(settings: ReservationSettings | None) -> ReservationsPolicy | None:
+    if settings is None:
+        return None
+    return ReservationsPolicy(ttl_ms=settings.ttl.ms, max_ttl_ms=settings.longest_ttl.ms, max_held=settings.max_held)
 
 
 def store_address(settings: StoreSettings, environ: Mapping[str, str]) -> StoreAddress:

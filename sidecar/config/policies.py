@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.quantities import Duration, Lasting
+from sidecar.config.reservations import ReservationSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
 from sidecar.config.tiers import TierSettings  # noqa: TC001 (as above)
 from sidecar.config.zones import check_zone
@@ -171,6 +172,12 @@ class CheckedSettings(Section):
     personal: Switch = Field(
         False,
         description="Whether keys name persons: reports then show pseudonyms. Not given for one of several `limits`.",
+    )
+    reservations: ReservationSettings | None = Field(
+        None,
+        title="Reservations",
+        description="What Reserve, Commit and Cancel may do, for costs that are known only afterwards; `{}` for the "
+        "defaults. Null: nothing. Not given for one of several `limits`.",
     )
 
 

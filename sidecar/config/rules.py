@@ -11,6 +11,7 @@ from sidecar.config.findings import Finding
 from sidecar.config.leases import lease_rules
 from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
+from sidecar.config.reservations import reservation_rules
 from sidecar.config.tiers import tier_rules
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
                 yield from _rate_limit(("rate_limits", name, "candidate"), limit.candidate)
             yield from tier_rules(("rate_limits", name), limit)
             yield from lease_rules(("rate_limits", name), limit)
+            yield from reservation_rules(("rate_limits", name), limit)
     yield from _keys(settings.encryption)
 
 

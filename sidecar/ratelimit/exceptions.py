@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sidecar.ratelimit.policy import CombinedPolicy, Policy
+    from sidecar.ratelimit.reservations_policy import ReservationsPolicy
     from sidecar.ratelimit.tiers import Tier
     from sidecar.telemetry.metrics import Cell
 
@@ -79,6 +80,8 @@ class Rules:
     tiers: tuple[Tier, ...] = ()
     candidate: Policy | CombinedPolicy | None = None
     """What is tried beside the policy's own limits (`candidate.py`)."""
+    reservations: ReservationsPolicy | None = None
+    """How costs may be held that are known only afterwards; None: not at all."""
 
 
 NO_RULES = Rules()
@@ -131,6 +134,11 @@ class Ruled:
     def shadow(self) -> bool:
         """Whether the policy refuses nothing."""
         return self._rules.shadow
+
+    @property
+    def reservations(self) -> ReservationsPolicy | None:
+        """How costs may be held; None: not at all."""
+        return self._rules.reservations
 
     def listed(self, key: str) -> Exempted | None:
         """Return what a list says of a key; None if it is on none."""

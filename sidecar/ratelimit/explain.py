@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.ratelimit.beside_holds import limit_words
 from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.description import Algorithm
 from sidecar.ratelimit.terms import terms_of
@@ -75,13 +76,27 @@ def costs_for(limit: int) -> list[int]:
 
 
 class Looks:
-    """Looks at all limits of a policy for several costs, in one script."""
+    """Looks at all limits of a policy for several costs, in one script; beside what is held, if any can be."""
 
     __slots__ = ("_most", "script_call")
 
-    def __init__(self, policies: Sequence[Policy], keys: Sequence[bytes], costs: Sequence[int], now_us: int) -> None:
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        keys: Sequence[bytes],
+        costs: Sequence[int],
+        now_us: int,
+        *,
+        holds_key: bytes | None = None,
+    ) -> None:
         all_terms = [terms_of(policy) for policy in policies]
         self._most = [terms.most for terms in all_terms]
+        if holds_key is not None:
+            limits = limit_words(policies, now_us)
+            beside = [word for cost in costs for word in (len(policies), cost, 1, *limits)]
+            all_keys = (*keys, holds_key) * len(costs)
+            self.script_call = ScriptCall(load("check_reserved"), all_keys, (_LOOK, *beside), True, False)
+            return
         words: list[int] = [_LOOK]
         for cost in costs:
             for terms in all_terms:

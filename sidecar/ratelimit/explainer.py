@@ -11,6 +11,7 @@ from sidecar.ratelimit.description import limit_described
 from sidecar.ratelimit.exceptions import BY_TIER, Why, exempt
 from sidecar.ratelimit.explain import Explanation, Looks, Outcome, costs_for, states
 from sidecar.ratelimit.tiers import tier_unknown
+from sidecar.store.keys import HOLDS_SUFFIX
 
 if TYPE_CHECKING:
     from sidecar.call import Call
@@ -48,7 +49,9 @@ class Explainer:
             outcomes = [Outcome(cost, decision) for cost in costs_for(max(limit.most, 1))]
             return Explanation(policy, why, entry, override, self._clock.micros(), (), tuple(outcomes), tier)
         costs = costs_for(limit.most)
-        looks = Looks(limit.policies, [state_key + suffix for suffix in limit.suffixes], costs, self._clock.micros())
+        keys = [state_key + suffix for suffix in limit.suffixes]
+        holds_key = None if limit.reservations is None else state_key + HOLDS_SUFFIX
+        looks = Looks(limit.policies, keys, costs, self._clock.micros(), holds_key=holds_key)
         store_us, decided = looks.read(await self._store.run(looks.script_call, call))
         outcomes = [
             Outcome(cost, limit.told(limit.combined(decisions), LOOK))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.errors import SidecarError
+from sidecar.ratelimit.beside_holds import BesideHolds, Part
 from sidecar.ratelimit.charges import LOOK, TAKE, Together, script_of_one
 from sidecar.ratelimit.decision import Decision
 from sidecar.ratelimit.exceptions import exempt
@@ -17,9 +18,11 @@ from sidecar.ratelimit.leased_checks import LeasedChecks
 from sidecar.ratelimit.limits import NOW_OF_SEVERAL
 from sidecar.ratelimit.observations import Observations
 from sidecar.ratelimit.policy_book import PolicyBook
+from sidecar.ratelimit.reservations import Reserver
 from sidecar.ratelimit.tiers import tier_unknown
 from sidecar.ratelimit.together import TogetherChecker
 from sidecar.store import commands
+from sidecar.store.keys import HOLDS_SUFFIX
 from sidecar.store.plans import Plan, run_alone, run_together
 
 if TYPE_CHECKING:
@@ -80,6 +83,8 @@ class RateLimiter:
         self._leased = LeasedChecks(self.policies)
         self._together = TogetherChecker(store=store, clock=clock, policies=self.policies)
         self._explainer = Explainer(store=store, clock=clock, policies=self.policies)
+        self.reservations = Reserver(store=store, clock=clock, metrics=metrics, policies=self.policies)
+        """What holds costs that are known only afterwards."""
 
     async def check(self, policy_name: str, key: str, cost: int, call: Call, tier: str = "") -> Decision:
         """Take `cost` from the key's allowance if that much is left by the tier's numbers; a refusal costs nothing.
@@ -198,6 +203,8 @@ class RateLimiter:
         state_keys = [state_key + suffix for suffix in limit.suffixes]
         if limit.trial is not None:
             state_keys += limit.trial.state_keys(key)
+        if limit.reservations is not None:
+            state_keys.append(state_key + HOLDS_SUFFIX)
         return Plan((commands.delete(*state_keys),), read)
 
     def _plan_ruled(self, limit: Limit, key: str, cost: int, mode: int, tier: str) -> Plan[Decision]:
@@ -212,14 +219,17 @@ class RateLimiter:
         known = limit.known(state_key, cost) if mode == TAKE else None
         if known is not None:
             return Plan((), lambda _: limit.told(known, mode))
-        if limit.terms is None:
+        if limit.terms is None or limit.reservations is not None:
             return self._plan_several(limit, state_key, cost, mode)
         script = script_of_one(limit.terms, state_key, cost, mode, self._clock)
         return Plan((script,), limit.reader(state_key, cost, mode), None, limit.instead(state_key, cost, mode))
 
     def _plan_several(self, limit: Limit, state_key: bytes, cost: int, mode: int) -> Plan[Decision]:
         charges = limit.charges(state_key, cost)
-        together = Together(charges, mode, self._clock.micros())
+        if limit.reservations is None:
+            together: Together | BesideHolds = Together(charges, mode, self._clock.micros())
+        else:
+            together = BesideHolds([Part(limit, state_key, charges)], mode, self._clock.micros())
         note = limit.noting(state_key, cost, mode)
 
         def read(replies: Sequence[Reply]) -> Decision:

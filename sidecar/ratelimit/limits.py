@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.policy import Policy
     from sidecar.ratelimit.policy_leases import PolicyLeases
     from sidecar.ratelimit.refusals import PolicyRefusals
+    from sidecar.ratelimit.reservations_policy import ReservationsPolicy
     from sidecar.ratelimit.stand_in import StandIn, StandIns
     from sidecar.ratelimit.tiers import Tiers
     from sidecar.store.base import Reply
@@ -72,6 +73,11 @@ class Limit:
     """What holds for callers of a tier instead; None where there are no tiers."""
     why: Why = Why.LIMITS
     """Why these limits decide: they are the policy's, an override's or a tier's."""
+
+    @property
+    def reservations(self) -> ReservationsPolicy | None:
+        """How costs may be held; None: not at all."""
+        return None if self.ruled is None else self.ruled.reservations
 
     def decision(self, replies: Sequence[Reply]) -> Decision:
         """Read what the script of the only limit answered."""

@@ -130,7 +130,7 @@ def token_of(lease_id: str, slots: int) -> str:
 
 def acquire(limit: int, state: Leases | None, now_us: int, lease_id: str, *, slots: int, lease_us: int) -> Step[Leased]:
     """Lease `slots` (1 to the limit) for `lease_us`, or to a named caller what it has."""
-    kept, ttl_ms = _tidied(state, now_us)
+    kept, ttl_ms = tidied(state, now_us)
     used = kept.used if kept else 0
     held = kept.by_id.get(lease_id) if kept else None
     if held is not None and held.slots != slots:
@@ -139,34 +139,34 @@ def acquire(limit: int, state: Leases | None, now_us: int, lease_id: str, *, slo
         wait_us = _room_after_us(kept, now_us, used + slots - limit)
         return Step(Leased(Verdict.REFUSED, used, 0, wait_us), kept, ttl_ms)
     ends_us = max(now_us + lease_us, held.ends_us if held else 0)
-    after = _with(kept, lease_id, Lease(slots, ends_us), lease_us)
-    return Step(Leased(Verdict.LEASED, after.used, ends_us - now_us, 0), after, _ttl_ms(after, now_us))
+    after = with_lease(kept, lease_id, Lease(slots, ends_us), lease_us)
+    return Step(Leased(Verdict.LEASED, after.used, ends_us - now_us, 0), after, ttl_ms_of(after, now_us))
 
 
 def renew(state: Leases | None, now_us: int, lease_id: str, *, slots: int, lease_us: int) -> Step[Renewed]:
     """Let a lease last for `lease_us` from now, or as long as it does anyway."""
-    kept, ttl_ms = _tidied(state, now_us)
+    kept, ttl_ms = tidied(state, now_us)
     held = kept.by_id.get(lease_id) if kept else None
     if held is None or held.slots != slots:
         return Step(Renewed(False, 0), kept, ttl_ms)
     ends_us = max(now_us + lease_us, held.ends_us)
-    after = _with(kept, lease_id, Lease(slots, ends_us), lease_us)
-    return Step(Renewed(True, ends_us - now_us), after, _ttl_ms(after, now_us))
+    after = with_lease(kept, lease_id, Lease(slots, ends_us), lease_us)
+    return Step(Renewed(True, ends_us - now_us), after, ttl_ms_of(after, now_us))
 
 
 def release(state: Leases | None, now_us: int, lease_id: str, *, slots: int) -> Step[Released]:
     """Give a lease's slots back."""
-    kept, ttl_ms = _tidied(state, now_us)
+    kept, ttl_ms = tidied(state, now_us)
     held = kept.by_id.get(lease_id) if kept else None
     if kept is None or held is None or held.slots != slots:
         return Step(Released(False, kept.used if kept else 0), kept, ttl_ms)
-    after = _those(kept, {name: lease for name, lease in kept.by_id.items() if name != lease_id})
-    return Step(Released(True, after.used if after else 0), after, _ttl_ms(after, now_us) if after else None)
+    after = without(kept, lease_id)
+    return Step(Released(True, after.used if after else 0), after, ttl_ms_of(after, now_us) if after else None)
 
 
 def peek(limit: int, state: Leases | None, now_us: int, *, slots: int) -> Step[Room]:
     """Say what `acquire` would; nothing is written."""
-    kept, _ = _tidied(state, now_us)
+    kept, _ = tidied(state, now_us)
     if kept is None:
         return Step(Room(True, limit, 0, 0), state, None)
     missing = kept.used + slots - limit
@@ -176,7 +176,7 @@ def peek(limit: int, state: Leases | None, now_us: int, *, slots: int) -> Step[R
     return Step(room, state, None)
 
 
-def _tidied(state: Leases | None, now_us: int) -> tuple[Leases | None, int | None]:
+def tidied(state: Leases | None, now_us: int) -> tuple[Leases | None, int | None]:
     """Return what counts now, with no end further away than it can be, and the TTL if that is to be written."""
     if state is None:
         return None, None
@@ -189,14 +189,20 @@ def _tidied(state: Leases | None, now_us: int) -> tuple[Leases | None, int | Non
     if by_id == state.by_id:
         return state, None
     kept = _those(state, by_id)
-    return kept, _ttl_ms(kept, now_us) if kept else None
+    return kept, ttl_ms_of(kept, now_us) if kept else None
+
+
+def without(state: Leases, lease_id: str) -> Leases | None:
+    """Return the leases but one; None for no key."""
+    return _those(state, {name: lease for name, lease in state.by_id.items() if name != lease_id})
 
 
 def _those(state: Leases, by_id: Mapping[str, Lease]) -> Leases | None:
     return Leases(longest_us=state.longest_us, by_id=by_id) if by_id else None
 
 
-def _with(state: Leases | None, lease_id: str, lease: Lease, asked_us: int) -> Leases:
+def with_lease(state: Leases | None, lease_id: str, lease: Lease, asked_us: int) -> Leases:
+    """Return the leases and one more, or another in its place, that was asked for so long."""
     longest_us = max(asked_us, state.longest_us if state else 0)
     return Leases(longest_us=longest_us, by_id={**(state.by_id if state else {}), lease_id: lease})
 
@@ -210,6 +216,7 @@ def _room_after_us(leases: Leases, now_us: int, missing: int) -> int:
     return 0
 
 
-def _ttl_ms(leases: Leases, now_us: int) -> int:
+def ttl_ms_of(leases: Leases, now_us: int) -> int:
+    """Return the TTL of a key with these leases: until the last of them ends."""
     last_us = max(lease.ends_us for lease in leases.by_id.values())
     return -(-(last_us - now_us) // 1_000)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import SidecarError
-from sidecar.ratelimit.charges import LOOK, TAKE, Together
+from sidecar.ratelimit.beside_holds import Part, charging
+from sidecar.ratelimit.charges import LOOK, TAKE
 from sidecar.ratelimit.exceptions import exempt
 from sidecar.ratelimit.stand_in import decide_together
 from sidecar.store.plans import UNANSWERED
@@ -100,9 +101,9 @@ class TogetherChecker:
 
         `alone`: what stands in for the store decides where that has not answered.
         """
-        charges = [charge for one in group for charge in one.charges]
+        parts = [Part(one.limit, one.state_key, one.charges) for one in group]
         try:
-            together = Together(charges, TAKE if take else LOOK, self._clock.micros())
+            together = charging(parts, TAKE if take else LOOK, self._clock.micros())
         except SidecarError as error:  # the sum of those of one key
             raise _at("checks", error) from None
         try:

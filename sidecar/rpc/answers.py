@@ -92,7 +92,16 @@ def fill_decision(message: rate_limit_pb2.CheckResponse | rate_limit_pb2.PeekRes
         # To look up a member of an Enum costs as much as the rest of it, and leases are there to be cheap.
         message.enforcement = _ENFORCEMENT_LEASE if enforcement is _BY_LEASE else ENFORCEMENTS[enforcement]
         message.max_overshoot = over
-    for status in limits:
+    if limits:
+        fill_limits(message, decision)
+
+
+def fill_limits(
+    message: rate_limit_pb2.CheckResponse | rate_limit_pb2.PeekResponse | rate_limit_pb2.ReserveResponse,
+    decision: Decision,
+) -> None:
+    """Say what each limit of a policy with several does."""
+    for status in decision.limits:
         part = message.limits.add(
             name=status.name, allowed=status.allowed, limit=status.limit, remaining=status.remaining
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.overrides import Effect
-from sidecar.rpc.convert import set_us
+from sidecar.rpc.convert import set_ms, set_us
 
 if TYPE_CHECKING:
     from sidecar.call import Call
@@ -54,6 +54,10 @@ def fill_policy(message: pb.PolicyDescription, description: PolicyDescription) -
         message.lease.max_fraction = lease.max_fraction
         message.lease.max_tokens = lease.most(description.limits[0].limit)
         set_us(message.lease.ttl, lease.ttl_us)
+    if rules.reservations is not None:
+        set_ms(message.reservations.ttl, rules.reservations.ttl_ms)
+        set_ms(message.reservations.max_ttl, rules.reservations.max_ttl_ms)
+        message.reservations.max_held = rules.reservations.max_held
     for limit in description.limits:
         fill_limit(message.limits.add(), limit)
     message.personal = description.personal

@@ -13,6 +13,7 @@ from sidecar.rpc.explain import ExplainServicer
 from sidecar.rpc.overrides import OverridesServicer
 from sidecar.rpc.policies import PoliciesServicer
 from sidecar.rpc.reports import ReportsServicer
+from sidecar.rpc.reservations import ReservationsServicer
 from sidecar.rpc.slots import SlotsServicer
 from sidecar.rpc.status import fill_failure
 
@@ -30,7 +31,9 @@ _TOGETHER: dict[int, bool] = {
 }
 
 
-class RateLimitServicer(SlotsServicer, PoliciesServicer, OverridesServicer, ExplainServicer, ReportsServicer):
+class RateLimitServicer(
+    SlotsServicer, PoliciesServicer, OverridesServicer, ExplainServicer, ReportsServicer, ReservationsServicer
+):
     """Serves the rate limits."""
 
     def __init__(self, limiter: RateLimiter, book: OverrideBook, reporter: Reporter, *, max_checks: int) -> None:

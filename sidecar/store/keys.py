@@ -5,6 +5,7 @@
     sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
     sc:<tenant>:l<a>:{<policy>:<name>}           a rate limit's state; a letter stands for its algorithm
     sc:<tenant>:lm:{<policy>:<name>}:<16 hex>    the state of one limit of a policy that has several
+    sc:<tenant>:l<a>:{<policy>:<name>}:h         what is held on a rate limit's key by reservations, a sorted set
     sc:<tenant>:lc<a>:{<policy>:<name>}          the same two of a policy's candidate
     sc:<tenant>:r:{<policy>}                     the processes that report on a policy
     sc:<tenant>:r:{<policy>}:<id>                what one of them reports
@@ -38,6 +39,9 @@ _DIGEST_HEX = 32
 _LIMIT_HEX = 16
 
 ENTRY_TAIL = b"}"
+
+HOLDS_SUFFIX = b":h"
+"""What follows the key of a policy's state in that of its holds. No limit's suffix is so short."""
 
 
 class KeySpace:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from sidecar_client.gen.sidecar.v1 import cache_pb2, error_reason_pb2
+from sidecar_client.gen.sidecar.v1 import cache_pb2, error_reason_pb2, rate_limit_pb2
 from support.contract import Contract, refusal
 from support.rpcs import ALL_RPCS, LIMIT_RPCS, Rpc
 from support.servers import KINDS, PATIENCE_SECONDS, StoreServer
@@ -77,6 +77,14 @@ class TestDown:
         results = rpc.call(down, owner_of(rpc), down.key(), None).results  # type: ignore[attr-defined]  # of each batch
         expected = error_reason_pb2.ERROR_REASON_STORE_UNAVAILABLE
         assert {expected} == {result.failure.reason for result in results}
+
+    @pytest.mark.parametrize("method", ["Reserve", "Commit", "Cancel"])
+    def test_reservations_fail_whatever_the_policy_says(self, down: Contract, method: str) -> None:
+        """Its `on_failure: open` is for checks: nothing can be held that nobody keeps."""
+        token = {} if method == "Reserve" else {"token": f"r{'x' * 22}.1"}
+        request = getattr(rate_limit_pb2, f"{method}Request")(policy="reserved-bucket", key=down.key(), **token)
+        refused = refusal(lambda: getattr(down.limits, method)(request))
+        assert (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") == (refused.code, refused.reason)
 
     def test_it_is_said_at_once(self, down: Contract) -> None:
         """A call does not wait for its deadline to hear it."""

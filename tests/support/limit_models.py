@@ -146,6 +146,13 @@ def random_boundaries(rng: random.Random, policy: Policy, now_us: int) -> Bounda
     return rng.choice([right, right, windows.at(right.previous), windows.at(right.following)])
 
 
+def right_boundaries(policy: Policy, now_us: int) -> Boundaries | None:
+    """Return where the windows are at a time, for a policy of a calendar."""
+    if not isinstance(policy, FixedWindowPolicy) or policy.calendar is None:
+        return None
+    return WINDOWS[policy.calendar].at(now_us)
+
+
 RANDOM_POLICY: dict[type[Policy], Callable[[random.Random], Policy]] = {
     TokenBucketPolicy: random_bucket,
     GcraPolicy: random_gcra,

@@ -35,3 +35,21 @@ function redis.call(command, key, value, px, ttl_ms)
   return server.call(command, key)
 end
 """
+
+TIMED_NOW_AMONG_OTHERS = f"""
+local function now_us() return tonumber(ARGV[#ARGV]) end
+local server = redis
+local redis = {{error_reply = server.error_reply}}
+function redis.call(command, ...)
+  local key, value, px, ttl_ms = ...
+  if command == 'SET' then
+    assert(px == 'PX' and ttl_ms >= 1)
+    return server.call('SET', key, value, 'PXAT', {TTLS_FROM_MS} + ttl_ms)
+  elseif command == 'PEXPIRE' then
+    assert(value >= 1)
+    return server.call('PEXPIREAT', key, {TTLS_FROM_MS} + value)
+  end
+  return server.call(command, ...)
+end
+"""
+"""The same for scripts that send commands of any other kind besides."""

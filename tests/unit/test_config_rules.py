@@ -88,6 +88,15 @@ REDIS = "url: 'redis://host'"
         ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, unlimited: true, candidate: {algorithm: sliding_log, limit: 5, window: 1d}}}", "rate_limits.a.candidate: has no use where the policy's own limit is not asked"),
         ("rate_limits: {a: {algorithm: sliding_log, limit: 5, window: 1d, cache_refusals: true, candidate: {algorithm: sliding_log, limit: 5, window: 1d}}}", "rate_limits.a.cache_refusals: cannot be with a candidate, which would not see what is refused without the store"),
         ("rate_limits: {a: {algorithm: gcra, rate: 1/s, burst: 100, lease: {}, candidate: {algorithm: sliding_log, limit: 5, window: 1d}}}", "rate_limits.a.lease: cannot be with a candidate, which would not see what is spent without the store"),
+        # Reservations.
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {max_ttl: 29s}}}", "rate_limits.a.reservations.ttl: 30s is above max_ttl (29s)"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {ttl: 5ms}}}", "rate_limits.a.reservations.ttl: 5ms is below the least allowed, 10ms"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {max_held: 0}}}", "rate_limits.a.reservations.max_held: 0 is below the least allowed, 1"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {}, cache_refusals: true}}", "rate_limits.a.cache_refusals: contradicts reservations, which make room before `retry_after` when they are committed or cancelled"),
+        ("rate_limits: {a: {algorithm: token_bucket, rate: 1/s, burst: 100, reservations: {}, lease: {}}}", "rate_limits.a.lease: cannot be with reservations: who spends what was lent knows nothing of what is held meanwhile"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {}, candidate: {algorithm: sliding_log, limit: 2, window: 1d}}}", "rate_limits.a.candidate: cannot be with reservations: it would not be charged with what these come to"),
+        ("rate_limits: {a: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {}, unlimited: true}}", "rate_limits.a.reservations: has no use where all keys are `unlimited`"),
+        ("rate_limits: {a: {limits: {b: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {}}}}}", "rate_limits.a.limits.b.reservations: stands on the policy, beside `limits`, not on one of them"),
         # Limits.
         ("limits: {default_deadline: 2m}", "limits.default_deadline: 2m is above max_deadline (1m)"),
         ("limits: {max_value_bytes: 8MiB}", "limits.max_message_bytes: 8MiB does not hold max_value_bytes (8MiB), a key and the rest of a message; at least 8390144 bytes"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from sidecar.errors import InvalidArgumentError, Reason
-from sidecar.store.keys import KeySpace, check_name, hash_tag, limit_suffix
+from sidecar.store.keys import HOLDS_SUFFIX, KeySpace, check_name, hash_tag, limit_suffix
 
 NAMES = st.text(min_size=1, max_size=40).map(str.encode) | st.text("{}:a", min_size=1, max_size=8).map(str.encode)
 LABELS = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
@@ -34,9 +34,9 @@ class TestSlots:
 
     @given(LABELS, NAMES, LABELS)
     def test_the_limits_of_a_policy_share_a_slot(self, policy: str, name: bytes, limit: str) -> None:
-        """So that one script can charge them all."""
+        """So that one script can charge them all, beside what is held."""
         key = KEYS.limit(b"m", policy, name)
-        assert key_slot(key) == key_slot(key + limit_suffix(b"t", limit))
+        assert {key_slot(key)} == {key_slot(key + limit_suffix(b"t", limit)), key_slot(key + HOLDS_SUFFIX)}
 
 
 class TestUniqueness:
@@ -68,6 +68,8 @@ class TestUniqueness:
             KEYS.limit(b"m", label, name) + limit_suffix(b"t", "a"),
             KEYS.limit(b"m", label, name) + limit_suffix(b"t", "b"),
             KEYS.limit(b"m", label, name) + limit_suffix(b"w", "b"),
+            KEYS.limit(b"m", label, name) + HOLDS_SUFFIX,
+            KEYS.limit(b"t", label, name) + HOLDS_SUFFIX,
             KEYS.data_key(label, "1"),
             KEYS.idempotency(label, name, ""),
             KeySpace("other").entry(label, name),

@@ -133,7 +133,7 @@ const (
 	// ERROR_REASON_SERVICE_UNKNOWN (NOT_FOUND): a health check asked about a service that is not served.
 	ErrorReason_ERROR_REASON_SERVICE_UNKNOWN ErrorReason = 82
 	// ERROR_REASON_WRONG_ALGORITHM (INVALID_ARGUMENT): the policy's algorithm does not have this method: Check is for those
-	// that count calls, Acquire, Renew and Release for `concurrency`. Metadata: `use`, the method to call instead.
+	// that count calls, as are Reserve, Commit and Cancel; Acquire, Renew and Release for `concurrency`. Metadata: `use`, the method to call instead.
 	ErrorReason_ERROR_REASON_WRONG_ALGORITHM ErrorReason = 100
 	// ERROR_REASON_SLOTS_ZERO (INVALID_ARGUMENT): an Acquire asks for no slot.
 	ErrorReason_ERROR_REASON_SLOTS_ZERO ErrorReason = 101
@@ -143,7 +143,7 @@ const (
 	// ERROR_REASON_HOLDER_TOO_LONG (INVALID_ARGUMENT): the holder's name is longer than 128 bytes. Metadata: `max_bytes`,
 	// `actual_bytes`.
 	ErrorReason_ERROR_REASON_HOLDER_TOO_LONG ErrorReason = 103
-	// ERROR_REASON_TOKEN_MALFORMED (INVALID_ARGUMENT): the token is none that Acquire or GetOrLoad gives.
+	// ERROR_REASON_TOKEN_MALFORMED (INVALID_ARGUMENT): the token is none that Acquire, Reserve or GetOrLoad gives.
 	ErrorReason_ERROR_REASON_TOKEN_MALFORMED ErrorReason = 104
 	// ERROR_REASON_HOLDER_REUSED (FAILED_PRECONDITION): the holder has a lease of another number of slots on this key. It
 	// stays as it is.
@@ -160,6 +160,25 @@ const (
 	ErrorReason_ERROR_REASON_OVERRIDE_EXPIRY ErrorReason = 108
 	// ERROR_REASON_OVERRIDES_FULL (RESOURCE_EXHAUSTED): there are as many overrides as there may be. Metadata: `max`.
 	ErrorReason_ERROR_REASON_OVERRIDES_FULL ErrorReason = 109
+	// ERROR_REASON_RESERVATIONS_OFF (FAILED_PRECONDITION): the policy has no `reservations` in the configuration.
+	ErrorReason_ERROR_REASON_RESERVATIONS_OFF ErrorReason = 110
+	// ERROR_REASON_RESERVATION_COST_ZERO (INVALID_ARGUMENT): a Reserve asks for no cost.
+	ErrorReason_ERROR_REASON_RESERVATION_COST_ZERO ErrorReason = 111
+	// ERROR_REASON_RESERVATION_TTL_OUT_OF_BOUNDS (INVALID_ARGUMENT): the time of a hold is below 10 ms or above the policy's
+	// `max_ttl`. Metadata: `min_ttl_ms`, `max_ttl_ms`.
+	ErrorReason_ERROR_REASON_RESERVATION_TTL_OUT_OF_BOUNDS ErrorReason = 112
+	// ERROR_REASON_RESERVATION_ID_TOO_LONG (INVALID_ARGUMENT): the reservation's name is longer than 128 bytes. Metadata:
+	// `max_bytes`, `actual_bytes`.
+	ErrorReason_ERROR_REASON_RESERVATION_ID_TOO_LONG ErrorReason = 113
+	// ERROR_REASON_RESERVATION_ID_REUSED (FAILED_PRECONDITION): the name has a hold of another cost on this key. It stays as
+	// it is.
+	ErrorReason_ERROR_REASON_RESERVATION_ID_REUSED ErrorReason = 114
+	// ERROR_REASON_RESERVATION_UNKNOWN (FAILED_PRECONDITION): the key has no hold of that token: it has ended, was committed,
+	// cancelled or reset, or the token is another key's. Nothing was charged, and nothing changed.
+	ErrorReason_ERROR_REASON_RESERVATION_UNKNOWN ErrorReason = 115
+	// ERROR_REASON_RESERVATIONS_FULL (RESOURCE_EXHAUSTED): the key has as many holds as the policy's `max_held` allows, though
+	// there would be room for the cost. Nothing was changed. Metadata: `max_held`.
+	ErrorReason_ERROR_REASON_RESERVATIONS_FULL ErrorReason = 116
 	// ERROR_REASON_TIER_UNKNOWN (INVALID_ARGUMENT): the policy has no tier of that name. Metadata: `tier`, and `nearest` when a
 	// name is close.
 	ErrorReason_ERROR_REASON_TIER_UNKNOWN ErrorReason = 130
@@ -217,59 +236,73 @@ var (
 		107: "ERROR_REASON_OVERRIDE_INVALID",
 		108: "ERROR_REASON_OVERRIDE_EXPIRY",
 		109: "ERROR_REASON_OVERRIDES_FULL",
+		110: "ERROR_REASON_RESERVATIONS_OFF",
+		111: "ERROR_REASON_RESERVATION_COST_ZERO",
+		112: "ERROR_REASON_RESERVATION_TTL_OUT_OF_BOUNDS",
+		113: "ERROR_REASON_RESERVATION_ID_TOO_LONG",
+		114: "ERROR_REASON_RESERVATION_ID_REUSED",
+		115: "ERROR_REASON_RESERVATION_UNKNOWN",
+		116: "ERROR_REASON_RESERVATIONS_FULL",
 		130: "ERROR_REASON_TIER_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":                0,
-		"ERROR_REASON_MESSAGE_MALFORMED":          1,
-		"ERROR_REASON_CACHE_UNKNOWN":              2,
-		"ERROR_REASON_POLICY_UNKNOWN":             3,
-		"ERROR_REASON_KEY_EMPTY":                  4,
-		"ERROR_REASON_KEY_TOO_LONG":               5,
-		"ERROR_REASON_VALUE_TOO_LARGE":            6,
-		"ERROR_REASON_TTL_NOT_POSITIVE":           7,
-		"ERROR_REASON_TTL_TOO_LONG":               8,
-		"ERROR_REASON_COST_ABOVE_LIMIT":           9,
-		"ERROR_REASON_CONDITION_EMPTY":            10,
-		"ERROR_REASON_BATCH_SIZE":                 11,
-		"ERROR_REASON_FIELD_COUNT":                12,
-		"ERROR_REASON_FIELD_NAME":                 13,
-		"ERROR_REASON_FIELD_VALUE":                14,
-		"ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG":   15,
-		"ERROR_REASON_OPERATION_EMPTY":            16,
-		"ERROR_REASON_IDEMPOTENCY_KEY_REUSED":     20,
-		"ERROR_REASON_VALUE_NOT_INTEGER":          21,
-		"ERROR_REASON_COUNTER_OUT_OF_RANGE":       22,
-		"ERROR_REASON_WRONG_TYPE":                 23,
-		"ERROR_REASON_UNSUPPORTED_BY_CACHE":       24,
-		"ERROR_REASON_ENTRY_MALFORMED":            25,
-		"ERROR_REASON_STORE_UNAVAILABLE":          40,
-		"ERROR_REASON_OUTCOME_UNKNOWN":            41,
-		"ERROR_REASON_STORE_OUT_OF_MEMORY":        42,
-		"ERROR_REASON_STORE_DENIED":               43,
-		"ERROR_REASON_STORE_ERROR":                44,
-		"ERROR_REASON_DEADLINE_EXCEEDED":          45,
-		"ERROR_REASON_OVERLOADED":                 46,
-		"ERROR_REASON_ANSWER_TOO_LARGE":           47,
-		"ERROR_REASON_MESSAGE_TOO_LARGE":          48,
-		"ERROR_REASON_STOPPING":                   49,
-		"ERROR_REASON_INTERRUPTED":                50,
-		"ERROR_REASON_CIPHERTEXT_REJECTED":        60,
-		"ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN": 61,
-		"ERROR_REASON_METHOD_UNKNOWN":             80,
-		"ERROR_REASON_INTERNAL":                   81,
-		"ERROR_REASON_SERVICE_UNKNOWN":            82,
-		"ERROR_REASON_WRONG_ALGORITHM":            100,
-		"ERROR_REASON_SLOTS_ZERO":                 101,
-		"ERROR_REASON_LEASE_OUT_OF_BOUNDS":        102,
-		"ERROR_REASON_HOLDER_TOO_LONG":            103,
-		"ERROR_REASON_TOKEN_MALFORMED":            104,
-		"ERROR_REASON_HOLDER_REUSED":              105,
-		"ERROR_REASON_LEASE_UNKNOWN":              106,
-		"ERROR_REASON_OVERRIDE_INVALID":           107,
-		"ERROR_REASON_OVERRIDE_EXPIRY":            108,
-		"ERROR_REASON_OVERRIDES_FULL":             109,
-		"ERROR_REASON_TIER_UNKNOWN":               130,
+		"ERROR_REASON_UNSPECIFIED":                   0,
+		"ERROR_REASON_MESSAGE_MALFORMED":             1,
+		"ERROR_REASON_CACHE_UNKNOWN":                 2,
+		"ERROR_REASON_POLICY_UNKNOWN":                3,
+		"ERROR_REASON_KEY_EMPTY":                     4,
+		"ERROR_REASON_KEY_TOO_LONG":                  5,
+		"ERROR_REASON_VALUE_TOO_LARGE":               6,
+		"ERROR_REASON_TTL_NOT_POSITIVE":              7,
+		"ERROR_REASON_TTL_TOO_LONG":                  8,
+		"ERROR_REASON_COST_ABOVE_LIMIT":              9,
+		"ERROR_REASON_CONDITION_EMPTY":               10,
+		"ERROR_REASON_BATCH_SIZE":                    11,
+		"ERROR_REASON_FIELD_COUNT":                   12,
+		"ERROR_REASON_FIELD_NAME":                    13,
+		"ERROR_REASON_FIELD_VALUE":                   14,
+		"ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG":      15,
+		"ERROR_REASON_OPERATION_EMPTY":               16,
+		"ERROR_REASON_IDEMPOTENCY_KEY_REUSED":        20,
+		"ERROR_REASON_VALUE_NOT_INTEGER":             21,
+		"ERROR_REASON_COUNTER_OUT_OF_RANGE":          22,
+		"ERROR_REASON_WRONG_TYPE":                    23,
+		"ERROR_REASON_UNSUPPORTED_BY_CACHE":          24,
+		"ERROR_REASON_ENTRY_MALFORMED":               25,
+		"ERROR_REASON_STORE_UNAVAILABLE":             40,
+		"ERROR_REASON_OUTCOME_UNKNOWN":               41,
+		"ERROR_REASON_STORE_OUT_OF_MEMORY":           42,
+		"ERROR_REASON_STORE_DENIED":                  43,
+		"ERROR_REASON_STORE_ERROR":                   44,
+		"ERROR_REASON_DEADLINE_EXCEEDED":             45,
+		"ERROR_REASON_OVERLOADED":                    46,
+		"ERROR_REASON_ANSWER_TOO_LARGE":              47,
+		"ERROR_REASON_MESSAGE_TOO_LARGE":             48,
+		"ERROR_REASON_STOPPING":                      49,
+		"ERROR_REASON_INTERRUPTED":                   50,
+		"ERROR_REASON_CIPHERTEXT_REJECTED":           60,
+		"ERROR_REASON_KEY_ENCRYPTION_KEY_UNKNOWN":    61,
+		"ERROR_REASON_METHOD_UNKNOWN":                80,
+		"ERROR_REASON_INTERNAL":                      81,
+		"ERROR_REASON_SERVICE_UNKNOWN":               82,
+		"ERROR_REASON_WRONG_ALGORITHM":               100,
+		"ERROR_REASON_SLOTS_ZERO":                    101,
+		"ERROR_REASON_LEASE_OUT_OF_BOUNDS":           102,
+		"ERROR_REASON_HOLDER_TOO_LONG":               103,
+		"ERROR_REASON_TOKEN_MALFORMED":               104,
+		"ERROR_REASON_HOLDER_REUSED":                 105,
+		"ERROR_REASON_LEASE_UNKNOWN":                 106,
+		"ERROR_REASON_OVERRIDE_INVALID":              107,
+		"ERROR_REASON_OVERRIDE_EXPIRY":               108,
+		"ERROR_REASON_OVERRIDES_FULL":                109,
+		"ERROR_REASON_RESERVATIONS_OFF":              110,
+		"ERROR_REASON_RESERVATION_COST_ZERO":         111,
+		"ERROR_REASON_RESERVATION_TTL_OUT_OF_BOUNDS": 112,
+		"ERROR_REASON_RESERVATION_ID_TOO_LONG":       113,
+		"ERROR_REASON_RESERVATION_ID_REUSED":         114,
+		"ERROR_REASON_RESERVATION_UNKNOWN":           115,
+		"ERROR_REASON_RESERVATIONS_FULL":             116,
+		"ERROR_REASON_TIER_UNKNOWN":                  130,
 	}
 )
 
@@ -305,7 +338,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\x9b\r\n" +
+	"sidecar.v1*\xb2\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -356,7 +389,14 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_LEASE_UNKNOWN\x10j\x12!\n" +
 	"\x1dERROR_REASON_OVERRIDE_INVALID\x10k\x12 \n" +
 	"\x1cERROR_REASON_OVERRIDE_EXPIRY\x10l\x12\x1f\n" +
-	"\x1bERROR_REASON_OVERRIDES_FULL\x10m\x12\x1e\n" +
+	"\x1bERROR_REASON_OVERRIDES_FULL\x10m\x12!\n" +
+	"\x1dERROR_REASON_RESERVATIONS_OFF\x10n\x12&\n" +
+	"\"ERROR_REASON_RESERVATION_COST_ZERO\x10o\x12.\n" +
+	"*ERROR_REASON_RESERVATION_TTL_OUT_OF_BOUNDS\x10p\x12(\n" +
+	"$ERROR_REASON_RESERVATION_ID_TOO_LONG\x10q\x12&\n" +
+	"\"ERROR_REASON_RESERVATION_ID_REUSED\x10r\x12$\n" +
+	" ERROR_REASON_RESERVATION_UNKNOWN\x10s\x12\"\n" +
+	"\x1eERROR_REASON_RESERVATIONS_FULL\x10t\x12\x1e\n" +
 	"\x19ERROR_REASON_TIER_UNKNOWN\x10\x82\x01b\x06proto3"
 
 var (

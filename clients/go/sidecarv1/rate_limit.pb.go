@@ -451,7 +451,7 @@ type CheckResponse struct {
 	// limit is the most that can be taken at once: a token bucket's burst, a window's limit. Of a policy with several
 	// limits, this and what follows are those of the tightest: the one of which least remains.
 	Limit uint64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
-	// remaining is what is left after this decision.
+	// remaining is what is left after this decision, beside what reservations hold.
 	Remaining uint64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// retry_after is how long to wait until the same cost could be allowed; zero when it was allowed. Of a policy with several
 	// limits, it is the longest of those that refused. Under a policy with `cache_refusals` a cost that is larger than one
@@ -1735,6 +1735,8 @@ type PolicyDescription struct {
 	Candidate []*LimitDescription `protobuf:"bytes,12,rep,name=candidate,proto3" json:"candidate,omitempty"`
 	// lease is how sidecars borrow from the policy's limit. Unset: they do not.
 	Lease *LeaseDescription `protobuf:"bytes,13,opt,name=lease,proto3" json:"lease,omitempty"`
+	// reservations is what the policy says of reservations. Unset: it has none.
+	Reservations *ReservationSettings `protobuf:"bytes,14,opt,name=reservations,proto3" json:"reservations,omitempty"`
 	// personal says that keys name persons, so that reports show pseudonyms in their place.
 	Personal      bool `protobuf:"varint,15,opt,name=personal,proto3" json:"personal,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1858,6 +1860,13 @@ func (x *PolicyDescription) GetCandidate() []*LimitDescription {
 func (x *PolicyDescription) GetLease() *LeaseDescription {
 	if x != nil {
 		return x.Lease
+	}
+	return nil
+}
+
+func (x *PolicyDescription) GetReservations() *ReservationSettings {
+	if x != nil {
+		return x.Reservations
 	}
 	return nil
 }
@@ -2846,7 +2855,7 @@ type LimitState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// limit is what the limit says, with the numbers of an override or a tier where one holds.
 	Limit *LimitDescription `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
-	// remaining is what is left of it.
+	// remaining is what is left of it, beside what reservations hold.
 	Remaining uint64 `protobuf:"varint,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// reset_after is how long it takes until the whole of it is back.
 	ResetAfter *durationpb.Duration `protobuf:"bytes,3,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
@@ -3383,6 +3392,571 @@ func (x *CandidateRefusal) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// ReservationSettings is what a policy says of reservations.
+type ReservationSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ttl is how long a hold is for a caller that names no time.
+	Ttl *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// max_ttl is the longest hold that a caller may ask for.
+	MaxTtl *durationpb.Duration `protobuf:"bytes,2,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
+	// max_held is the most holds that a key may have at a time.
+	MaxHeld       uint32 `protobuf:"varint,3,opt,name=max_held,json=maxHeld,proto3" json:"max_held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReservationSettings) Reset() {
+	*x = ReservationSettings{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReservationSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReservationSettings) ProtoMessage() {}
+
+func (x *ReservationSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReservationSettings.ProtoReflect.Descriptor instead.
+func (*ReservationSettings) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ReservationSettings) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *ReservationSettings) GetMaxTtl() *durationpb.Duration {
+	if x != nil {
+		return x.MaxTtl
+	}
+	return nil
+}
+
+func (x *ReservationSettings) GetMaxHeld() uint32 {
+	if x != nil {
+		return x.MaxHeld
+	}
+	return 0
+}
+
+// ReserveRequest asks to hold a cost.
+type ReserveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of a configured rate limit that has `reservations`.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is who or what is limited: 1 to 512 bytes of UTF-8.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// cost is how much to hold: what the work may cost, or is likely to. Unset: 1.
+	Cost *uint32 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// ttl is how long the hold lasts if it is neither committed nor cancelled, from 10 ms to the policy's `max_ttl`. Unset:
+	// the policy's `ttl`.
+	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// reservation_id is a name of the caller's choice for this one reservation, at most 128 bytes. Reserving again under the
+	// same name on the same key, before it is committed or cancelled, gives the same hold and token, renewed, so that a call
+	// whose answer was lost can be repeated. The token follows from the name: choose one that others cannot guess, such as a
+	// UUID, where they must not commit it. Empty: the reservation is a new one.
+	ReservationId string `protobuf:"bytes,5,opt,name=reservation_id,json=reservationId,proto3" json:"reservation_id,omitempty"`
+	// tier is the name of the caller's tier, as in CheckRequest. What is held on the key is the same for all tiers.
+	Tier          string `protobuf:"bytes,6,opt,name=tier,proto3" json:"tier,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveRequest) Reset() {
+	*x = ReserveRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveRequest) ProtoMessage() {}
+
+func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
+func (*ReserveRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ReserveRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *ReserveRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ReserveRequest) GetCost() uint32 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
+}
+
+func (x *ReserveRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *ReserveRequest) GetReservationId() string {
+	if x != nil {
+		return x.ReservationId
+	}
+	return ""
+}
+
+func (x *ReserveRequest) GetTier() string {
+	if x != nil {
+		return x.Tier
+	}
+	return ""
+}
+
+// ReserveResponse says whether the cost is held. That it is not is an answer, not an error.
+type ReserveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// reserved says whether the caller may go on.
+	Reserved bool `protobuf:"varint,1,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	// token is what Commit and Cancel ask for. Empty when nothing was reserved. Keep it secret from other callers.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// limit is the most that can be taken at once; of a policy with several limits, this and what follows are those of the
+	// tightest, as in CheckResponse.
+	Limit uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// remaining is what is left beside all holds, this one included.
+	Remaining uint64 `protobuf:"varint,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// retry_after is how long to wait until the same cost could be reserved, if no hold is committed or cancelled meanwhile;
+	// zero when it was reserved. A commit or a cancellation may make room sooner.
+	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// reset_after is how long it takes until the whole allowance is back and all holds have ended.
+	ResetAfter *durationpb.Duration `protobuf:"bytes,6,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	// expires_after is how long the hold lasts; zero when nothing is held. It ends by the store's clock; on its own, a caller
+	// counts from before it sent the request.
+	ExpiresAfter *durationpb.Duration `protobuf:"bytes,7,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
+	// limits says what each limit of a policy with several does. Empty for a policy with a single one.
+	Limits []*LimitStatus `protobuf:"bytes,8,rep,name=limits,proto3" json:"limits,omitempty"`
+	// decided_by says what decided in place of the policy's limits. If it lets the key through, `reserved` is true and there
+	// is a token, but nothing is held, and nothing will be charged.
+	DecidedBy DecidedBy `protobuf:"varint,9,opt,name=decided_by,json=decidedBy,proto3,enum=sidecar.v1.DecidedBy" json:"decided_by,omitempty"`
+	// shadow_denied says that it would have been refused if the policy were not in shadow mode. There is a token, but nothing
+	// is held, and nothing will be charged.
+	ShadowDenied  bool `protobuf:"varint,10,opt,name=shadow_denied,json=shadowDenied,proto3" json:"shadow_denied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveResponse) Reset() {
+	*x = ReserveResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveResponse) ProtoMessage() {}
+
+func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
+func (*ReserveResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ReserveResponse) GetReserved() bool {
+	if x != nil {
+		return x.Reserved
+	}
+	return false
+}
+
+func (x *ReserveResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ReserveResponse) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ReserveResponse) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *ReserveResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+func (x *ReserveResponse) GetResetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ResetAfter
+	}
+	return nil
+}
+
+func (x *ReserveResponse) GetExpiresAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresAfter
+	}
+	return nil
+}
+
+func (x *ReserveResponse) GetLimits() []*LimitStatus {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *ReserveResponse) GetDecidedBy() DecidedBy {
+	if x != nil {
+		return x.DecidedBy
+	}
+	return DecidedBy_DECIDED_BY_UNSPECIFIED
+}
+
+func (x *ReserveResponse) GetShadowDenied() bool {
+	if x != nil {
+		return x.ShadowDenied
+	}
+	return false
+}
+
+// CommitRequest says what came of a reservation.
+type CommitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of the policy.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is the key that has the reservation.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// token is what Reserve answered.
+	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// cost is what the work has cost, however much; 0 charges nothing. Unset: what was reserved.
+	Cost *uint32 `protobuf:"varint,4,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// tier is the name of the caller's tier, as in ReserveRequest: by its numbers there is room for what is more than was held.
+	Tier          string `protobuf:"bytes,5,opt,name=tier,proto3" json:"tier,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitRequest) Reset() {
+	*x = CommitRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRequest) ProtoMessage() {}
+
+func (x *CommitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
+func (*CommitRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *CommitRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *CommitRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CommitRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CommitRequest) GetCost() uint32 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
+}
+
+func (x *CommitRequest) GetTier() string {
+	if x != nil {
+		return x.Tier
+	}
+	return ""
+}
+
+// CommitResponse says what was charged.
+type CommitResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// charged is what was charged, to each limit of the policy. 0 where nothing was held (`decided_by`, `shadow_denied`).
+	Charged uint64 `protobuf:"varint,1,opt,name=charged,proto3" json:"charged,omitempty"`
+	// shortfall is what the work has cost and the limits had no room for beside other holds. 0 where nothing was held.
+	Shortfall uint64 `protobuf:"varint,2,opt,name=shortfall,proto3" json:"shortfall,omitempty"`
+	// limit is the most that can be taken at once, of the tightest limit; unset, as what follows, where nothing was held.
+	Limit uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// remaining is what is left beside all holds after this.
+	Remaining uint64 `protobuf:"varint,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// reset_after is how long it takes until the whole allowance is back and all holds have ended.
+	ResetAfter    *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitResponse) Reset() {
+	*x = CommitResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitResponse) ProtoMessage() {}
+
+func (x *CommitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
+func (*CommitResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *CommitResponse) GetCharged() uint64 {
+	if x != nil {
+		return x.Charged
+	}
+	return 0
+}
+
+func (x *CommitResponse) GetShortfall() uint64 {
+	if x != nil {
+		return x.Shortfall
+	}
+	return 0
+}
+
+func (x *CommitResponse) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *CommitResponse) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *CommitResponse) GetResetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ResetAfter
+	}
+	return nil
+}
+
+// CancelRequest names a reservation that came to nothing.
+type CancelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy is the name of the policy.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// key is the key that has the reservation.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// token is what Reserve answered.
+	Token         string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *CancelRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// CancelResponse says what came free. A hold that is not there is an error, RESERVATION_UNKNOWN.
+type CancelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// freed is how much was held; 0 where nothing was.
+	Freed         uint64 `protobuf:"varint,1,opt,name=freed,proto3" json:"freed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelResponse) Reset() {
+	*x = CancelResponse{}
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelResponse) ProtoMessage() {}
+
+func (x *CancelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_rate_limit_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
+func (*CancelResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_rate_limit_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *CancelResponse) GetFreed() uint64 {
+	if x != nil {
+		return x.Freed
+	}
+	return 0
+}
+
 var File_sidecar_v1_rate_limit_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
@@ -3489,7 +4063,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x13ListPoliciesRequest\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\"Q\n" +
 	"\x14ListPoliciesResponse\x129\n" +
-	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\xc6\x04\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x1d.sidecar.v1.PolicyDescriptionR\bpolicies\"\x8b\x05\n" +
 	"\x11PolicyDescription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
@@ -3507,7 +4081,8 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	" \x01(\bR\rcacheRefusals\x121\n" +
 	"\x05tiers\x18\v \x03(\v2\x1b.sidecar.v1.TierDescriptionR\x05tiers\x12:\n" +
 	"\tcandidate\x18\f \x03(\v2\x1c.sidecar.v1.LimitDescriptionR\tcandidate\x122\n" +
-	"\x05lease\x18\r \x01(\v2\x1c.sidecar.v1.LeaseDescriptionR\x05lease\x12\x1a\n" +
+	"\x05lease\x18\r \x01(\v2\x1c.sidecar.v1.LeaseDescriptionR\x05lease\x12C\n" +
+	"\freservations\x18\x0e \x01(\v2\x1f.sidecar.v1.ReservationSettingsR\freservations\x12\x1a\n" +
 	"\bpersonal\x18\x0f \x01(\bR\bpersonalB\r\n" +
 	"\v_near_limit\"\x91\x01\n" +
 	"\x0fTierDescription\x12\x12\n" +
@@ -3624,7 +4199,54 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x06sample\x18\b \x03(\v2\x1c.sidecar.v1.CandidateRefusalR\x06sample\"T\n" +
 	"\x10CandidateRefusal\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*\xd6\x02\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x91\x01\n" +
+	"\x13ReservationSettings\x12+\n" +
+	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x122\n" +
+	"\amax_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxTtl\x12\x19\n" +
+	"\bmax_held\x18\x03 \x01(\rR\amaxHeld\"\xc4\x01\n" +
+	"\x0eReserveRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
+	"\x04cost\x18\x03 \x01(\rH\x00R\x04cost\x88\x01\x01\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12%\n" +
+	"\x0ereservation_id\x18\x05 \x01(\tR\rreservationId\x12\x12\n" +
+	"\x04tier\x18\x06 \x01(\tR\x04tierB\a\n" +
+	"\x05_cost\"\xbb\x03\n" +
+	"\x0fReserveResponse\x12\x1a\n" +
+	"\breserved\x18\x01 \x01(\bR\breserved\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x04 \x01(\x04R\tremaining\x12:\n" +
+	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\x12:\n" +
+	"\vreset_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"resetAfter\x12>\n" +
+	"\rexpires_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\x12/\n" +
+	"\x06limits\x18\b \x03(\v2\x17.sidecar.v1.LimitStatusR\x06limits\x124\n" +
+	"\n" +
+	"decided_by\x18\t \x01(\x0e2\x15.sidecar.v1.DecidedByR\tdecidedBy\x12#\n" +
+	"\rshadow_denied\x18\n" +
+	" \x01(\bR\fshadowDenied\"\x85\x01\n" +
+	"\rCommitRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12\x17\n" +
+	"\x04cost\x18\x04 \x01(\rH\x00R\x04cost\x88\x01\x01\x12\x12\n" +
+	"\x04tier\x18\x05 \x01(\tR\x04tierB\a\n" +
+	"\x05_cost\"\xb8\x01\n" +
+	"\x0eCommitResponse\x12\x18\n" +
+	"\acharged\x18\x01 \x01(\x04R\acharged\x12\x1c\n" +
+	"\tshortfall\x18\x02 \x01(\x04R\tshortfall\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x04 \x01(\x04R\tremaining\x12:\n" +
+	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"resetAfter\"O\n" +
+	"\rCancelRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\"&\n" +
+	"\x0eCancelResponse\x12\x14\n" +
+	"\x05freed\x18\x01 \x01(\x04R\x05freed*\xd6\x02\n" +
 	"\tDecidedBy\x12\x1a\n" +
 	"\x16DECIDED_BY_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDECIDED_BY_UNLIMITED_POLICY\x10\x01\x12\x1c\n" +
@@ -3662,7 +4284,7 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x18ALGORITHM_SLIDING_WINDOW\x10\x03\x12\x19\n" +
 	"\x15ALGORITHM_SLIDING_LOG\x10\x04\x12\x1a\n" +
 	"\x16ALGORITHM_FIXED_WINDOW\x10\x05\x12\x19\n" +
-	"\x15ALGORITHM_CONCURRENCY\x10\x062\xc2\a\n" +
+	"\x15ALGORITHM_CONCURRENCY\x10\x062\x88\t\n" +
 	"\x10RateLimitService\x12<\n" +
 	"\x05Check\x12\x18.sidecar.v1.CheckRequest\x1a\x19.sidecar.v1.CheckResponse\x12H\n" +
 	"\tCheckMany\x12\x1c.sidecar.v1.CheckManyRequest\x1a\x1d.sidecar.v1.CheckManyResponse\x129\n" +
@@ -3676,7 +4298,10 @@ const file_sidecar_v1_rate_limit_proto_rawDesc = "" +
 	"\x0eDeleteOverride\x12!.sidecar.v1.DeleteOverrideRequest\x1a\".sidecar.v1.DeleteOverrideResponse\x12T\n" +
 	"\rListOverrides\x12 .sidecar.v1.ListOverridesRequest\x1a!.sidecar.v1.ListOverridesResponse\x12B\n" +
 	"\aExplain\x12\x1a.sidecar.v1.ExplainRequest\x1a\x1b.sidecar.v1.ExplainResponse\x12Q\n" +
-	"\fReportLimits\x12\x1f.sidecar.v1.ReportLimitsRequest\x1a .sidecar.v1.ReportLimitsResponseb\x06proto3"
+	"\fReportLimits\x12\x1f.sidecar.v1.ReportLimitsRequest\x1a .sidecar.v1.ReportLimitsResponse\x12B\n" +
+	"\aReserve\x12\x1a.sidecar.v1.ReserveRequest\x1a\x1b.sidecar.v1.ReserveResponse\x12?\n" +
+	"\x06Commit\x12\x19.sidecar.v1.CommitRequest\x1a\x1a.sidecar.v1.CommitResponse\x12?\n" +
+	"\x06Cancel\x12\x19.sidecar.v1.CancelRequest\x1a\x1a.sidecar.v1.CancelResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_rate_limit_proto_rawDescOnce sync.Once
@@ -3691,7 +4316,7 @@ func file_sidecar_v1_rate_limit_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_rate_limit_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_sidecar_v1_rate_limit_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(DecidedBy)(0),                 // 0: sidecar.v1.DecidedBy
 	(Enforcement)(0),               // 1: sidecar.v1.Enforcement
@@ -3738,13 +4363,20 @@ var file_sidecar_v1_rate_limit_proto_goTypes = []any{
 	(*RefusedKey)(nil),             // 42: sidecar.v1.RefusedKey
 	(*CandidateReport)(nil),        // 43: sidecar.v1.CandidateReport
 	(*CandidateRefusal)(nil),       // 44: sidecar.v1.CandidateRefusal
-	(*durationpb.Duration)(nil),    // 45: google.protobuf.Duration
-	(*Failure)(nil),                // 46: sidecar.v1.Failure
-	(*timestamppb.Timestamp)(nil),  // 47: google.protobuf.Timestamp
+	(*ReservationSettings)(nil),    // 45: sidecar.v1.ReservationSettings
+	(*ReserveRequest)(nil),         // 46: sidecar.v1.ReserveRequest
+	(*ReserveResponse)(nil),        // 47: sidecar.v1.ReserveResponse
+	(*CommitRequest)(nil),          // 48: sidecar.v1.CommitRequest
+	(*CommitResponse)(nil),         // 49: sidecar.v1.CommitResponse
+	(*CancelRequest)(nil),          // 50: sidecar.v1.CancelRequest
+	(*CancelResponse)(nil),         // 51: sidecar.v1.CancelResponse
+	(*durationpb.Duration)(nil),    // 52: google.protobuf.Duration
+	(*Failure)(nil),                // 53: sidecar.v1.Failure
+	(*timestamppb.Timestamp)(nil),  // 54: google.protobuf.Timestamp
 }
 var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
-	45, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	45, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	52, // 0: sidecar.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	52, // 1: sidecar.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 2: sidecar.v1.CheckResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 3: sidecar.v1.CheckResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 4: sidecar.v1.CheckResponse.decided_by:type_name -> sidecar.v1.DecidedBy
@@ -3752,85 +4384,101 @@ var file_sidecar_v1_rate_limit_proto_depIdxs = []int32{
 	2,  // 6: sidecar.v1.CheckManyRequest.mode:type_name -> sidecar.v1.CheckMode
 	9,  // 7: sidecar.v1.CheckManyResponse.results:type_name -> sidecar.v1.CheckManyResult
 	6,  // 8: sidecar.v1.CheckManyResult.decision:type_name -> sidecar.v1.CheckResponse
-	46, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
-	45, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
-	45, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
-	45, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
-	45, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
+	53, // 9: sidecar.v1.CheckManyResult.failure:type_name -> sidecar.v1.Failure
+	52, // 10: sidecar.v1.LimitStatus.retry_after:type_name -> google.protobuf.Duration
+	52, // 11: sidecar.v1.LimitStatus.reset_after:type_name -> google.protobuf.Duration
+	52, // 12: sidecar.v1.PeekResponse.retry_after:type_name -> google.protobuf.Duration
+	52, // 13: sidecar.v1.PeekResponse.reset_after:type_name -> google.protobuf.Duration
 	10, // 14: sidecar.v1.PeekResponse.limits:type_name -> sidecar.v1.LimitStatus
 	1,  // 15: sidecar.v1.PeekResponse.enforcement:type_name -> sidecar.v1.Enforcement
 	0,  // 16: sidecar.v1.PeekResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	45, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
-	45, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
-	45, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
-	45, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
-	45, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
+	52, // 17: sidecar.v1.AcquireRequest.lease:type_name -> google.protobuf.Duration
+	52, // 18: sidecar.v1.AcquireResponse.expires_after:type_name -> google.protobuf.Duration
+	52, // 19: sidecar.v1.AcquireResponse.retry_after:type_name -> google.protobuf.Duration
+	52, // 20: sidecar.v1.RenewRequest.lease:type_name -> google.protobuf.Duration
+	52, // 21: sidecar.v1.RenewResponse.expires_after:type_name -> google.protobuf.Duration
 	23, // 22: sidecar.v1.ListPoliciesResponse.policies:type_name -> sidecar.v1.PolicyDescription
 	26, // 23: sidecar.v1.PolicyDescription.limits:type_name -> sidecar.v1.LimitDescription
 	3,  // 24: sidecar.v1.PolicyDescription.on_failure:type_name -> sidecar.v1.FailureMode
 	24, // 25: sidecar.v1.PolicyDescription.tiers:type_name -> sidecar.v1.TierDescription
 	26, // 26: sidecar.v1.PolicyDescription.candidate:type_name -> sidecar.v1.LimitDescription
 	25, // 27: sidecar.v1.PolicyDescription.lease:type_name -> sidecar.v1.LeaseDescription
-	26, // 28: sidecar.v1.TierDescription.limits:type_name -> sidecar.v1.LimitDescription
-	45, // 29: sidecar.v1.LeaseDescription.ttl:type_name -> google.protobuf.Duration
-	4,  // 30: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
-	45, // 31: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
-	45, // 32: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
-	45, // 33: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
-	45, // 34: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
-	28, // 35: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
-	45, // 36: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
-	29, // 37: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
-	45, // 38: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
-	27, // 39: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
-	27, // 40: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
-	23, // 41: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
-	0,  // 42: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
-	27, // 43: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
-	47, // 44: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
-	38, // 45: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
-	39, // 46: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
-	26, // 47: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
-	45, // 48: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	45, // 49: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
-	45, // 50: sidecar.v1.ReportLimitsResponse.age:type_name -> google.protobuf.Duration
-	47, // 51: sidecar.v1.ReportLimitsResponse.since:type_name -> google.protobuf.Timestamp
-	42, // 52: sidecar.v1.ReportLimitsResponse.keys:type_name -> sidecar.v1.RefusedKey
-	43, // 53: sidecar.v1.ReportLimitsResponse.candidate:type_name -> sidecar.v1.CandidateReport
-	47, // 54: sidecar.v1.CandidateReport.since:type_name -> google.protobuf.Timestamp
-	44, // 55: sidecar.v1.CandidateReport.sample:type_name -> sidecar.v1.CandidateRefusal
-	47, // 56: sidecar.v1.CandidateRefusal.time:type_name -> google.protobuf.Timestamp
-	5,  // 57: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
-	7,  // 58: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
-	11, // 59: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
-	13, // 60: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
-	15, // 61: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
-	17, // 62: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
-	19, // 63: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
-	21, // 64: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
-	30, // 65: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
-	32, // 66: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
-	34, // 67: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
-	36, // 68: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
-	40, // 69: sidecar.v1.RateLimitService.ReportLimits:input_type -> sidecar.v1.ReportLimitsRequest
-	6,  // 70: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
-	8,  // 71: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
-	12, // 72: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
-	14, // 73: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
-	16, // 74: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
-	18, // 75: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
-	20, // 76: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
-	22, // 77: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
-	31, // 78: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
-	33, // 79: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
-	35, // 80: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
-	37, // 81: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
-	41, // 82: sidecar.v1.RateLimitService.ReportLimits:output_type -> sidecar.v1.ReportLimitsResponse
-	70, // [70:83] is the sub-list for method output_type
-	57, // [57:70] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	45, // 28: sidecar.v1.PolicyDescription.reservations:type_name -> sidecar.v1.ReservationSettings
+	26, // 29: sidecar.v1.TierDescription.limits:type_name -> sidecar.v1.LimitDescription
+	52, // 30: sidecar.v1.LeaseDescription.ttl:type_name -> google.protobuf.Duration
+	4,  // 31: sidecar.v1.LimitDescription.algorithm:type_name -> sidecar.v1.Algorithm
+	52, // 32: sidecar.v1.LimitDescription.window:type_name -> google.protobuf.Duration
+	52, // 33: sidecar.v1.LimitDescription.rate_period:type_name -> google.protobuf.Duration
+	52, // 34: sidecar.v1.LimitDescription.lease:type_name -> google.protobuf.Duration
+	52, // 35: sidecar.v1.LimitDescription.max_lease:type_name -> google.protobuf.Duration
+	28, // 36: sidecar.v1.Override.numbers:type_name -> sidecar.v1.OverrideNumbers
+	52, // 37: sidecar.v1.Override.expires_after:type_name -> google.protobuf.Duration
+	29, // 38: sidecar.v1.OverrideNumbers.limits:type_name -> sidecar.v1.LimitNumbers
+	52, // 39: sidecar.v1.LimitNumbers.rate_period:type_name -> google.protobuf.Duration
+	27, // 40: sidecar.v1.SetOverrideRequest.override:type_name -> sidecar.v1.Override
+	27, // 41: sidecar.v1.ListOverridesResponse.overrides:type_name -> sidecar.v1.Override
+	23, // 42: sidecar.v1.ExplainResponse.policy:type_name -> sidecar.v1.PolicyDescription
+	0,  // 43: sidecar.v1.ExplainResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	27, // 44: sidecar.v1.ExplainResponse.override:type_name -> sidecar.v1.Override
+	54, // 45: sidecar.v1.ExplainResponse.store_time:type_name -> google.protobuf.Timestamp
+	38, // 46: sidecar.v1.ExplainResponse.limits:type_name -> sidecar.v1.LimitState
+	39, // 47: sidecar.v1.ExplainResponse.outcomes:type_name -> sidecar.v1.CostOutcome
+	26, // 48: sidecar.v1.LimitState.limit:type_name -> sidecar.v1.LimitDescription
+	52, // 49: sidecar.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	52, // 50: sidecar.v1.CostOutcome.retry_after:type_name -> google.protobuf.Duration
+	52, // 51: sidecar.v1.ReportLimitsResponse.age:type_name -> google.protobuf.Duration
+	54, // 52: sidecar.v1.ReportLimitsResponse.since:type_name -> google.protobuf.Timestamp
+	42, // 53: sidecar.v1.ReportLimitsResponse.keys:type_name -> sidecar.v1.RefusedKey
+	43, // 54: sidecar.v1.ReportLimitsResponse.candidate:type_name -> sidecar.v1.CandidateReport
+	54, // 55: sidecar.v1.CandidateReport.since:type_name -> google.protobuf.Timestamp
+	44, // 56: sidecar.v1.CandidateReport.sample:type_name -> sidecar.v1.CandidateRefusal
+	54, // 57: sidecar.v1.CandidateRefusal.time:type_name -> google.protobuf.Timestamp
+	52, // 58: sidecar.v1.ReservationSettings.ttl:type_name -> google.protobuf.Duration
+	52, // 59: sidecar.v1.ReservationSettings.max_ttl:type_name -> google.protobuf.Duration
+	52, // 60: sidecar.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
+	52, // 61: sidecar.v1.ReserveResponse.retry_after:type_name -> google.protobuf.Duration
+	52, // 62: sidecar.v1.ReserveResponse.reset_after:type_name -> google.protobuf.Duration
+	52, // 63: sidecar.v1.ReserveResponse.expires_after:type_name -> google.protobuf.Duration
+	10, // 64: sidecar.v1.ReserveResponse.limits:type_name -> sidecar.v1.LimitStatus
+	0,  // 65: sidecar.v1.ReserveResponse.decided_by:type_name -> sidecar.v1.DecidedBy
+	52, // 66: sidecar.v1.CommitResponse.reset_after:type_name -> google.protobuf.Duration
+	5,  // 67: sidecar.v1.RateLimitService.Check:input_type -> sidecar.v1.CheckRequest
+	7,  // 68: sidecar.v1.RateLimitService.CheckMany:input_type -> sidecar.v1.CheckManyRequest
+	11, // 69: sidecar.v1.RateLimitService.Peek:input_type -> sidecar.v1.PeekRequest
+	13, // 70: sidecar.v1.RateLimitService.Reset:input_type -> sidecar.v1.ResetRequest
+	15, // 71: sidecar.v1.RateLimitService.Acquire:input_type -> sidecar.v1.AcquireRequest
+	17, // 72: sidecar.v1.RateLimitService.Release:input_type -> sidecar.v1.ReleaseRequest
+	19, // 73: sidecar.v1.RateLimitService.Renew:input_type -> sidecar.v1.RenewRequest
+	21, // 74: sidecar.v1.RateLimitService.ListPolicies:input_type -> sidecar.v1.ListPoliciesRequest
+	30, // 75: sidecar.v1.RateLimitService.SetOverride:input_type -> sidecar.v1.SetOverrideRequest
+	32, // 76: sidecar.v1.RateLimitService.DeleteOverride:input_type -> sidecar.v1.DeleteOverrideRequest
+	34, // 77: sidecar.v1.RateLimitService.ListOverrides:input_type -> sidecar.v1.ListOverridesRequest
+	36, // 78: sidecar.v1.RateLimitService.Explain:input_type -> sidecar.v1.ExplainRequest
+	40, // 79: sidecar.v1.RateLimitService.ReportLimits:input_type -> sidecar.v1.ReportLimitsRequest
+	46, // 80: sidecar.v1.RateLimitService.Reserve:input_type -> sidecar.v1.ReserveRequest
+	48, // 81: sidecar.v1.RateLimitService.Commit:input_type -> sidecar.v1.CommitRequest
+	50, // 82: sidecar.v1.RateLimitService.Cancel:input_type -> sidecar.v1.CancelRequest
+	6,  // 83: sidecar.v1.RateLimitService.Check:output_type -> sidecar.v1.CheckResponse
+	8,  // 84: sidecar.v1.RateLimitService.CheckMany:output_type -> sidecar.v1.CheckManyResponse
+	12, // 85: sidecar.v1.RateLimitService.Peek:output_type -> sidecar.v1.PeekResponse
+	14, // 86: sidecar.v1.RateLimitService.Reset:output_type -> sidecar.v1.ResetResponse
+	16, // 87: sidecar.v1.RateLimitService.Acquire:output_type -> sidecar.v1.AcquireResponse
+	18, // 88: sidecar.v1.RateLimitService.Release:output_type -> sidecar.v1.ReleaseResponse
+	20, // 89: sidecar.v1.RateLimitService.Renew:output_type -> sidecar.v1.RenewResponse
+	22, // 90: sidecar.v1.RateLimitService.ListPolicies:output_type -> sidecar.v1.ListPoliciesResponse
+	31, // 91: sidecar.v1.RateLimitService.SetOverride:output_type -> sidecar.v1.SetOverrideResponse
+	33, // 92: sidecar.v1.RateLimitService.DeleteOverride:output_type -> sidecar.v1.DeleteOverrideResponse
+	35, // 93: sidecar.v1.RateLimitService.ListOverrides:output_type -> sidecar.v1.ListOverridesResponse
+	37, // 94: sidecar.v1.RateLimitService.Explain:output_type -> sidecar.v1.ExplainResponse
+	41, // 95: sidecar.v1.RateLimitService.ReportLimits:output_type -> sidecar.v1.ReportLimitsResponse
+	47, // 96: sidecar.v1.RateLimitService.Reserve:output_type -> sidecar.v1.ReserveResponse
+	49, // 97: sidecar.v1.RateLimitService.Commit:output_type -> sidecar.v1.CommitResponse
+	51, // 98: sidecar.v1.RateLimitService.Cancel:output_type -> sidecar.v1.CancelResponse
+	83, // [83:99] is the sub-list for method output_type
+	67, // [67:83] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_rate_limit_proto_init() }
@@ -3852,13 +4500,15 @@ func file_sidecar_v1_rate_limit_proto_init() {
 		(*Override_Denied)(nil),
 		(*Override_Numbers)(nil),
 	}
+	file_sidecar_v1_rate_limit_proto_msgTypes[41].OneofWrappers = []any{}
+	file_sidecar_v1_rate_limit_proto_msgTypes[43].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_rate_limit_proto_rawDesc), len(file_sidecar_v1_rate_limit_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   40,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,9 @@ const (
 	RateLimitService_ListOverrides_FullMethodName  = "/sidecar.v1.RateLimitService/ListOverrides"
 	RateLimitService_Explain_FullMethodName        = "/sidecar.v1.RateLimitService/Explain"
 	RateLimitService_ReportLimits_FullMethodName   = "/sidecar.v1.RateLimitService/ReportLimits"
+	RateLimitService_Reserve_FullMethodName        = "/sidecar.v1.RateLimitService/Reserve"
+	RateLimitService_Commit_FullMethodName         = "/sidecar.v1.RateLimitService/Commit"
+	RateLimitService_Cancel_FullMethodName         = "/sidecar.v1.RateLimitService/Cancel"
 )
 
 // RateLimitServiceClient is the client API for RateLimitService service.
@@ -57,7 +60,8 @@ type RateLimitServiceClient interface {
 	CheckMany(ctx context.Context, in *CheckManyRequest, opts ...grpc.CallOption) (*CheckManyResponse, error)
 	// Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
-	// Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
+	// Reset gives the key its whole allowance back. Leases and reservations end: who has one and renews or commits it hears so
+	// (LEASE_UNKNOWN, RESERVATION_UNKNOWN).
 	Reset(ctx context.Context, in *ResetRequest, opts ...grpc.CallOption) (*ResetResponse, error)
 	// Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
 	// the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
@@ -96,6 +100,27 @@ type RateLimitServiceClient interface {
 	// tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
 	// seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
 	ReportLimits(ctx context.Context, in *ReportLimitsRequest, opts ...grpc.CallOption) (*ReportLimitsResponse, error)
+	// Reserve holds a cost that is known only afterwards, if that much is left of each limit beside what is held already.
+	// Nothing is charged yet; checks and other reservations get what is left beside the holds. A hold that is neither
+	// committed nor cancelled ends by itself. The policy has to have `reservations`: FAILED_PRECONDITION (RESERVATIONS_OFF)
+	// if it has none, INVALID_ARGUMENT (WRONG_ALGORITHM) if its limit is on slots. INVALID_ARGUMENT for no cost
+	// (RESERVATION_COST_ZERO), one that could never be allowed (COST_ABOVE_LIMIT), a time out of bounds
+	// (RESERVATION_TTL_OUT_OF_BOUNDS), a name that is too long (RESERVATION_ID_TOO_LONG); FAILED_PRECONDITION
+	// (RESERVATION_ID_REUSED) for a name that holds another cost; RESOURCE_EXHAUSTED (RESERVATIONS_FULL) where the key has
+	// `max_held` holds. While the store cannot be reached it fails, whatever the policy's `on_failure` says. Without
+	// `reservation_id` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) something may be held that nobody commits,
+	// until the hold ends.
+	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error)
+	// Commit ends a hold and charges what came of it. What was held and is not charged is free at once. Of what is more than
+	// was held, as much is charged as is left beside other holds. FAILED_PRECONDITION (RESERVATION_UNKNOWN) for a hold that
+	// has ended, was committed or cancelled, and nothing is charged then; INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no
+	// token; RESERVATIONS_OFF and WRONG_ALGORITHM as for Reserve. It is not safe to repeat blindly: after UNKNOWN
+	// (OUTCOME_UNKNOWN), RESERVATION_UNKNOWN says that the first one was made, or that the hold has ended.
+	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
+	// Cancel ends a hold and charges nothing. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+	// (RESERVATION_UNKNOWN), as for a hold that has ended or was committed, and changes nothing. INVALID_ARGUMENT
+	// (TOKEN_MALFORMED), RESERVATIONS_OFF and WRONG_ALGORITHM as for Commit.
+	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
 }
 
 type rateLimitServiceClient struct {
@@ -236,6 +261,36 @@ func (c *rateLimitServiceClient) ReportLimits(ctx context.Context, in *ReportLim
 	return out, nil
 }
 
+func (c *rateLimitServiceClient) Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReserveResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_Reserve_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rateLimitServiceClient) Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CommitResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_Commit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rateLimitServiceClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelResponse)
+	err := c.cc.Invoke(ctx, RateLimitService_Cancel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RateLimitServiceServer is the server API for RateLimitService service.
 // All implementations must embed UnimplementedRateLimitServiceServer
 // for forward compatibility.
@@ -259,7 +314,8 @@ type RateLimitServiceServer interface {
 	CheckMany(context.Context, *CheckManyRequest) (*CheckManyResponse, error)
 	// Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)
-	// Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
+	// Reset gives the key its whole allowance back. Leases and reservations end: who has one and renews or commits it hears so
+	// (LEASE_UNKNOWN, RESERVATION_UNKNOWN).
 	Reset(context.Context, *ResetRequest) (*ResetResponse, error)
 	// Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
 	// the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
@@ -298,6 +354,27 @@ type RateLimitServiceServer interface {
 	// tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
 	// seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
 	ReportLimits(context.Context, *ReportLimitsRequest) (*ReportLimitsResponse, error)
+	// Reserve holds a cost that is known only afterwards, if that much is left of each limit beside what is held already.
+	// Nothing is charged yet; checks and other reservations get what is left beside the holds. A hold that is neither
+	// committed nor cancelled ends by itself. The policy has to have `reservations`: FAILED_PRECONDITION (RESERVATIONS_OFF)
+	// if it has none, INVALID_ARGUMENT (WRONG_ALGORITHM) if its limit is on slots. INVALID_ARGUMENT for no cost
+	// (RESERVATION_COST_ZERO), one that could never be allowed (COST_ABOVE_LIMIT), a time out of bounds
+	// (RESERVATION_TTL_OUT_OF_BOUNDS), a name that is too long (RESERVATION_ID_TOO_LONG); FAILED_PRECONDITION
+	// (RESERVATION_ID_REUSED) for a name that holds another cost; RESOURCE_EXHAUSTED (RESERVATIONS_FULL) where the key has
+	// `max_held` holds. While the store cannot be reached it fails, whatever the policy's `on_failure` says. Without
+	// `reservation_id` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) something may be held that nobody commits,
+	// until the hold ends.
+	Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error)
+	// Commit ends a hold and charges what came of it. What was held and is not charged is free at once. Of what is more than
+	// was held, as much is charged as is left beside other holds. FAILED_PRECONDITION (RESERVATION_UNKNOWN) for a hold that
+	// has ended, was committed or cancelled, and nothing is charged then; INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no
+	// token; RESERVATIONS_OFF and WRONG_ALGORITHM as for Reserve. It is not safe to repeat blindly: after UNKNOWN
+	// (OUTCOME_UNKNOWN), RESERVATION_UNKNOWN says that the first one was made, or that the hold has ended.
+	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
+	// Cancel ends a hold and charges nothing. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+	// (RESERVATION_UNKNOWN), as for a hold that has ended or was committed, and changes nothing. INVALID_ARGUMENT
+	// (TOKEN_MALFORMED), RESERVATIONS_OFF and WRONG_ALGORITHM as for Commit.
+	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	mustEmbedUnimplementedRateLimitServiceServer()
 }
 
@@ -346,6 +423,15 @@ func (UnimplementedRateLimitServiceServer) Explain(context.Context, *ExplainRequ
 }
 func (UnimplementedRateLimitServiceServer) ReportLimits(context.Context, *ReportLimitsRequest) (*ReportLimitsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReportLimits not implemented")
+}
+func (UnimplementedRateLimitServiceServer) Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reserve not implemented")
+}
+func (UnimplementedRateLimitServiceServer) Commit(context.Context, *CommitRequest) (*CommitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Commit not implemented")
+}
+func (UnimplementedRateLimitServiceServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
 }
 func (UnimplementedRateLimitServiceServer) mustEmbedUnimplementedRateLimitServiceServer() {}
 func (UnimplementedRateLimitServiceServer) testEmbeddedByValue()                          {}
@@ -602,6 +688,60 @@ func _RateLimitService_ReportLimits_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RateLimitService_Reserve_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReserveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).Reserve(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_Reserve_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).Reserve(ctx, req.(*ReserveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RateLimitService_Commit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CommitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).Commit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_Commit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).Commit(ctx, req.(*CommitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RateLimitService_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RateLimitServiceServer).Cancel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RateLimitService_Cancel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RateLimitServiceServer).Cancel(ctx, req.(*CancelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RateLimitService_ServiceDesc is the grpc.ServiceDesc for RateLimitService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -660,6 +800,18 @@ var RateLimitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReportLimits",
 			Handler:    _RateLimitService_ReportLimits_Handler,
+		},
+		{
+			MethodName: "Reserve",
+			Handler:    _RateLimitService_Reserve_Handler,
+		},
+		{
+			MethodName: "Commit",
+			Handler:    _RateLimitService_Commit_Handler,
+		},
+		{
+			MethodName: "Cancel",
+			Handler:    _RateLimitService_Cancel_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

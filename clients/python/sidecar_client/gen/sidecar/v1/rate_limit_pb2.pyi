@@ -300,7 +300,7 @@ class ListPoliciesResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[PolicyDescription, _Mapping]]] = ...) -> None: ...
 
 class PolicyDescription(_message.Message):
-    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals", "tiers", "candidate", "lease", "personal")
+    __slots__ = ("name", "version", "limits", "unlimited", "unlimited_keys", "denied_keys", "shadow", "near_limit", "on_failure", "cache_refusals", "tiers", "candidate", "lease", "reservations", "personal")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
@@ -314,6 +314,7 @@ class PolicyDescription(_message.Message):
     TIERS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
     PERSONAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
@@ -328,8 +329,9 @@ class PolicyDescription(_message.Message):
     tiers: _containers.RepeatedCompositeFieldContainer[TierDescription]
     candidate: _containers.RepeatedCompositeFieldContainer[LimitDescription]
     lease: LeaseDescription
+    reservations: ReservationSettings
     personal: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ..., tiers: _Optional[_Iterable[_Union[TierDescription, _Mapping]]] = ..., candidate: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., lease: _Optional[_Union[LeaseDescription, _Mapping]] = ..., personal: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., unlimited: _Optional[bool] = ..., unlimited_keys: _Optional[int] = ..., denied_keys: _Optional[int] = ..., shadow: _Optional[bool] = ..., near_limit: _Optional[float] = ..., on_failure: _Optional[_Union[FailureMode, str]] = ..., cache_refusals: _Optional[bool] = ..., tiers: _Optional[_Iterable[_Union[TierDescription, _Mapping]]] = ..., candidate: _Optional[_Iterable[_Union[LimitDescription, _Mapping]]] = ..., lease: _Optional[_Union[LeaseDescription, _Mapping]] = ..., reservations: _Optional[_Union[ReservationSettings, _Mapping]] = ..., personal: _Optional[bool] = ...) -> None: ...
 
 class TierDescription(_message.Message):
     __slots__ = ("name", "unlimited", "denied", "limits")
@@ -568,3 +570,97 @@ class CandidateRefusal(_message.Message):
     key: str
     time: _timestamp_pb2.Timestamp
     def __init__(self, key: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ReservationSettings(_message.Message):
+    __slots__ = ("ttl", "max_ttl", "max_held")
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    MAX_TTL_FIELD_NUMBER: _ClassVar[int]
+    MAX_HELD_FIELD_NUMBER: _ClassVar[int]
+    ttl: _duration_pb2.Duration
+    max_ttl: _duration_pb2.Duration
+    max_held: int
+    def __init__(self, ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_held: _Optional[int] = ...) -> None: ...
+
+class ReserveRequest(_message.Message):
+    __slots__ = ("policy", "key", "cost", "ttl", "reservation_id", "tier")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    cost: int
+    ttl: _duration_pb2.Duration
+    reservation_id: str
+    tier: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., cost: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reservation_id: _Optional[str] = ..., tier: _Optional[str] = ...) -> None: ...
+
+class ReserveResponse(_message.Message):
+    __slots__ = ("reserved", "token", "limit", "remaining", "retry_after", "reset_after", "expires_after", "limits", "decided_by", "shadow_denied")
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_DENIED_FIELD_NUMBER: _ClassVar[int]
+    reserved: bool
+    token: str
+    limit: int
+    remaining: int
+    retry_after: _duration_pb2.Duration
+    reset_after: _duration_pb2.Duration
+    expires_after: _duration_pb2.Duration
+    limits: _containers.RepeatedCompositeFieldContainer[LimitStatus]
+    decided_by: DecidedBy
+    shadow_denied: bool
+    def __init__(self, reserved: _Optional[bool] = ..., token: _Optional[str] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitStatus, _Mapping]]] = ..., decided_by: _Optional[_Union[DecidedBy, str]] = ..., shadow_denied: _Optional[bool] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("policy", "key", "token", "cost", "tier")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    token: str
+    cost: int
+    tier: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ..., cost: _Optional[int] = ..., tier: _Optional[str] = ...) -> None: ...
+
+class CommitResponse(_message.Message):
+    __slots__ = ("charged", "shortfall", "limit", "remaining", "reset_after")
+    CHARGED_FIELD_NUMBER: _ClassVar[int]
+    SHORTFALL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    RESET_AFTER_FIELD_NUMBER: _ClassVar[int]
+    charged: int
+    shortfall: int
+    limit: int
+    remaining: int
+    reset_after: _duration_pb2.Duration
+    def __init__(self, charged: _Optional[int] = ..., shortfall: _Optional[int] = ..., limit: _Optional[int] = ..., remaining: _Optional[int] = ..., reset_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class CancelRequest(_message.Message):
+    __slots__ = ("policy", "key", "token")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    key: str
+    token: str
+    def __init__(self, policy: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ...) -> None: ...
+
+class CancelResponse(_message.Message):
+    __slots__ = ("freed",)
+    FREED_FIELD_NUMBER: _ClassVar[int]
+    freed: int
+    def __init__(self, freed: _Optional[int] = ...) -> None: ...

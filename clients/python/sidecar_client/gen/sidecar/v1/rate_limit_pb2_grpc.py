@@ -108,6 +108,21 @@ class RateLimitServiceStub:
                 request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/Reserve',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.Commit = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/Commit',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CommitRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CommitResponse.FromString,
+                _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/sidecar.v1.RateLimitService/Cancel',
+                request_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CancelRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CancelResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
@@ -147,7 +162,8 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reset(self, request, context):
-        """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN).
+        """Reset gives the key its whole allowance back. Leases and reservations end: who has one and renews or commits it hears so
+        (LEASE_UNKNOWN, RESERVATION_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,6 +251,42 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reserve(self, request, context):
+        """Reserve holds a cost that is known only afterwards, if that much is left of each limit beside what is held already.
+        Nothing is charged yet; checks and other reservations get what is left beside the holds. A hold that is neither
+        committed nor cancelled ends by itself. The policy has to have `reservations`: FAILED_PRECONDITION (RESERVATIONS_OFF)
+        if it has none, INVALID_ARGUMENT (WRONG_ALGORITHM) if its limit is on slots. INVALID_ARGUMENT for no cost
+        (RESERVATION_COST_ZERO), one that could never be allowed (COST_ABOVE_LIMIT), a time out of bounds
+        (RESERVATION_TTL_OUT_OF_BOUNDS), a name that is too long (RESERVATION_ID_TOO_LONG); FAILED_PRECONDITION
+        (RESERVATION_ID_REUSED) for a name that holds another cost; RESOURCE_EXHAUSTED (RESERVATIONS_FULL) where the key has
+        `max_held` holds. While the store cannot be reached it fails, whatever the policy's `on_failure` says. Without
+        `reservation_id` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) something may be held that nobody commits,
+        until the hold ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Commit(self, request, context):
+        """Commit ends a hold and charges what came of it. What was held and is not charged is free at once. Of what is more than
+        was held, as much is charged as is left beside other holds. FAILED_PRECONDITION (RESERVATION_UNKNOWN) for a hold that
+        has ended, was committed or cancelled, and nothing is charged then; INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no
+        token; RESERVATIONS_OFF and WRONG_ALGORITHM as for Reserve. It is not safe to repeat blindly: after UNKNOWN
+        (OUTCOME_UNKNOWN), RESERVATION_UNKNOWN says that the first one was made, or that the hold has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Cancel ends a hold and charges nothing. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+        (RESERVATION_UNKNOWN), as for a hold that has ended or was committed, and changes nothing. INVALID_ARGUMENT
+        (TOKEN_MALFORMED), RESERVATIONS_OFF and WRONG_ALGORITHM as for Commit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RateLimitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -302,6 +354,21 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.ReportLimits,
                     request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.ReserveRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.ReserveResponse.SerializeToString,
+            ),
+            'Commit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Commit,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CommitRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CommitResponse.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=sidecar_dot_v1_dot_rate__limit__pb2.CancelRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_rate__limit__pb2.CancelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -664,6 +731,87 @@ class RateLimitService:
             '/sidecar.v1.RateLimitService/ReportLimits',
             sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsRequest.SerializeToString,
             sidecar_dot_v1_dot_rate__limit__pb2.ReportLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/Reserve',
+            sidecar_dot_v1_dot_rate__limit__pb2.ReserveRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Commit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/Commit',
+            sidecar_dot_v1_dot_rate__limit__pb2.CommitRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.CommitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.RateLimitService/Cancel',
+            sidecar_dot_v1_dot_rate__limit__pb2.CancelRequest.SerializeToString,
+            sidecar_dot_v1_dot_rate__limit__pb2.CancelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,7 +54,9 @@ class RateLimitServiceStub:
     Peek: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.PeekRequest, _rate_limit_pb2.PeekResponse]
     """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing."""
     Reset: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ResetRequest, _rate_limit_pb2.ResetResponse]
-    """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN)."""
+    """Reset gives the key its whole allowance back. Leases and reservations end: who has one and renews or commits it hears so
+    (LEASE_UNKNOWN, RESERVATION_UNKNOWN).
+    """
     Acquire: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.AcquireRequest, _rate_limit_pb2.AcquireResponse]
     """Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
     the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
@@ -99,6 +101,30 @@ class RateLimitServiceStub:
     tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
     seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
     """
+    Reserve: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ReserveRequest, _rate_limit_pb2.ReserveResponse]
+    """Reserve holds a cost that is known only afterwards, if that much is left of each limit beside what is held already.
+    Nothing is charged yet; checks and other reservations get what is left beside the holds. A hold that is neither
+    committed nor cancelled ends by itself. The policy has to have `reservations`: FAILED_PRECONDITION (RESERVATIONS_OFF)
+    if it has none, INVALID_ARGUMENT (WRONG_ALGORITHM) if its limit is on slots. INVALID_ARGUMENT for no cost
+    (RESERVATION_COST_ZERO), one that could never be allowed (COST_ABOVE_LIMIT), a time out of bounds
+    (RESERVATION_TTL_OUT_OF_BOUNDS), a name that is too long (RESERVATION_ID_TOO_LONG); FAILED_PRECONDITION
+    (RESERVATION_ID_REUSED) for a name that holds another cost; RESOURCE_EXHAUSTED (RESERVATIONS_FULL) where the key has
+    `max_held` holds. While the store cannot be reached it fails, whatever the policy's `on_failure` says. Without
+    `reservation_id` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) something may be held that nobody commits,
+    until the hold ends.
+    """
+    Commit: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.CommitRequest, _rate_limit_pb2.CommitResponse]
+    """Commit ends a hold and charges what came of it. What was held and is not charged is free at once. Of what is more than
+    was held, as much is charged as is left beside other holds. FAILED_PRECONDITION (RESERVATION_UNKNOWN) for a hold that
+    has ended, was committed or cancelled, and nothing is charged then; INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no
+    token; RESERVATIONS_OFF and WRONG_ALGORITHM as for Reserve. It is not safe to repeat blindly: after UNKNOWN
+    (OUTCOME_UNKNOWN), RESERVATION_UNKNOWN says that the first one was made, or that the hold has ended.
+    """
+    Cancel: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.CancelRequest, _rate_limit_pb2.CancelResponse]
+    """Cancel ends a hold and charges nothing. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+    (RESERVATION_UNKNOWN), as for a hold that has ended or was committed, and changes nothing. INVALID_ARGUMENT
+    (TOKEN_MALFORMED), RESERVATIONS_OFF and WRONG_ALGORITHM as for Commit.
+    """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -126,7 +152,9 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     Peek: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.PeekRequest, _rate_limit_pb2.PeekResponse]  # type: ignore[assignment]
     """Peek says what Check would answer, or Acquire where the policy's slots are leased, and takes nothing."""
     Reset: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ResetRequest, _rate_limit_pb2.ResetResponse]  # type: ignore[assignment]
-    """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN)."""
+    """Reset gives the key its whole allowance back. Leases and reservations end: who has one and renews or commits it hears so
+    (LEASE_UNKNOWN, RESERVATION_UNKNOWN).
+    """
     Acquire: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.AcquireRequest, _rate_limit_pb2.AcquireResponse]  # type: ignore[assignment]
     """Acquire leases slots of a `concurrency` policy if so many are free. What nobody renews or releases is free again when
     the lease ends, so a holder that dies blocks nobody for longer. A lease ends by the store's clock; on its own, a holder
@@ -170,6 +198,30 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
     tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
     seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
+    """
+    Reserve: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ReserveRequest, _rate_limit_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Reserve holds a cost that is known only afterwards, if that much is left of each limit beside what is held already.
+    Nothing is charged yet; checks and other reservations get what is left beside the holds. A hold that is neither
+    committed nor cancelled ends by itself. The policy has to have `reservations`: FAILED_PRECONDITION (RESERVATIONS_OFF)
+    if it has none, INVALID_ARGUMENT (WRONG_ALGORITHM) if its limit is on slots. INVALID_ARGUMENT for no cost
+    (RESERVATION_COST_ZERO), one that could never be allowed (COST_ABOVE_LIMIT), a time out of bounds
+    (RESERVATION_TTL_OUT_OF_BOUNDS), a name that is too long (RESERVATION_ID_TOO_LONG); FAILED_PRECONDITION
+    (RESERVATION_ID_REUSED) for a name that holds another cost; RESOURCE_EXHAUSTED (RESERVATIONS_FULL) where the key has
+    `max_held` holds. While the store cannot be reached it fails, whatever the policy's `on_failure` says. Without
+    `reservation_id` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) something may be held that nobody commits,
+    until the hold ends.
+    """
+    Commit: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.CommitRequest, _rate_limit_pb2.CommitResponse]  # type: ignore[assignment]
+    """Commit ends a hold and charges what came of it. What was held and is not charged is free at once. Of what is more than
+    was held, as much is charged as is left beside other holds. FAILED_PRECONDITION (RESERVATION_UNKNOWN) for a hold that
+    has ended, was committed or cancelled, and nothing is charged then; INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no
+    token; RESERVATIONS_OFF and WRONG_ALGORITHM as for Reserve. It is not safe to repeat blindly: after UNKNOWN
+    (OUTCOME_UNKNOWN), RESERVATION_UNKNOWN says that the first one was made, or that the hold has ended.
+    """
+    Cancel: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.CancelRequest, _rate_limit_pb2.CancelResponse]  # type: ignore[assignment]
+    """Cancel ends a hold and charges nothing. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+    (RESERVATION_UNKNOWN), as for a hold that has ended or was committed, and changes nothing. INVALID_ARGUMENT
+    (TOKEN_MALFORMED), RESERVATIONS_OFF and WRONG_ALGORITHM as for Commit.
     """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -219,7 +271,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_pb2.ResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_pb2.ResetResponse, _abc.Awaitable[_rate_limit_pb2.ResetResponse]]:
-        """Reset gives the key its whole allowance back. Leases end: who has one and renews it hears so (LEASE_UNKNOWN)."""
+        """Reset gives the key its whole allowance back. Leases and reservations end: who has one and renews or commits it hears so
+        (LEASE_UNKNOWN, RESERVATION_UNKNOWN).
+        """
 
     @_abc_1.abstractmethod
     def Acquire(
@@ -317,6 +371,48 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         """ReportLimits says which keys a policy has refused most of late, and how its candidate does, over all processes of the
         tenant's sidecars. What the process that answers has seen is all in it; what others have seen, but for the last 5
         seconds. What a process had seen that ended is not. UNAVAILABLE (STORE_UNAVAILABLE) while the store is out of reach.
+        """
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _rate_limit_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.ReserveResponse, _abc.Awaitable[_rate_limit_pb2.ReserveResponse]]:
+        """Reserve holds a cost that is known only afterwards, if that much is left of each limit beside what is held already.
+        Nothing is charged yet; checks and other reservations get what is left beside the holds. A hold that is neither
+        committed nor cancelled ends by itself. The policy has to have `reservations`: FAILED_PRECONDITION (RESERVATIONS_OFF)
+        if it has none, INVALID_ARGUMENT (WRONG_ALGORITHM) if its limit is on slots. INVALID_ARGUMENT for no cost
+        (RESERVATION_COST_ZERO), one that could never be allowed (COST_ABOVE_LIMIT), a time out of bounds
+        (RESERVATION_TTL_OUT_OF_BOUNDS), a name that is too long (RESERVATION_ID_TOO_LONG); FAILED_PRECONDITION
+        (RESERVATION_ID_REUSED) for a name that holds another cost; RESOURCE_EXHAUSTED (RESERVATIONS_FULL) where the key has
+        `max_held` holds. While the store cannot be reached it fails, whatever the policy's `on_failure` says. Without
+        `reservation_id` it is not safe to repeat: after UNKNOWN (OUTCOME_UNKNOWN) something may be held that nobody commits,
+        until the hold ends.
+        """
+
+    @_abc_1.abstractmethod
+    def Commit(
+        self,
+        request: _rate_limit_pb2.CommitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.CommitResponse, _abc.Awaitable[_rate_limit_pb2.CommitResponse]]:
+        """Commit ends a hold and charges what came of it. What was held and is not charged is free at once. Of what is more than
+        was held, as much is charged as is left beside other holds. FAILED_PRECONDITION (RESERVATION_UNKNOWN) for a hold that
+        has ended, was committed or cancelled, and nothing is charged then; INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no
+        token; RESERVATIONS_OFF and WRONG_ALGORITHM as for Reserve. It is not safe to repeat blindly: after UNKNOWN
+        (OUTCOME_UNKNOWN), RESERVATION_UNKNOWN says that the first one was made, or that the hold has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def Cancel(
+        self,
+        request: _rate_limit_pb2.CancelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rate_limit_pb2.CancelResponse, _abc.Awaitable[_rate_limit_pb2.CancelResponse]]:
+        """Cancel ends a hold and charges nothing. It is safe to repeat: the second time it answers FAILED_PRECONDITION
+        (RESERVATION_UNKNOWN), as for a hold that has ended or was committed, and changes nothing. INVALID_ARGUMENT
+        (TOKEN_MALFORMED), RESERVATIONS_OFF and WRONG_ALGORITHM as for Commit.
         """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
