@@ -78,7 +78,7 @@ def _phi_traffic(api: Api) -> None:
     api.cache.GetMany(cache_pb2.GetManyRequest(cache="patients", keys=[_KEY, there["key"]]), timeout=30)
     entries = [cache_pb2.SetManyEntry(key=f"{_KEY}-many", value=_VALUE)]
     api.cache.SetMany(
-        cache_pb2.SetManyRequest(cache="patients", entries=entries, idempotency_key=f"{_IDEMPOTENCY}-many"), timeout=5
+        cache_pb2.SetManyRequest(cache="patients", entries=entries, idempotency_key=f"{_IDEMPOTENCY}-many"), timeout=30
     )
     api.cache.DeleteMany(cache_pb2.DeleteManyRequest(cache="patients", keys=[f"{_KEY}-many"]), timeout=30)
     api.cache.Set(cache_pb2.SetRequest(cache="default", key=_PLAIN_KEY, value=b"plain"), timeout=30)
@@ -95,7 +95,7 @@ def _refused_traffic(api: Api) -> None:
         lambda: api.cache.Touch(cache_pb2.TouchRequest(cache="patients", key=_KEY), timeout=30),
         lambda: api.cache.Increment(cache_pb2.IncrementRequest(cache="patients", key=_KEY, delta=_NUMBER), timeout=30),
         lambda: api.records.PutRecord(
-            record_pb2.PutRecordRequest(cache="patients", key=_KEY, fields={f"{_NAME}!": _text(_SSN)}), timeout=5
+            record_pb2.PutRecordRequest(cache="patients", key=_KEY, fields={f"{_NAME}!": _text(_SSN)}), timeout=30
         ),
         lambda: api.records.PatchRecord(
             record_pb2.PatchRecordRequest(
@@ -105,10 +105,16 @@ def _refused_traffic(api: Api) -> None:
         ),
         lambda: api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY, cost=99), timeout=30),
         lambda: api.limits.Acquire(
-            rate_limit_pb2.AcquireRequest(policy="reports", key=_KEY, holder=_IDEMPOTENCY * 10), timeout=5
+            rate_limit_pb2.AcquireRequest(policy="reports", key=_KEY, holder=_IDEMPOTENCY * 10), timeout=30
+        ),
+        lambda: api.limits.Reserve(
+            rate_limit_pb2.ReserveRequest(policy="exports", key=_KEY, reservation_id=_IDEMPOTENCY * 10), timeout=30
+        ),
+        lambda: api.limits.Commit(
+            rate_limit_pb2.CommitRequest(policy="exports", key=_KEY, token=_IDEMPOTENCY), timeout=30
         ),
         lambda: api.limits.Renew(
-            rate_limit_pb2.RenewRequest(policy="reports", key=_KEY, token=_IDEMPOTENCY), timeout=5
+            rate_limit_pb2.RenewRequest(policy="reports", key=_KEY, token=_IDEMPOTENCY), timeout=30
         ),
     ]
     for call in refused:
@@ -166,6 +172,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SidecarProgram
             api.limits.Check(rate_limit_pb2.CheckRequest(policy="auth", key=_KEY), timeout=30)
             slots = rate_limit_pb2.AcquireRequest(policy="reports", key=_KEY, holder=_IDEMPOTENCY)
             assert api.limits.Acquire(slots, timeout=30).acquired
+            rows = rate_limit_pb2.ReserveRequest(policy="exports", key=_KEY, reservation_id=_IDEMPOTENCY)
+            assert api.limits.Reserve(rows, timeout=30).reserved
         yield program
 
 

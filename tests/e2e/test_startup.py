@@ -68,7 +68,7 @@ def test_summary_says_what_is_served_and_where(shared_sidecar: SidecarProgram) -
         f"  serves   {shared_sidecar.address}  (gRPC, health, reflection)",
         f"  store    embedded Valkey (process {shared_sidecar.store_process_id}) in {state}",
         "  caches   default (5m), balances (30s), patients (phi, 10m), sessions (phi, 15m), shared (raw, 1h)",
-        "  limits   auth, api, reports, bench_bucket, bench_window",
+        "  limits   auth, api, reports, exports, bench_bucket, bench_window",
         f"  metrics  http://{shared_sidecar.metrics_address}/metrics",
         "  not safe for production:",
     ] == summary[1:7]

@@ -22,6 +22,7 @@ from sidecar_client.errors import (
     OutcomeUnknownError,
     OverloadedError,
     PreconditionError,
+    ReservationLostError,
     SidecarError,
     UnavailableError,
 )
@@ -31,11 +32,21 @@ from sidecar_client.guard import BlockingGuard, Guard
 from sidecar_client.idempotency import IdempotencyKey, new_idempotency_key
 from sidecar_client.limit import Check, Limit
 from sidecar_client.overrides import Numbers, Override
-from sidecar_client.policies import Algorithm, FailureMode, Policy, PolicyLease, PolicyLimit, PolicyTier
+from sidecar_client.policies import (
+    Algorithm,
+    FailureMode,
+    Policy,
+    PolicyLease,
+    PolicyLimit,
+    PolicyReservations,
+    PolicyTier,
+)
 from sidecar_client.records import Records
 from sidecar_client.reports import CandidateRefusal, CandidateReport, LimitReport, RefusedKey
+from sidecar_client.reservation import NotReservedError, Reservation
 from sidecar_client.results import (
     Acquired,
+    Committed,
     Counted,
     DecidedBy,
     Decision,
@@ -46,6 +57,7 @@ from sidecar_client.results import (
     Lookup,
     Outcome,
     Record,
+    Reserved,
     WriteOutcome,
     Written,
 )
@@ -65,6 +77,7 @@ __all__ = [
     "CandidateRefusal",
     "CandidateReport",
     "Check",
+    "Committed",
     "Condition",
     "CostOutcome",
     "Counted",
@@ -94,6 +107,7 @@ __all__ = [
     "Lookup",
     "NoSlotError",
     "NotConfiguredError",
+    "NotReservedError",
     "Numbers",
     "OnFailure",
     "Outcome",
@@ -103,11 +117,15 @@ __all__ = [
     "Policy",
     "PolicyLease",
     "PolicyLimit",
+    "PolicyReservations",
     "PolicyTier",
     "PreconditionError",
     "Record",
     "Records",
     "RefusedKey",
+    "Reservation",
+    "ReservationLostError",
+    "Reserved",
     "RetryPolicy",
     "Rule",
     "Ruling",

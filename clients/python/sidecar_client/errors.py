@@ -7,6 +7,7 @@ Every failed call raises a `SidecarError`. Its class follows the status code, an
     PreconditionError       FAILED_PRECONDITION, what is stored, or the cache's policy, rules it out
                             OUT_OF_RANGE         its subclass
       LeaseLostError          LEASE_UNKNOWN        the lease has ended, or was never this key's
+      ReservationLostError    RESERVATION_UNKNOWN  the reservation has ended, or was never this key's
     UnavailableError        UNAVAILABLE          the sidecar or its store cannot be reached
     ExhaustedError          RESOURCE_EXHAUSTED   the store is full; its subclass
       OverloadedError         OVERLOADED           the sidecar has too many calls in flight
@@ -47,6 +48,7 @@ COST_ABOVE_LIMIT = "COST_ABOVE_LIMIT"
 OVERLOADED = "OVERLOADED"
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 LEASE_UNKNOWN = "LEASE_UNKNOWN"
+RESERVATION_UNKNOWN = "RESERVATION_UNKNOWN"
 
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -96,6 +98,10 @@ class PreconditionError(SidecarError):
 
 class LeaseLostError(PreconditionError):
     """A lease of slots has ended, was released or reset, or is another key's: another may hold the slots."""
+
+
+class ReservationLostError(PreconditionError):
+    """A reservation has ended, was committed, cancelled or reset, or is another key's: nothing was charged."""
 
 
 class UnavailableError(SidecarError):
@@ -161,6 +167,7 @@ _BY_REASON: dict[str, type[SidecarError]] = {
     OVERLOADED: OverloadedError,
     OUTCOME_UNKNOWN: OutcomeUnknownError,
     LEASE_UNKNOWN: LeaseLostError,
+    RESERVATION_UNKNOWN: ReservationLostError,
 }
 
 

@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar_client.durations import from_duration, to_duration
-from sidecar_client.errors import BatchError, LeaseLostError, from_failure
+from sidecar_client.errors import BatchError, LeaseLostError, ReservationLostError, from_failure
 from sidecar_client.explanation import explanation_of
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
 from sidecar_client.overrides import to_override
 from sidecar_client.reports import report_of
-from sidecar_client.results import Acquired, DecidedBy, Decision, Decisions, LimitStatus, enforcement_of
+from sidecar_client.reservation import Reservation
+from sidecar_client.results import (
+    Acquired,
+    Committed,
+    DecidedBy,
+    Decision,
+    Decisions,
+    LimitStatus,
+    Reserved,
+    enforcement_of,
+)
 from sidecar_client.slot import Slot
 
 if TYPE_CHECKING:
@@ -33,7 +43,8 @@ class Limit:
 
     `check` and `reset` are never repeated by the client: a second `check` may take its cost twice, a second `reset`
     may give back what others took in between. Of a policy whose algorithm is `concurrency`, `slot` holds slots while a
-    block runs; it is made of `acquire`, `renew` and `release`.
+    block runs; it is made of `acquire`, `renew` and `release`. Of one that has `reservations`, `reserve` reserves a
+    cost while a block finds out what it is; it is made of `hold`, `commit` and `cancel`.
     """
 
     def __init__(self, policy: str, stub: RateLimitServiceAsyncStub, caller: Caller) -> None:
@@ -158,6 +169,90 @@ class Limit:
         try:
             await self._caller.call(self._stub.Release, request, repeatable=True, timeout=timeout)
         except LeaseLostError:
+            return False
+        return True
+
+    def reserve(
+        self,
+        key: str,
+        *,
+        cost: int = 1,
+        ttl: Span | None = None,
+        tier: str = "",
+        reservation_id: str = "",
+        wait: Span = 0,
+        timeout: Span | None = None,
+    ) -> Reservation:
+        """Return a reservation of `cost` for a block, which commits what it came to; left without, it is cancelled.
+
+            async with sidecar.limit("exports").reserve("clinic:7", cost=5_000) as reservation:
+                rows = await export()
+                await reservation.commit(len(rows))
+
+        Entering raises NotReservedError when there is no room and none comes within `wait`, and SidecarError. `ttl` is
+        the policy's own if None, `tier` one of the policy's `tiers`, `reservation_id` a name of one's own for the
+        reservation, `timeout` that of each call.
+        """
+        return Reservation(
+            self, key, cost=cost, ttl=ttl, tier=tier, reservation_id=reservation_id, wait=wait, timeout=timeout
+        )
+
+    async def hold(
+        self,
+        key: str,
+        *,
+        cost: int = 1,
+        ttl: Span | None = None,
+        tier: str = "",
+        reservation_id: str = "",
+        timeout: Span | None = None,
+    ) -> Reserved:
+        """Reserve a cost if there is room. A refusal is an answer.
+
+        Repeated by the client only with a `reservation_id`, a name for this one: reserving again under it gives the
+        same.
+        """
+        request = pb.ReserveRequest(
+            policy=self.policy, key=key, cost=cost, ttl=to_duration(ttl), reservation_id=reservation_id, tier=tier
+        )
+        repeatable = bool(reservation_id)
+        answer = await self._caller.call(self._stub.Reserve, request, repeatable=repeatable, timeout=timeout)
+        return Reserved(
+            reserved=answer.reserved,
+            token=answer.token,
+            limit=answer.limit,
+            remaining=answer.remaining,
+            retry_after=from_duration(answer.retry_after),
+            reset_after=from_duration(answer.reset_after),
+            expires_after=from_duration(answer.expires_after),
+            limits=tuple([_status(status) for status in answer.limits]),
+            decided_by=DecidedBy(answer.decided_by),
+            shadow_denied=answer.shadow_denied,
+        )
+
+    async def commit(
+        self, key: str, token: str, cost: int | None = None, *, tier: str = "", timeout: Span | None = None
+    ) -> Committed:
+        """Charge what a reservation came to, or what was reserved if that is None; never repeated by the client.
+
+        Raises ReservationLostError if it has ended, and nothing is charged then.
+        """
+        request = pb.CommitRequest(policy=self.policy, key=key, token=token, cost=cost, tier=tier)
+        answer = await self._caller.call(self._stub.Commit, request, repeatable=False, timeout=timeout)
+        return Committed(
+            charged=answer.charged,
+            shortfall=answer.shortfall,
+            limit=answer.limit,
+            remaining=answer.remaining,
+            reset_after=from_duration(answer.reset_after),
+        )
+
+    async def cancel(self, key: str, token: str, *, timeout: Span | None = None) -> bool:
+        """End a reservation and charge nothing; return False if it had ended, or an attempt before had cancelled it."""
+        request = pb.CancelRequest(policy=self.policy, key=key, token=token)
+        try:
+            await self._caller.call(self._stub.Cancel, request, repeatable=True, timeout=timeout)
+        except ReservationLostError:
             return False
         return True
 

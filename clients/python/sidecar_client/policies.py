@@ -101,6 +101,17 @@ class PolicyLease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyReservations:
+    """What a policy says of reservations."""
+
+    ttl: timedelta
+    """How long one is held for a caller that names no time."""
+    max_ttl: timedelta
+    max_held: int
+    """The most that a key may have at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What one policy says."""
 
@@ -124,6 +135,8 @@ class Policy:
     """The limits that are tried beside its own."""
     personal: bool = False
     """Whether its keys name persons, so that reports show pseudonyms."""
+    reservations: PolicyReservations | None = None
+    """None: it has none."""
 
 
 async def list_policies(stub: RateLimitServiceAsyncStub, caller: Caller, *, timeout: Span | None) -> tuple[Policy, ...]:
@@ -149,6 +162,13 @@ def policy_of(message: pb.PolicyDescription) -> Policy:
         lease=_lease_of(message.lease) if message.HasField("lease") else None,
         candidate=tuple([limit_of(limit) for limit in message.candidate]),
         personal=message.personal,
+        reservations=_reservations_of(message.reservations) if message.HasField("reservations") else None,
+    )
+
+
+def _reservations_of(message: pb.ReservationSettings) -> PolicyReservations:
+    return PolicyReservations(
+        ttl=from_duration(message.ttl), max_ttl=from_duration(message.max_ttl), max_held=message.max_held
     )
 
 

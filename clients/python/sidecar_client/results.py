@@ -342,6 +342,45 @@ class Acquired(_NoTruthValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved(_NoTruthValue):
+    """What a Reserve says."""
+
+    _ask: ClassVar[str] = ".reserved"
+
+    reserved: bool
+    token: str
+    """What commits and cancels it; empty when nothing was reserved."""
+    limit: int
+    """The most that can be taken at once."""
+    remaining: int
+    """What is left beside all that is held, this included."""
+    retry_after: timedelta
+    """How long until the same could be reserved if nothing is committed or cancelled; zero when it was."""
+    reset_after: timedelta
+    """How long until the whole allowance is back, and nothing is held."""
+    expires_after: timedelta
+    """How long it is held, counted from before the call; zero when nothing is."""
+    limits: tuple[LimitStatus, ...] = ()
+    """What each limit says, where the policy has several. The rest is then that of the one of which least remains."""
+    decided_by: DecidedBy = DecidedBy.LIMITS
+    shadow_denied: bool = False
+    """Whether it was let through only because the policy is in shadow mode; nothing is held then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What a Commit did."""
+
+    charged: int
+    shortfall: int
+    """What it has cost and there was no room for."""
+    limit: int
+    """The most that can be taken at once; 0, as what follows, where nothing was held."""
+    remaining: int
+    reset_after: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decisions(_NoTruthValue):
     """What several checks made at once say."""
 
