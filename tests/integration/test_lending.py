@@ -379,6 +379,16 @@ async def test_so_many_keys_are_held_and_no_more(store: StandaloneStore) -> None
     await sidecar.book.close()
 
 
+async def test_what_was_given_up_early_takes_no_room(store: StandaloneStore) -> None:
+    """A lease that is dropped before its end is not remembered until then."""
+    sidecar = Sidecar(store, most=3)
+    for _ in range(20):
+        await sidecar.checks("bucket", 2)
+        await sidecar.limiter.reset("bucket", "k", a_call())
+    assert len(sidecar.book._due) <= 2 * 3
+    await sidecar.book.close()
+
+
 async def test_keys_that_come_once_push_nobody_out(store: StandaloneStore) -> None:
     """They are not leased, and of them only the last are remembered."""
     sidecar = Sidecar(store, most=3)
