@@ -75,6 +75,12 @@ async def store_before(
     server.close()
 
 
+async def ready(pool: Pool, connections: int = 1) -> None:
+    """Wait until so many connections are ready."""
+    while pool.ready_connections < connections:
+        await asyncio.sleep(0.001)
+
+
 def count_of(metrics: Metrics, name: str) -> int:
     """Return a counter's value."""
     family = metrics.families[f"sidecar_store_{name}"]
@@ -111,7 +117,8 @@ class TestServerThatHangsUp:
 
     async def test_a_keyed_write_is_never_called_unchanged(self) -> None:
         """It was sent, so its end is unknown, also when the repeat finds nobody."""
-        async with store_before(Scripted(close_at_once), Metrics(), PoolPolicy(connections=1)) as (store, _):
+        async with store_before(Scripted(close_at_once), Metrics(), PoolPolicy(connections=1)) as (store, pool):
+            await ready(pool)
             with pytest.raises(StoreError) as caught:
                 await store.run(KEYED, a_call(1))
         assert caught.value.reason is Reason.OUTCOME_UNKNOWN
@@ -119,7 +126,8 @@ class TestServerThatHangsUp:
     async def test_a_repeat_is_not_counted_as_a_request(self) -> None:
         """Nor does it earn the budget anything: what was asked for is one request, however often it is sent."""
         metrics = Metrics()
-        async with store_before(Scripted(close_at_once), metrics, PoolPolicy(connections=1)) as (store, _):
+        async with store_before(Scripted(close_at_once), metrics, PoolPolicy(connections=1)) as (store, pool):
+            await ready(pool)
             with pytest.raises(StoreError):
                 await store.run(KEYED, a_call(1))
         assert (1, True) == (count_of(metrics, "requests"), count_of(metrics, "retries") > 0)
@@ -160,8 +168,7 @@ async def test_a_hung_server_is_not_tried_on_every_connection() -> None:
 
     policy = PoolPolicy(connections=4, reply_timeout=0.2)
     async with store_before(Scripted(say_nothing), Metrics(), policy) as (store, pool):
-        while pool.ready_connections < 4:
-            await asyncio.sleep(0.001)
+        await ready(pool, 4)
         watch = Stopwatch()
         with pytest.raises(StoreError) as caught:
             await store.call(commands.get(b"k"), a_call(30))
@@ -177,8 +184,7 @@ async def test_what_waits_for_a_silent_server_is_bounded() -> None:
 
     policy = PoolPolicy(connections=1, reply_timeout=30)
     async with store_before(Scripted(say_nothing), Metrics(), policy) as (store, pool):
-        while not pool.ready_connections:
-            await asyncio.sleep(0.001)
+        await ready(pool)
         waiting = [asyncio.ensure_future(store.call(commands.get(b"k"), a_call(30))) for _ in range(MAX_IN_FLIGHT)]
         await asyncio.sleep(0.05)
         with pytest.raises(StoreError) as caught:

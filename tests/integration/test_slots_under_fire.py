@@ -265,6 +265,7 @@ async def test_exactly_the_limit_is_leased_however_many_ask_at_once(reports: Slo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_holders_in_many_processes_never_have_more_than_the_limit(server: StoreServer) -> None:
     """Four hundred callers in eight processes take turns, some die with their slots; never are there five holders.
 

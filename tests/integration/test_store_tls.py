@@ -71,7 +71,7 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
 @asynccontextmanager
 async def store_at(address: StoreAddress) -> AsyncIterator[StandaloneStore]:
     """Yield a store at an address."""
-    pool = Pool(address, PoolPolicy(connections=1, unavailable_grace=2.0), PoolCounters(Metrics()))
+    pool = Pool(address, PoolPolicy(connections=1, unavailable_grace=PATIENCE_SECONDS), PoolCounters(Metrics()))
     pool.start()
     yield StandaloneStore(pool)
     await pool.close()

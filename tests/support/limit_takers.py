@@ -79,9 +79,9 @@ async def take(limiter: RateLimiter, until_ns: int) -> tuple[int, list[tuple[int
 
 async def main(port: int, policy: Policy, callers: int, lasting_ms: int, lease: float) -> None:
     """Let all call, and print what they got."""
-    pool = Pool(
-        StoreAddress(host="127.0.0.1", port=port), PoolPolicy(connections=2, reply_timeout=30), PoolCounters(Metrics())
-    )
+    # Processes that all begin at once take their time to connect.
+    patient = PoolPolicy(connections=2, connect_timeout=30, reply_timeout=30, unavailable_grace=30)
+    pool = Pool(StoreAddress(host="127.0.0.1", port=port), patient, PoolCounters(Metrics()))
     pool.start()
     store, clock, metrics = StandaloneStore(pool), StoreClock(), Metrics()
     leases = {NAME: LeasePolicy(max_fraction=lease, ttl_us=LEASE_TTL_US)} if lease else {}

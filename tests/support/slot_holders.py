@@ -56,9 +56,9 @@ async def hold(limiter: RateLimiter, rounds: int, *, dies: bool) -> list[tuple[i
 
 async def main(port: int, limit: int, holders: int, rounds: int, dead: int) -> None:
     """Let all hold, and print what they had."""
-    pool = Pool(
-        StoreAddress(host="127.0.0.1", port=port), PoolPolicy(connections=2, reply_timeout=30), PoolCounters(Metrics())
-    )
+    # Processes that all begin at once take their time to connect.
+    policy = PoolPolicy(connections=2, connect_timeout=30, reply_timeout=30, unavailable_grace=30)
+    pool = Pool(StoreAddress(host="127.0.0.1", port=port), policy, PoolCounters(Metrics()))
     pool.start()
     limiter = RateLimiter(
         store=StandaloneStore(pool),
