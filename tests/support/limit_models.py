@@ -143,7 +143,8 @@ def random_boundaries(rng: random.Random, policy: Policy, now_us: int) -> Bounda
         return None
     windows = WINDOWS[policy.calendar]
     right = windows.at(now_us)
-    return rng.choice([right, right, windows.at(right.previous), windows.at(right.following)])
+    off = rng.choice([0, 0, -1, 1])
+    return windows.at(right.previous if off < 0 else right.following) if off else right
 
 
 def right_boundaries(policy: Policy, now_us: int) -> Boundaries | None:
