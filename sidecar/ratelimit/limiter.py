@@ -26,7 +26,7 @@ from sidecar.store.keys import HOLDS_SUFFIX
 from sidecar.store.plans import Plan, run_alone, run_together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sidecar.call import Call
     from sidecar.clock import StoreClock
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.refusals import Refusals
     from sidecar.ratelimit.stand_in import StandIns
     from sidecar.ratelimit.together import Asked
-    from sidecar.store.base import Reply, Store
+    from sidecar.store.base import Reply, ScriptCall, Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
 
@@ -103,6 +103,9 @@ class RateLimiter:
             borrower = self._leased.borrower(limit, leases, key, cost)
         if leases is not None and borrower is not None:
             decision = await self._leased.borrow(limit, leases, borrower, cost, call)
+        elif (script := self._plain_script(limit, key, cost, tier)) is not None:
+            # The most frequent of all that ask the store: what needs no plan is not planned.
+            decision = limit.counted((await self._store.run(script, call),))
         else:
             decision = await run_alone(self._plan_check(limit, key, cost, tier), self._store, call)
         if not decision.allowed:
@@ -120,23 +123,52 @@ class RateLimiter:
             borrower = self._leased.borrower(limit, leases, key, cost)
             if borrower is not None:
                 leases.refill(borrower)
+        script = self._plain_script(limit, key, cost, tier)
+        if script is not None:
+            return Plan((script,), self._watched(limit.counted, policy_name, key))
         plan = self._plan_check(limit, key, cost, tier)
-
-        def read(replies: Sequence[Reply]) -> Decision:
-            decision = plan.read(replies)
-            self._observations.decided(policy_name, key, decision)
-            return decision
-
-        return Plan(plan.requests, read, *plan[2:])
+        read = self._watched(plan.read, policy_name, key)
+        instead = None if plan.instead is None else self._watched_alone(plan.instead, policy_name, key)
+        return Plan(plan.requests, read, plan.open, instead, plan.beside)
 
     def _plan_check(self, limit: Limit, key: str, cost: int, tier: str) -> Plan[Decision]:
         if limit.ruled is not None or tier:
             return self._plan_ruled(limit, key, cost, TAKE, tier)
-        state_key = self.policies.state_key(limit, key)
-        if limit.terms is None or limit.stand_in is not None or limit.refusals is not None:
-            return self._plan_limited(limit, state_key, cost, TAKE)
-        # As most are: what they do without costs them nothing.
-        return Plan((script_of_one(limit.terms, state_key, cost, TAKE, self._clock),), limit.counted)
+        return self._plan_limited(limit, self.policies.state_key(limit, key), cost, TAKE)
+
+    def _plain_script(self, limit: Limit, key: str, cost: int, tier: str) -> ScriptCall | None:
+        """Return the whole of a Check of a policy that is no more than its limit; None for one that is.
+
+        As most are: what they do without costs them nothing.
+        """
+        terms = limit.terms
+        if terms is None or limit.ruled is not None or tier or limit.stand_in is not None or limit.refusals is not None:
+            return None
+        return script_of_one(terms, self.policies.state_key(limit, key), cost, TAKE, self._clock)
+
+    def _watched(
+        self, read: Callable[[Sequence[Reply]], Decision], policy_name: str, key: str
+    ) -> Callable[[Sequence[Reply]], Decision]:
+        """Return what reads the same, and has a refusal seen."""
+        decided = self._observations.decided
+
+        def watched(replies: Sequence[Reply]) -> Decision:
+            decision = read(replies)
+            if not decision.allowed:
+                decided(policy_name, key, decision)
+            return decision
+
+        return watched
+
+    def _watched_alone(self, decide: Callable[[], Decision], policy_name: str, key: str) -> Callable[[], Decision]:
+        """Do that with what decides without the store."""
+
+        def watched() -> Decision:
+            decision = decide()
+            self._observations.decided(policy_name, key, decision)
+            return decision
+
+        return watched
 
     async def check_many(self, asked: Sequence[Asked], call: Call, *, together: bool) -> list[Decision | SidecarError]:
         """Make several checks; return the decision on each, in order, or the error that it ends with.

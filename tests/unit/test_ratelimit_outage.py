@@ -13,6 +13,7 @@ from sidecar.errors import Reason, SidecarError, StoreError
 from sidecar.ratelimit.decision import Enforcement
 from sidecar.ratelimit.exceptions import Rules, Why
 from sidecar.ratelimit.limiter import RateLimiter
+from sidecar.ratelimit.observations import Observations
 from sidecar.ratelimit.outage import OnFailure
 from sidecar.ratelimit.overrides import Effect, Numbers, Override
 from sidecar.ratelimit.policy import CombinedPolicy, FixedWindowPolicy, TokenBucketPolicy
@@ -60,7 +61,11 @@ class FailingStore:
 
 
 def a_limiter(
-    reason: Reason, live: int | None = None, rules: Mapping[str, Rules] | None = None, metrics: Metrics | None = None
+    reason: Reason,
+    live: int | None = None,
+    rules: Mapping[str, Rules] | None = None,
+    metrics: Metrics | None = None,
+    observations: Observations | None = None,
 ) -> RateLimiter:
     """Return a limiter over a store that fails so, among as many live sidecars as are known."""
     metrics = metrics or Metrics()
@@ -73,6 +78,7 @@ def a_limiter(
         rules=rules,
         max_key_bytes=512,
         stand_ins=StandIns(clock=StoreClock(), metrics=metrics, modes=MODES, live=lambda: live),
+        observations=observations,
     )
 
 
@@ -218,3 +224,17 @@ async def test_what_nobody_counts_is_not_near_a_limit() -> None:
     await limiter.check("bucket", "k", 1, a_call())
     allowed = counted(metrics, "sidecar_ratelimit_decisions", "bucket", "allowed")
     assert (1, 0) == (allowed, counted(metrics, "sidecar_ratelimit_near_limit", "bucket"))
+
+
+@pytest.mark.parametrize("way", ["alone", "together", "apart"])
+async def test_whom_a_local_share_refuses_is_seen(way: str) -> None:
+    """In every way to ask; but not whom a policy refuses that then refuses everybody."""
+    observations = Observations(keys=KeySpace("default"), clock=StoreClock(), metrics=Metrics())
+    limiter = a_limiter(Reason.STORE_UNAVAILABLE, live=1, observations=observations)
+    for policy in ("shared", "shared", "both"):
+        if way == "alone":
+            await limiter.check(policy, "k", 10, a_call())
+        else:
+            await limiter.check_many([Asked(policy, "k", 10)], a_call(), together=way == "together")
+    assert [("k", 1, 0)] == [*observations.of("shared").tally.counts]
+    assert 0 == observations.of("both").tally.total
