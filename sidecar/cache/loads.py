@@ -142,6 +142,7 @@ class Loads:
                 self._cells["waited"].value += 1
                 return Loaded(LoadOutcome.WAIT, left_ms=left_ms)
             await self._waits.wait(load_key, min(rest, left_ms / 1_000))
+            unreadable = False  # another entry may be there by now
 
     async def fill(self, key: str, token: str, value: bytes, ttl_ms: int | None, call: Call) -> Filled:
         """Write what was loaded; raises LEASE_UNKNOWN, TOKEN_MALFORMED, and what a write raises."""

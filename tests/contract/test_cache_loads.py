@@ -47,6 +47,13 @@ def fill(api: Contract, cache: str, key: str, token: str, value: bytes = b"v") -
     return api.cache.Fill(pb.FillRequest(cache=cache, key=key, token=token, value=value))
 
 
+def forget_data_keys(api: Contract, tenant: str) -> None:
+    """Remove what the values of patients are sealed with; not what names them, so that they are still found."""
+    for name in list(api.oracle.scan_iter(f"sc:{tenant}:k:{{patients:*")):
+        if not name.endswith(b":names}"):
+            api.oracle.delete(name)
+
+
 class TestAsking:
     """Who is told what."""
 
@@ -126,10 +133,29 @@ def test_an_entry_whose_data_key_is_gone_is_loaded_anew(shared_store: StoreServe
             answer = ask(api, "patients", "k")
             fill(api, "patients", "k", answer.token)
             outcomes.append(answer.outcome)
-            for name in list(api.oracle.scan_iter(f"sc:{tenant}:k:{{patients:*")):
-                api.oracle.delete(name)
+            forget_data_keys(api, tenant)
         sidecar.stop()
     assert [LEASE, LEASE] == outcomes
+
+
+def test_who_waits_for_what_nobody_could_read_has_it_once_it_is_loaded(shared_store: StoreServer, engine: str) -> None:
+    """It is readable then, and nobody has to load it again."""
+    tenant = f"unreadable-{engine}"
+    sidecars = [RunningSidecar(shared_store.url, engine=engine, overrides={"tenant": tenant}) for _ in range(2)]
+    for sidecar in sidecars:
+        sidecar.start()
+    with Contract(sidecars[0], shared_store) as before, Contract(sidecars[1], shared_store) as api:
+        fill(before, "patients", "k", ask(before, "patients", "k").token)
+        forget_data_keys(api, tenant)
+        token = ask(api, "patients", "k").token
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(ask, api, "patients", "k", wait_ms=2_000)
+            time.sleep(0.1)
+            fill(api, "patients", "k", token, b"new")
+            answer = waiting.result()
+    for sidecar in sidecars:
+        sidecar.stop()
+    assert (LOADED_HIT, b"new") == (answer.outcome, answer.entry.value)
 
 
 class TestNothingThere:
