@@ -211,8 +211,8 @@ class ValueCache:
         name = await self._naming.name(key, call, f"{path}key")
         asked = ("set", value, options.ttl_ms, options.condition)
         repeat = await self._repeat(name, options, asked, call, turn)
-        sealed = await self.sealed(name, value, call)
-        return self._format.set(self._format.key(name), sealed, ttl_ms, options.condition, repeat)
+        stored = value if self._sealer is None else await self.sealed(name, value, call)
+        return self._format.set(self._format.key(name), stored, ttl_ms, options.condition, repeat)
 
     async def _removing(self, key: str, options: WriteOptions, field: str, call: Call, turn: int = 0) -> ScriptCall:
         name = await self._naming.name(key, call, field)
