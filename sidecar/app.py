@@ -324,7 +324,7 @@ class App:
             policy=pipeline_policy(settings.limits),
         )
         served: list[tuple[ServiceDescriptor, object]] = [
-            (_CACHE, CacheServicer(caches)),
+            (_CACHE, CacheServicer(caches, self._admission)),
             (_RECORD, RecordServicer(caches)),
             (
                 _RATE_LIMIT,
@@ -448,4 +448,6 @@ _PIPELINE = pipeline_pb2.DESCRIPTOR.services_by_name["PipelineService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT, _PIPELINE)
 # Not shed: operators need them under overload most of all, and a pipeline's stream lets in each of its batches itself.
-_EXEMPT = ("/grpc.health.", "/grpc.reflection.", "/sidecar.v1.PipelineService/Stream")
+_EXEMPT = (
+    "/grpc.health.", "/grpc.reflection.", "/sidecar.v1.PipelineService/Stream", "/sidecar.v1.CacheService/GetOrLoad",
+)  # fmt: skip

@@ -22,6 +22,7 @@ from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from sidecar.cache.formats import NativeFormat
     from sidecar.cache.policy import CachePolicy, Limits
@@ -107,10 +108,13 @@ class Loads:
             for outcome in ("leased", "waited", "absent", "filled", "empty", "failed", "late")
         }
 
-    async def get_or_load(self, key: str, wait_ms: int | None, call: Call) -> Loaded:
+    async def get_or_load(
+        self, key: str, wait_ms: int | None, call: Call, *, waiting: Callable[[], AbstractContextManager[None]]
+    ) -> Loaded:
         """Read an entry, or be given the leave to load it, or wait for who was; raises SidecarError.
 
-        `wait_ms` is the longest wait, the cache's own if it is None; the call's deadline bounds it in any case.
+        `wait_ms` is the longest wait, the cache's own if it is None; the call's deadline bounds it in any case. Each
+        wait for another caller is within what `waiting` returns.
         """
         lookup = await self._values.get(key, call)
         if lookup.outcome is Outcome.HIT:
@@ -141,7 +145,8 @@ class Loads:
             if rest <= 0:
                 self._cells["waited"].value += 1
                 return Loaded(LoadOutcome.WAIT, left_ms=left_ms)
-            await self._waits.wait(load_key, min(rest, left_ms / 1_000))
+            with waiting():
+                await self._waits.wait(load_key, min(rest, left_ms / 1_000))
             unreadable = False  # another entry may be there by now
 
     async def fill(self, key: str, token: str, value: bytes, ttl_ms: int | None, call: Call) -> Filled:

@@ -3,7 +3,7 @@
 A refusal costs microseconds, an accepted call that cannot be finished costs all of its work; under overload the
 difference decides whether anybody is served. How many are too many is `admission.py`'s to say, from what became of the
 last ones. Long-lived streams are exempt: health watches and reflection wait, and work little; a stream of batches lets
-each batch in by itself.
+each batch in by itself, and a call that waits for another caller each of its turns (`sidecar.rpc.turns`).
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ class Admission:
             )
         if deadline <= now:
             raise SidecarError(Reason.DEADLINE_EXCEEDED, "the deadline had passed when the call came; nothing was done")
+        return self._count(now)
+
+    def resume(self) -> float:
+        """Count one again that was let in before and has left to wait on purpose, and return when; never refused."""
+        return self._count(time.monotonic())
+
+    def _count(self, now: float) -> float:
         self._in_flight += 1
         self._peak = max(self._peak, self._in_flight)
         return now

@@ -13,17 +13,20 @@ from sidecar.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar.rpc.answers import fill_counted, fill_deleted, fill_lookup, fill_written
 from sidecar.rpc.convert import condition_of, ms_from_duration, set_ms, ttl_ms_of
 from sidecar.rpc.status import fill_failure
+from sidecar.rpc.turns import Turns
 
 if TYPE_CHECKING:
     from sidecar.cache.catalog import Caches
     from sidecar.call import Call
+    from sidecar.rpc.turns import Admission
 
 
 class CacheServicer:
     """Serves the caches of values."""
 
-    def __init__(self, caches: Caches) -> None:
+    def __init__(self, caches: Caches, admission: Admission) -> None:
         self._caches = caches
+        self._admission = admission
 
     async def get(self, request: pb.GetRequest, call: Call) -> pb.GetResponse:
         """Read one entry."""
@@ -117,7 +120,9 @@ class CacheServicer:
     async def get_or_load(self, request: pb.GetOrLoadRequest, call: Call) -> pb.GetOrLoadResponse:
         """Read one entry, or say who loads it."""
         wait_ms = ms_from_duration(request.wait) if request.HasField("wait") else None
-        loaded = await self._caches.loads(request.cache).get_or_load(request.key, wait_ms, call)
+        with Turns(self._admission, call.deadline) as turns:
+            loads = self._caches.loads(request.cache)
+            loaded = await loads.get_or_load(request.key, wait_ms, call, waiting=turns.pause)
         response = pb.GetOrLoadResponse(outcome=_LOAD_OUTCOMES[loaded.outcome], token=loaded.token)
         if loaded.lookup.outcome is not Outcome.MISS:
             fill_lookup(response.entry, loaded.lookup)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sidecar.cache.request import check_batch
 from sidecar.call import Call
@@ -24,33 +24,22 @@ from sidecar.rpc.convert import ms_from_duration
 from sidecar.rpc.rate_limit import cost_of
 from sidecar.rpc.side_by_side import side_by_side
 from sidecar.rpc.status import fill_failure
+from sidecar.rpc.turns import Turns
 from sidecar.store.plans import Plan, run_reads, run_together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from sidecar.cache.catalog import Caches
-    from sidecar.clock import Deadline
     from sidecar.gen.sidecar.v1 import cache_pb2, rate_limit_pb2
     from sidecar.ratelimit.limiter import RateLimiter
+    from sidecar.rpc.turns import Admission
     from sidecar.store.base import Store
     from sidecar.store.plans import Planned, Reads
 
 # Of one stream. Enough that neither side waits for the other, also on the way to a store in another zone (16 batches of
 # 32 within 5 ms are 100,000 operations a second), and no more answers are kept for a caller who does not read.
 _MOST_BATCHES = 16
-
-
-class Admission(Protocol):
-    """Bounds what is in flight, over all services."""
-
-    def enter(self, deadline: Deadline) -> float:
-        """Take one more, and return when; or raise OVERLOADED or DEADLINE_EXCEEDED."""
-        ...
-
-    def leave(self, entered: float, deadline: Deadline) -> None:
-        """Be done with one that was taken then."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +107,8 @@ class PipelineServicer:
         call.span = stream.span
         response = pb.StreamResponse(id=request.id)
         try:
-            entered = self._admission.enter(deadline)
-            try:
+            with Turns(self._admission, deadline):
                 await self._carry_out(request, response, call)
-            finally:
-                self._admission.leave(entered, deadline)
         except SidecarError as error:
             fill_failure(response.failure, error)
         return response

@@ -158,6 +158,26 @@ def test_who_waits_for_what_nobody_could_read_has_it_once_it_is_loaded(shared_st
     assert (LOADED_HIT, b"new") == (answer.outcome, answer.entry.value)
 
 
+def test_who_waits_keeps_nobody_out(shared_store: StoreServer, engine: str) -> None:
+    """Not even when more wait than calls may be in flight; and a long wait does not lower that bound."""
+    overrides = {"tenant": f"many-{engine}", "limits.max_concurrent_calls": 70}
+    sidecar = RunningSidecar(shared_store.url, engine=engine, overrides=overrides)
+    sidecar.start()
+    with Contract(sidecar, shared_store) as api, ThreadPoolExecutor(80) as pool:
+        token = ask(api, "plain", "k").token
+        request = pb.GetOrLoadRequest(cache="plain", key="k", wait=milliseconds(2_000))
+        waiting = [pool.submit(api.cache.GetOrLoad, request, timeout=1.0) for _ in range(80)]
+        time.sleep(0.4)
+        missed = api.cache.Get(pb.GetRequest(cache="plain", key="other")).outcome
+        fill(api, "plain", "k", token)
+        outcomes = {each.result().outcome for each in waiting}
+        time.sleep(0.11)
+        api.cache.Get(pb.GetRequest(cache="plain", key="other"))
+        bound = sidecar._app._admission.bound
+    sidecar.stop()
+    assert (common_pb2.OUTCOME_MISS, {LOADED_HIT}, 70) == (missed, outcomes, bound)
+
+
 class TestNothingThere:
     """What the origin does not have."""
 
