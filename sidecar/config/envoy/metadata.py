@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # protobuf's parsers take a hundred messages within each other; a level of a Struct is three, and the answer has some.
 _MAX_DEPTH = 20
 
+# What is written in another base than ten and does not fit into 64 bits is no number to YAML's readers in Go.
+_TOO_LARGE = 1 << 64
+
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 # YAML 1.1, section "floating-point", as its readers have it.
 _SPECIAL = {
@@ -79,7 +82,9 @@ def _scalar(node: yaml.ScalarNode) -> Value:
     if switch is not None:
         return switch
     whole = number_of(node)
-    number = _double(text) if whole is None else float(whole)
+    if whole is not None:
+        return float(whole) if abs(whole) < _TOO_LARGE else text
+    number = _double(text)
     return text if number is None else number
 
 
