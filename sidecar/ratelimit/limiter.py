@@ -83,7 +83,9 @@ class RateLimiter:
         self._leased = LeasedChecks(self.policies)
         self._together = TogetherChecker(store=store, clock=clock, policies=self.policies)
         self._explainer = Explainer(store=store, clock=clock, policies=self.policies)
-        self.reservations = Reserver(store=store, clock=clock, metrics=metrics, policies=self.policies)
+        self.reservations = Reserver(
+            store=store, clock=clock, metrics=metrics, policies=self.policies, observations=self._observations
+        )
         """What holds costs that are known only afterwards."""
 
     async def check(self, policy_name: str, key: str, cost: int, call: Call, tier: str = "") -> Decision:

@@ -96,7 +96,7 @@ class Observations:
     # --- what is seen ---
 
     def decided(self, policy_name: str, key: str, decision: Decision) -> None:
-        """Take in what became of a Check."""
+        """Take in what became of a Check, or of a Reserve."""
         # While the store is gone, a refusal of a policy that then refuses everything says nothing about the key.
         if not decision.allowed and decision.enforcement is not Enforcement.FAILED_CLOSED:
             self.refused(policy_name, key)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.decision import Decision
     from sidecar.ratelimit.limits import Limit
+    from sidecar.ratelimit.observations import Observations
     from sidecar.ratelimit.policy_book import PolicyBook
     from sidecar.ratelimit.reservations_policy import ReservationsPolicy
     from sidecar.store.base import Arg, Store
@@ -117,10 +118,13 @@ class _Counters:
 class Reserver:
     """Reserves, commits and cancels, for all policies that have reservations."""
 
-    def __init__(self, *, store: Store, clock: StoreClock, metrics: Metrics, policies: PolicyBook) -> None:
+    def __init__(
+        self, *, store: Store, clock: StoreClock, metrics: Metrics, policies: PolicyBook, observations: Observations
+    ) -> None:
         self._store = store
         self._clock = clock
         self._policies = policies
+        self._observations = observations
         self._counters = _Counters(metrics)
 
     async def reserve(
@@ -151,7 +155,7 @@ class Reserver:
         nothing = token_of(_NOTHING + hold_id[1:], cost)
         if exempted is not None:
             told = limit.told(exempt(exempted.why, limit.most), TAKE)
-            return self._reserved(limit, Reserved(told, nothing if told.allowed else "", 0))
+            return self._reserved(limit, key, Reserved(told, nothing if told.allowed else "", 0))
         if cost > limit.most:
             raise cost_above_limit(limit.most)
         words = (cost, ttl_us, hold_id, settings.max_held)
@@ -172,7 +176,7 @@ class Reserver:
             )
         told = limit.told(limit.combined(decisions_of(limit.policies, reply[_LIMITS_AT:])), TAKE)
         token = token_of(hold_id, cost) if became == Became.HELD else nothing if told.allowed else ""
-        return self._reserved(limit, Reserved(told, token, expires_after_us))
+        return self._reserved(limit, key, Reserved(told, token, expires_after_us))
 
     async def commit(
         self, policy_name: str, key: str, token: str, *, cost: int | None, call: Call, tier: str = ""
@@ -224,9 +228,11 @@ class Reserver:
         keys = (*[state_key + suffix for suffix in limit.suffixes], state_key + HOLDS_SUFFIX)
         return ScriptCall(script, keys, (*words, *limit_words(limit.policies, self._clock.micros())), repeatable)
 
-    def _reserved(self, limit: Limit, reserved: Reserved) -> Reserved:
+    def _reserved(self, limit: Limit, key: str, reserved: Reserved) -> Reserved:
+        """Count an answer, and return it."""
         if reserved.token:
             self._counters.of(limit).reserved.value += 1
+        self._observations.decided(limit.name, key, reserved.decision)
         return reserved
 
 

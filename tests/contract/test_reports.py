@@ -24,6 +24,7 @@ rate_limits:
   ways: {algorithm: sliding_log, limit: 1, window: 1d, denied_keys: [banned]}
   personal: {algorithm: sliding_log, limit: 1, window: 1d, personal: true}
   slots: {algorithm: concurrency, limit: 1, lease: 1m}
+  reserved: {algorithm: sliding_log, limit: 1, window: 1d, reservations: {ttl: 1m}, denied_keys: [banned]}
   shadowed: {algorithm: sliding_log, limit: 1, window: 1d, shadow: true}
   stricter:
     algorithm: token_bucket
@@ -180,6 +181,14 @@ class TestRefusedKeys:
         for _ in range(3):
             one.limits.Acquire(pb.AcquireRequest(policy="slots", key=name))
         assert 2 == refused(one, "slots")[name]
+
+    def test_a_refused_reserve_counts(self, one: Contract, name: str) -> None:
+        """By what is held, as a Check would be, and by a list."""
+        before = refused(one, "reserved").get("banned", 0)
+        for key in (name, name, name, "banned"):
+            one.limits.Reserve(pb.ReserveRequest(policy="reserved", key=key))
+        now = refused(one, "reserved")
+        assert (2, 1) == (now.get(name), now.get("banned", 0) - before)
 
     def test_personal_keys_are_hashed(self, one: Contract, name: str) -> None:
         """In the answer, and in what is stored for it."""
