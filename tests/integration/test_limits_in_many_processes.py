@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from support.limit_takers import LEAST_CALLS
+from support.many_processes import PATIENCE_SECONDS, PROCESSES, outputs_of
 
 if TYPE_CHECKING:
     from support.servers import StoreServer
 
-PROCESSES, CALLERS = 8, 50
+CALLERS = 50
 # Fewer than the callers ask for together, and more than the callers of half the processes do.
 LIMIT = 500
 ASKED = PROCESSES * CALLERS * LEAST_CALLS
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
-TESTS = Path(__file__).parents[1]
-PATIENCE_SECONDS = 300.0
 pytestmark = pytest.mark.timeout(2 * PATIENCE_SECONDS)
 
 
@@ -38,32 +34,11 @@ async def under_fire(
     port: int, algorithm: str, limit: int, window_us: int, lasting_ms: int = 0, *, lease: float = 0.0
 ) -> Taken:
     """Let all callers of all processes begin at once, and return what they got once they are done."""
-    arguments = [algorithm, *map(str, (limit, window_us, CALLERS, lasting_ms, lease))]
-    processes = [await _started(str(port), *arguments) for _ in range(PROCESSES)]
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            for process in processes:
-                assert process.stdout is not None
-                assert b"ready\n" == await process.stdout.readline()
-            outputs = await asyncio.gather(*(process.communicate(b"\n") for process in processes))
-    finally:
-        for process in processes:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-    told = [json.loads(output) for output, _ in outputs]
+    outputs = await outputs_of("support.limit_takers", port, algorithm, limit, window_us, CALLERS, lasting_ms, lease)
+    told = [json.loads(output) for output in outputs]
     return Taken(
         refused=sum(each["refused"] for each in told),
         allowed=[(asked_ns, answered_ns) for each in told for asked_ns, answered_ns in each["allowed"]],
-    )
-
-
-async def _started(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.limit_takers", *arguments),
-        cwd=TESTS,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
     )
 
 

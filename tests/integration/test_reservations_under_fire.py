@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.limit_takers import KEY, NAME, policy_of
+from support.many_processes import PATIENCE_SECONDS, outputs_of
 from support.reservation_makers import RULES, TTL_MS, limiter_over
 
 from sidecar.call import Call
@@ -32,12 +31,11 @@ if TYPE_CHECKING:
     from sidecar.store.base import Command, Reply, ScriptCall, Store
     from sidecar.store.standalone import StandaloneStore
 
-PROCESSES, CALLERS, ROUNDS = 8, 50, 4
+CALLERS, ROUNDS = 50, 4
 # Less than half of what the callers ask for.
 LIMIT = 2_000
 DAY_US = 86_400 * 1_000_000
-TESTS = Path(__file__).parents[1]
-PATIENCE_SECONDS = 60.0
+pytestmark = pytest.mark.timeout(2 * PATIENCE_SECONDS)
 
 
 class Watch:
@@ -68,23 +66,8 @@ class Watch:
 
 async def under_fire(port: int, algorithm: str, window_us: int) -> Counter[str]:
     """Let all callers of all processes begin at once, and return what came of it once they are done."""
-    arguments = [str(port), algorithm, *map(str, (LIMIT, window_us, CALLERS, ROUNDS))]
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        processes = await asyncio.gather(*(_prepared(*arguments) for _ in range(PROCESSES)))
-        outputs = await asyncio.gather(*(process.communicate(b"\n") for process in processes))
-    return sum((Counter(json.loads(output)) for output, _ in outputs), Counter())
-
-
-async def _prepared(*arguments: str) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.reservation_makers", *arguments),
-        cwd=TESTS,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert b"ready\n" == await process.stdout.readline()
-    return process
+    outputs = await outputs_of("support.reservation_makers", port, algorithm, LIMIT, window_us, CALLERS, ROUNDS)
+    return sum((Counter(json.loads(output)) for output in outputs), Counter())
 
 
 def a_window_without_an_edge_now() -> int:

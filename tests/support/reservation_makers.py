@@ -81,7 +81,9 @@ async def spend(limiter: RateLimiter, rounds: int) -> Counter[str]:
 
 async def main(port: int, policy: Policy, callers: int, rounds: int) -> None:
     """Let all spend, and print what came of it."""
-    pool = Pool(StoreAddress(host="127.0.0.1", port=port), PoolPolicy(connections=2), PoolCounters(Metrics()))
+    # Processes that all begin at once take their time to connect.
+    patient = PoolPolicy(connections=2, connect_timeout=30, reply_timeout=30, unavailable_grace=30)
+    pool = Pool(StoreAddress(host="127.0.0.1", port=port), patient, PoolCounters(Metrics()))
     pool.start()
     limiter = limiter_over(StandaloneStore(pool), policy)
     # Then a connection stands, and the store has the script.
