@@ -7,7 +7,9 @@ async with SidecarClient("127.0.0.1:50051") as sidecar:
 """
 
 from sidecar_client.blocking import BlockingLimit, BlockingSidecar
+from sidecar_client.blocking_cache import BlockingCache
 from sidecar_client.cache import Cache, Item
+from sidecar_client.cached import BlockingCachedFunction, CachedFunction, cached
 from sidecar_client.client import SidecarClient
 from sidecar_client.conditions import Condition, IfAbsent, IfPresent, IfVersion, if_absent, if_present, if_version
 from sidecar_client.errors import (
@@ -63,6 +65,7 @@ from sidecar_client.results import (
 )
 from sidecar_client.retry import RetryPolicy
 from sidecar_client.rules import Answer, OnFailure, Rule, Ruling, Verdict
+from sidecar_client.serializers import MsgspecSerializer, Serializer
 from sidecar_client.slot import NoSlotError, Slot
 
 __all__ = [
@@ -70,10 +73,13 @@ __all__ = [
     "Algorithm",
     "Answer",
     "BatchError",
+    "BlockingCache",
+    "BlockingCachedFunction",
     "BlockingGuard",
     "BlockingLimit",
     "BlockingSidecar",
     "Cache",
+    "CachedFunction",
     "CandidateRefusal",
     "CandidateReport",
     "Check",
@@ -105,6 +111,7 @@ __all__ = [
     "LimitState",
     "LimitStatus",
     "Lookup",
+    "MsgspecSerializer",
     "NoSlotError",
     "NotConfiguredError",
     "NotReservedError",
@@ -129,6 +136,7 @@ __all__ = [
     "RetryPolicy",
     "Rule",
     "Ruling",
+    "Serializer",
     "SidecarClient",
     "SidecarError",
     "Slot",
@@ -137,6 +145,7 @@ __all__ = [
     "Verdict",
     "WriteOutcome",
     "Written",
+    "cached",
     "if_absent",
     "if_present",
     "if_version",

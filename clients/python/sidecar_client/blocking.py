@@ -1,8 +1,8 @@
-"""Rate limits for programs of threads, which have no event loop: servers on grpcio's thread pool above all.
+"""Rate limits and loads for programs of threads, which have no event loop: servers on grpcio's thread pool above all.
 
-Only rate limits: a whole second client would be a second thing to keep right, and a program that asks caches from
-threads may as well use the stubs in `sidecar_client.gen` (`BlockingSidecar.channel`). Calls are made as
-`SidecarClient` makes a `check`: under a deadline, once, and failing with the same errors.
+Of caches only what `cached` stands on: a whole second client would be a second thing to keep right, and a program that
+asks more of them from threads may as well use the stubs in `sidecar_client.gen` (`BlockingSidecar.channel`). Calls are
+made as `SidecarClient` makes a `check`: under a deadline, once, and failing with the same errors.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 
+from sidecar_client.blocking_cache import BlockingCache
 from sidecar_client.channel import OPTIONS, target
 from sidecar_client.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
 from sidecar_client.durations import to_seconds
 from sidecar_client.errors import from_rpc_error
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
+from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceStub
 from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 from sidecar_client.limit import decision_of
 
@@ -70,6 +72,7 @@ class BlockingSidecar:
         self._credentials = credentials
         self._open: grpc.Channel | None = None
         self._limits: RateLimitServiceStub | None = None
+        self._caches: CacheServiceStub | None = None
 
     def __enter__(self) -> Self:
         if self._open is not None:
@@ -79,6 +82,7 @@ class BlockingSidecar:
         else:
             self._open = grpc.secure_channel(self.address, self._credentials, options=OPTIONS)
         self._limits = RateLimitServiceStub(self._open)
+        self._caches = CacheServiceStub(self._open)
         return self
 
     def __exit__(
@@ -88,7 +92,7 @@ class BlockingSidecar:
 
     def close(self) -> None:
         """Close the channel; calls that are under way end with CANCELLED."""
-        channel, self._open, self._limits = self._open, None, None
+        channel, self._open, self._limits, self._caches = self._open, None, None, None
         if channel is not None:
             channel.close()
 
@@ -104,3 +108,9 @@ class BlockingSidecar:
         if self._limits is None:
             raise RuntimeError("the client is not open: use it in `with BlockingSidecar(...) as sidecar:`")
         return BlockingLimit(policy, self._limits, self._timeout_s)
+
+    def cache(self, name: str) -> BlockingCache:
+        """Return the cache with that name. Whether it is configured, the first call tells."""
+        if self._caches is None:
+            raise RuntimeError("the client is not open: use it in `with BlockingSidecar(...) as sidecar:`")
+        return BlockingCache(name, self._caches, self._timeout_s)

@@ -23,6 +23,57 @@ if TYPE_CHECKING:
 LOAD_PENDING = "LOAD_PENDING"
 
 
+def question(cache: str, key: str, ends_at: float) -> pb.GetOrLoadRequest:
+    """Return what to ask: the entry, or who loads it, by `ends_at` of the monotonic clock."""
+    return pb.GetOrLoadRequest(cache=cache, key=key, wait=to_duration(max(0.0, ends_at - time.monotonic())))
+
+
+def found_in(answer: pb.GetOrLoadResponse, ends_at: float) -> Lookup | None:
+    """Return what an answer that is no lease found, None: ask again. Raises DeadlineExceededError (LOAD_PENDING)."""
+    if answer.outcome in {pb.LOAD_OUTCOME_HIT, pb.LOAD_OUTCOME_STALE}:
+        return lookup_of(answer.entry)
+    if answer.outcome == pb.LOAD_OUTCOME_ABSENT:
+        return Lookup(outcome=Outcome.MISS)
+    if time.monotonic() < ends_at:
+        return None
+    raise DeadlineExceededError(
+        "another caller loads the entry, and has not done so in time",
+        code=grpc.StatusCode.DEADLINE_EXCEEDED,
+        reason=LOAD_PENDING,
+        retry_after=from_duration(answer.retry_after),
+    )
+
+
+def filling(cache: str, key: str, token: str, value: bytes | str, ttl: Span | None) -> pb.FillRequest:
+    """Return what to tell of a load that brought a value."""
+    loaded = value.encode() if isinstance(value, str) else value
+    return pb.FillRequest(cache=cache, key=key, token=token, value=loaded, ttl=to_duration(ttl))
+
+
+def ending(cache: str, key: str, token: str, *, absent: bool = False, failed: bool = False) -> pb.FillRequest:
+    """Return what to tell of a load that brought none."""
+    request = pb.FillRequest(cache=cache, key=key, token=token)
+    if absent:
+        request.absent = True
+    else:
+        request.failed = failed
+    return request
+
+
+def stored(request: pb.FillRequest, filled: pb.FillResponse) -> Lookup:
+    """Return a value that was filled in."""
+    ttl = optional_timedelta(filled, "ttl")
+    return Lookup(outcome=Outcome.HIT, value=request.value, version=filled.version, ttl=ttl)
+
+
+def not_stored(request: pb.FillRequest, error: SidecarError) -> Lookup:
+    """Return a value that could not be filled in; raises the error if it is the value's or the TTL's."""
+    if error.code is grpc.StatusCode.INVALID_ARGUMENT:
+        raise error  # it is too large, or its TTL too long: to be mended, not to be loaded each time
+    # It is what the origin said a moment ago, though the cache could not take it.
+    return Lookup(outcome=Outcome.HIT, value=request.value)
+
+
 class Loading:
     """One entry that may have to be loaded."""
 
@@ -44,22 +95,13 @@ class Loading:
         """Return the entry; `Cache.get_or_load` says what of."""
         ends_at = time.monotonic() + to_seconds(wait)
         while True:
-            rest_s = max(0.0, ends_at - time.monotonic())
-            request = pb.GetOrLoadRequest(cache=self._cache, key=self._key, wait=to_duration(rest_s))
+            request = question(self._cache, self._key, ends_at)
             answer = await self._caller.call(self._stub.GetOrLoad, request, repeatable=True, timeout=self._timeout)
-            if answer.outcome in {pb.LOAD_OUTCOME_HIT, pb.LOAD_OUTCOME_STALE}:
-                return lookup_of(answer.entry)
-            if answer.outcome == pb.LOAD_OUTCOME_ABSENT:
-                return Lookup(outcome=Outcome.MISS)
             if answer.outcome == pb.LOAD_OUTCOME_LEASE:
                 return await self._load(load, answer, ttl=ttl, stale_if_error=stale_if_error)
-            if time.monotonic() >= ends_at:
-                raise DeadlineExceededError(
-                    "another caller loads the entry, and has not done so in time",
-                    code=grpc.StatusCode.DEADLINE_EXCEEDED,
-                    reason=LOAD_PENDING,
-                    retry_after=from_duration(answer.retry_after),
-                )
+            found = found_in(answer, ends_at)
+            if found is not None:
+                return found
 
     async def _load(
         self,
@@ -79,25 +121,15 @@ class Loading:
         if value is None:
             await self._end(answer.token, absent=True)
             return Lookup(outcome=Outcome.MISS)
-        loaded = value.encode() if isinstance(value, str) else value
-        request = pb.FillRequest(
-            cache=self._cache, key=self._key, token=answer.token, value=loaded, ttl=to_duration(ttl)
-        )
+        request = filling(self._cache, self._key, answer.token, value, ttl)
         try:
             filled = await self._caller.call(self._stub.Fill, request, repeatable=False, timeout=self._timeout)
         except SidecarError as error:
-            if error.code is grpc.StatusCode.INVALID_ARGUMENT:
-                raise  # it is too large, or its TTL too long: to be mended, not to be loaded each time
-            # It is what the origin said a moment ago, though the cache could not take it.
-            return Lookup(outcome=Outcome.HIT, value=loaded)
-        return Lookup(outcome=Outcome.HIT, value=loaded, version=filled.version, ttl=optional_timedelta(filled, "ttl"))
+            return not_stored(request, error)
+        return stored(request, filled)
 
     async def _end(self, token: str, *, absent: bool = False, failed: bool = False) -> None:
-        request = pb.FillRequest(cache=self._cache, key=self._key, token=token)
-        if absent:
-            request.absent = True
-        else:
-            request.failed = failed
+        request = ending(self._cache, self._key, token, absent=absent, failed=failed)
         # If this does not get through, the lease ends by itself.
         with suppress(SidecarError):
             await self._caller.call(self._stub.Fill, request, repeatable=False, timeout=self._timeout)
