@@ -4,8 +4,10 @@ package sidecar_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	sidecar "sidecar.internal/clients/go"
+	"sidecar.internal/clients/go/cache"
 	"sidecar.internal/clients/go/sidecarv1"
 )
 
@@ -163,4 +166,36 @@ func TestHealth(t *testing.T) {
 		answer := must(health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service}))
 		equal(t, fmt.Sprintf("health of %q", service), grpc_health_v1.HealthCheckResponse_SERVING, answer.GetStatus())
 	}
+}
+
+// Of many who ask for an entry at once, one loads it, and all have what it loaded.
+func TestManyLoadOnce(t *testing.T) {
+	caches, ctx, key := sidecarv1.NewCacheServiceClient(dial(t)), deadline(t), fresh(t)
+	var loads atomic.Int64
+	load := func(context.Context) (string, error) {
+		time.Sleep(100 * time.Millisecond) // for as long others find nothing
+		return fmt.Sprintf("12.5%d", loads.Add(1)), nil
+	}
+	values := make(chan string)
+	for range 50 {
+		go func() { values <- must(cache.GetOrLoad(ctx, caches, "balances", key, load)) }()
+	}
+	for range 50 {
+		equal(t, "value", "12.51", <-values)
+	}
+	equal(t, "loads", 1, loads.Load())
+}
+
+// That the origin has no such thing ends the load: with a negative_ttl of 0, the next one loads at once.
+func TestNotFoundEndsTheLoad(t *testing.T) {
+	caches, ctx, key := sidecarv1.NewCacheServiceClient(dial(t)), deadline(t), fresh(t)
+	loads := 0
+	for range 2 {
+		_, err := cache.GetOrLoad(ctx, caches, "default", key, func(context.Context) (string, error) {
+			loads++
+			return "", cache.ErrNotFound
+		}, cache.Wait[string](0))
+		equal(t, "not found", true, errors.Is(err, cache.ErrNotFound))
+	}
+	equal(t, "loads", 2, loads)
 }
