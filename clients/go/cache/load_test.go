@@ -148,6 +148,7 @@ func TestWhatCannotBeDecodedIsLoadedAnew(t *testing.T) {
 	equal(t, "value", balance{7, 1250}, value)
 	equal(t, "error", nil, err)
 	equal(t, "version", 3, played.deleted[0].GetCondition().GetIfVersion())
+	equal(t, "fills", 1, len(played.fills))
 }
 
 // What cannot be decoded once more is left to the version of the program that fills it.

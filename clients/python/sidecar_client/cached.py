@@ -24,7 +24,7 @@ import inspect
 import logging
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 import grpc
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from sidecar_client.serializers import Serializer
 
 P = ParamSpec("P")
+RestP = ParamSpec("RestP")
 ResultT = TypeVar("ResultT")
 
 _log = logging.getLogger("sidecar_client.cached")
@@ -173,6 +174,7 @@ class _Attempt:
 class _Cached(Generic[P, ResultT]):
     """What both wrappers have: keys, and being bound as methods are."""
 
+    __name__: str
     __wrapped__: Callable[..., Any]
 
     def __init__(self, options: _Options, before: tuple[Any, ...] = ()) -> None:
@@ -185,7 +187,7 @@ class _Cached(Generic[P, ResultT]):
         """Return the key of the entry for these arguments."""
         return self._options.key((*self._before, *args), kwargs)
 
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+    def _bound_to(self, instance: object) -> Self:
         return self if instance is None else type(self)(self._options, (*self._before, instance))
 
 
@@ -196,6 +198,18 @@ class CachedFunction(_Cached[P, ResultT]):
         super().__init__(options, before)
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(self)
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[Any, RestP], ResultT], instance: object, owner: type[Any] | None = None
+    ) -> CachedFunction[RestP, ResultT]: ...
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+        """Return a method's wrapper bound to its object, as functions are."""
+        return self._bound_to(instance)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         """Return the cached result, or the function's own; raises what that does, and SidecarError (see `cached`)."""
@@ -237,6 +251,18 @@ class CachedFunction(_Cached[P, ResultT]):
 
 class BlockingCachedFunction(_Cached[P, ResultT]):
     """A function, for any number of threads, whose results are cached. Made by `cached`."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(
+        self: BlockingCachedFunction[Concatenate[Any, RestP], ResultT], instance: object, owner: type[Any] | None = None
+    ) -> BlockingCachedFunction[RestP, ResultT]: ...
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+        """Return a method's wrapper bound to its object, as functions are."""
+        return self._bound_to(instance)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         """Return the cached result, or the function's own; raises what that does, and SidecarError (see `cached`)."""

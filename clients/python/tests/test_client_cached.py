@@ -169,7 +169,8 @@ async def test_what_cannot_be_decoded_is_loaded_anew(subject: Subject) -> None:
     """The entry is deleted as of its version, and one of all who find it so loads it."""
     subject.play.answer(hit(b'{"account":7}', version=3), DELETED, LEASE, FILLED)
     assert Balance(7, 1250) == await subject.call(lambda balance: balance(7))
-    assert 3 == subject.play.received[1].request.condition.if_version
+    deleted, filled = subject.play.received[1].request, subject.play.received[-1].request
+    assert (3, b'{"account":7,"cents":1250}') == (deleted.condition.if_version, filled.value)
 
 
 async def test_what_cannot_be_decoded_twice_is_left_to_the_other_version(subject: Subject) -> None:
@@ -248,6 +249,20 @@ async def test_a_method_is_cached_without_its_object(play: Play, sidecar: Sideca
     await bank.balance.invalidate(7)
     keys = {received.request.key for received in play.received} | {bank.balance.key_for(7, "x")}
     assert ({"bank(account=7)"}, "balance", "Read a balance.") == (keys, bank.balance.__name__, bank.balance.__doc__)
+
+
+async def test_a_method_of_threads_is_cached_without_its_object(play: Play) -> None:
+    """As an asyncio one is."""
+    play.answer(LEASE, FILLED)
+    with BlockingSidecar(play.address, timeout=30) as sidecar:
+
+        class Bank:
+            @cached(sidecar.cache("balances"), name="bank")
+            def balance(self, account: int) -> int:
+                return account
+
+        assert 7 == await asyncio.to_thread(Bank().balance, 7)
+    assert "bank(account=7)" == play.received[0].request.key
 
 
 async def test_a_key_of_ones_own(sidecar: SidecarClient) -> None:
