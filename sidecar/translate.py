@@ -68,6 +68,8 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
         load_lease_ms=settings.load_lease.ms,
         load_wait_ms=settings.load_wait.ms,
         negative_ttl_ms=settings.negative_ttl.ms,
+        tags=settings.tags,
+        generations=settings.generations,
         data_class=DataClass(settings.data_class),
         raw_prefix=settings.key_prefix if settings.format == "raw" else None,
         clear_fields=frozenset(settings.clear_fields),
@@ -288,6 +290,8 @@ def request_limits(settings: LimitSettings) -> Limits:
         # A sixteenth is for names, versions and framing.
         max_answer_bytes=settings.max_message_bytes - settings.max_message_bytes // 16,
         idempotency_window_ms=settings.idempotency_window.ms,
+        # A call ends at its deadline, what it has sent a little later.
+        in_flight_ms=settings.max_deadline.ms + 60_000,
     )
 
 

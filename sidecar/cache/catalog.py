@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from sidecar.cache.formats import NativeFormat
+from sidecar.cache.invalidation import Invalidation
 from sidecar.cache.loads import Loads
 from sidecar.cache.records import RecordCache
 from sidecar.cache.values import ValueCache
@@ -32,11 +33,16 @@ class Caches:
     """Finds the cache that a request names."""
 
     def __init__(
-        self, values: Mapping[str, ValueCache], records: Mapping[str, RecordCache], loads: Mapping[str, Loads]
+        self,
+        values: Mapping[str, ValueCache],
+        records: Mapping[str, RecordCache],
+        loads: Mapping[str, Loads],
+        invalidations: Mapping[str, Invalidation],
     ) -> None:
         self._values = values
         self._records = records
         self._loads = loads
+        self._invalidations = invalidations
 
     def values(self, name: str) -> ValueCache:
         """Return the cache of values `name`; raises CACHE_UNKNOWN."""
@@ -46,9 +52,15 @@ class Caches:
         return cache
 
     def records(self, name: str) -> RecordCache:
-        """Return the cache of records `name`; raises CACHE_UNKNOWN, or UNSUPPORTED_BY_CACHE for a raw cache."""
+        """Return the cache of records `name`; raises CACHE_UNKNOWN, or UNSUPPORTED_BY_CACHE where there are none."""
         cache = self._records.get(name)
         if cache is None:
+            if name in self._loads:
+                raise SidecarError(
+                    Reason.UNSUPPORTED_BY_CACHE,
+                    f"cache {name!r} has tags or generations, and holds no records",
+                    field="cache",
+                )
             raise self._raw_or_unknown(name, "holds no records")
         return cache
 
@@ -58,6 +70,13 @@ class Caches:
         if loads is None:
             raise self._raw_or_unknown(name, "does not know who loads an entry")
         return loads
+
+    def invalidation(self, name: str) -> Invalidation:
+        """Return what invalidates entries of cache `name`; raises as `loads` does."""
+        invalidation = self._invalidations.get(name)
+        if invalidation is None:
+            raise self._raw_or_unknown(name, "is written by others too: delete its entries by their keys")
+        return invalidation
 
     def _raw_or_unknown(self, name: str, what_raw_lacks: str) -> SidecarError:
         if name not in self._values:
@@ -95,15 +114,18 @@ def build_caches(
     values: dict[str, ValueCache] = {}
     records: dict[str, RecordCache] = {}
     loads: dict[str, Loads] = {}
+    invalidations: dict[str, Invalidation] = {}
     for policy in policies:
         sealer = sealer_for(policy)
         values[policy.name] = ValueCache(
             policy=policy, limits=limits, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
         )
-        if policy.raw_prefix is None:
+        if policy.raw_prefix is None and not policy.dated:
             records[policy.name] = RecordCache(
                 policy=policy, limits=limits, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
             )
+        if policy.raw_prefix is None:
+            invalidations[policy.name] = Invalidation(policy, limits, values[policy.name], values[policy.name].dating)
             loads[policy.name] = Loads(
                 policy=policy,
                 limits=limits,
@@ -114,4 +136,4 @@ def build_caches(
                 draw=random.random,
                 loads=loaded,
             )
-    return Caches(values, records, loads)
+    return Caches(values, records, loads, invalidations)

@@ -5,6 +5,11 @@
     10  8  written            microseconds of the store's clock
     18  8  fresh until        microseconds of the store's clock; the key's own TTL may be longer, for stale reads
 
+An entry of a cache with tags or generations has "S", 2 in its place, and between header and value
+
+    0   8  position           of the cache's generations, when it was written
+    8   2  size               of its tags together; then each tag, behind one byte that says how long it is
+
 All integers are big-endian. The scripts write it (`lua/includes/header.lua`); it is read here, so that a read is one
 GET. A record has the same header as the value of its field "".
 """
@@ -12,12 +17,19 @@ GET. A record has the same header as the value of its field "".
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from sidecar.errors import Reason, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HEADER = struct.Struct(">2sQQQ")
 HEADER_BYTES = HEADER.size
 MAGIC = b"S\x01"
+DATED_MAGIC = b"S\x02"
+_BLOCK = struct.Struct(">QH")
+_VALUE_AFTER = HEADER_BYTES + _BLOCK.size
 
 
 Entry = tuple[int, int, int, bytes]
@@ -35,8 +47,25 @@ def decode_entry(stored: bytes | None) -> Entry | None:
         magic, version, written_us, fresh_until_us = HEADER.unpack_from(stored)
         if magic == MAGIC:
             return version, written_us, fresh_until_us, stored[HEADER_BYTES:]
+        if magic == DATED_MAGIC and len(stored) >= _VALUE_AFTER:
+            _, size = _BLOCK.unpack_from(stored, HEADER_BYTES)
+            return version, written_us, fresh_until_us, stored[_VALUE_AFTER + size :]
     raise StoreError(
         Reason.ENTRY_MALFORMED,
         "what is stored under the key was not written by a sidecar of this format; delete it first",
         field="key",
     )
+
+
+def position_of(stored: bytes) -> int:
+    """Return the position that an entry was written at; 0 if it has none."""
+    if len(stored) < _VALUE_AFTER or not stored.startswith(DATED_MAGIC):
+        return 0
+    position: int = _BLOCK.unpack_from(stored, HEADER_BYTES)[0]
+    return position
+
+
+def dated_block(position: int, tags: Sequence[bytes]) -> bytes:
+    """Return what stands before the value of an entry with a position and tags, each of at most 255 bytes."""
+    framed = b"".join([bytes((len(tag),)) + tag for tag in tags])
+    return _BLOCK.pack(position, len(framed)) + framed

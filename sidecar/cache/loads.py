@@ -4,6 +4,8 @@ The leave is a key beside the entry that holds a token and expires: whoever dies
 for no longer. Only who has the token may fill the entry. Whatever writes or deletes the entry removes that key in the
 same script, so what was read from the origin before a change can never be filled in after it.
 
+In a cache with tags or generations the token also says at which position the entry was to be loaded: see `generations`.
+
 An entry that is stale but may still be served is served to all but the one who loads it anew.
 """
 
@@ -13,30 +15,36 @@ import secrets
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.cache.dated import POSITION_DIGITS
+from sidecar.cache.entry import dated_block
 from sidecar.cache.policy import MISS, Lookup, Outcome, choose_ttl
 from sidecar.cache.request import check_size
+from sidecar.cache.tags import Tagged, refuse_tags
 from sidecar.clock import after, remaining
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store.base import ScriptCall
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from sidecar.cache.dated import Dating
     from sidecar.cache.formats import NativeFormat
     from sidecar.cache.policy import CachePolicy, Limits
     from sidecar.cache.values import ValueCache
     from sidecar.cache.waits import Waits
     from sidecar.call import Call
-    from sidecar.store.base import Store
+    from sidecar.store.base import Arg, Store
     from sidecar.telemetry.metrics import Counter
 
 _LEASE, _FILL, _END = load("lease_entry"), load("fill_entry"), load("end_load")
+_LEASE_DATED, _FILL_DATED, _END_DATED = load("lease_dated"), load("fill_dated"), load("end_dated")
 
 _TOKEN_BYTES = 16
 _TOKEN_CHARS = 2 * _TOKEN_BYTES
 _HEX_DIGITS = frozenset("0123456789abcdef")
+_DECIMAL_DIGITS = frozenset("0123456789")
 
 # An answer that says "not yet" must still reach the caller before its deadline: that much of what is left of it is kept
 # for the way back.
@@ -100,6 +108,7 @@ class Loads:
         self._limits = limits
         self._store = store
         self._values = values
+        self._dating = values.dating
         self._native = native
         self._waits = waits
         self._draw = draw
@@ -123,10 +132,12 @@ class Loads:
         load_key = self._native.load_key(name)
         seconds = (self._policy.load_wait_ms if wait_ms is None else wait_ms) / 1_000
         until = after(min(seconds, remaining(call.deadline) * (1 - _FOR_THE_WAY)))
-        token = secrets.token_hex(_TOKEN_BYTES)
+        drawn = secrets.token_hex(_TOKEN_BYTES)
         unreadable = False
         while True:
-            state, left_ms, entry = await self._lease(name, token, call, unreadable=unreadable)
+            position, floor = await self._standing(name, call)
+            token = position + drawn
+            state, left_ms, entry = await self._lease(name, token, floor, call, unreadable=unreadable)
             lookup = await self._values.judged(name, entry or None, call)
             if state == LeaseState.FRESH:
                 if lookup.outcome is Outcome.HIT:
@@ -149,48 +160,112 @@ class Loads:
                 await self._waits.wait(load_key, min(rest, left_ms / 1_000))
             unreadable = False  # another entry may be there by now
 
-    async def fill(self, key: str, token: str, value: bytes, ttl_ms: int | None, call: Call) -> Filled:
+    async def fill(
+        self, key: str, token: str, value: bytes, ttl_ms: int | None, call: Call, *, tags: Sequence[str] = ()
+    ) -> Filled:
         """Write what was loaded; raises LEASE_UNKNOWN, TOKEN_MALFORMED, and what a write raises."""
-        _check_token(token)
+        self._check_token(token)
         check_size(len(value), self._limits.max_value_bytes, "value")
         fresh_ms = choose_ttl(self._policy, ttl_ms, self._draw())
         name = await self._values.name(key, call)
+        stored_tags = await self._checked_tags(tags, call)
         sealed = await self._values.sealed(name, value, call)
         keys = (self._native.key(name), self._native.load_key(name))
+        dating, script = self._dating, _FILL
+        if dating is not None and (stored_tags or dating.has_generations):
+            life_ms = fresh_ms + self._policy.stale_for_ms
+            await self._refuse_overtaken(dating, Tagged(name, stored_tags, life_ms), token, call)
+            script, sealed = _FILL_DATED, dated_block(_position_in(token), stored_tags) + sealed
         words = (token, sealed, fresh_ms, self._policy.stale_for_ms)
-        applied, version, fresh_ms = await self._store.run(ScriptCall(_FILL, keys, words, False), call)
+        applied, version, fresh_ms = await self._store.run(ScriptCall(script, keys, words, False), call)
         self._ended(keys[1], "filled", applied=applied)
         return Filled(version, fresh_ms)
 
-    async def end(self, key: str, token: str, call: Call, *, absent: bool) -> Filled:
-        """End a load that brought no value: the origin has none, or could not be asked; raises as `fill` does."""
-        _check_token(token)
+    async def end(self, key: str, token: str, call: Call, *, absent: bool, tags: Sequence[str] = ()) -> Filled:
+        """End a load that brought no value: the origin has none, or could not be asked; raises as `fill` does.
+
+        What is known not to be there is forgotten when one of its `tags` is invalidated.
+        """
+        self._check_token(token)
         name = await self._values.name(key, call)
-        keys = (self._native.key(name), self._native.load_key(name))
-        words = (token, int(absent), self._policy.negative_ttl_ms)
-        applied = await self._store.run(ScriptCall(_END, keys, words, False), call)
-        self._ended(keys[1], "empty" if absent else "failed", applied=applied)
+        stored_tags = await self._checked_tags(tags, call)
+        dating = self._dating
+        if absent and dating is not None and (stored_tags or dating.has_generations):
+            await self._refuse_overtaken(dating, Tagged(name, stored_tags, self._policy.negative_ttl_ms), token, call)
+        applied = await self._end(name, token, call, absent=absent)
+        self._ended(self._native.load_key(name), "empty" if absent else "failed", applied=applied)
         return Filled()
+
+    async def _end(self, name: bytes, token: str, call: Call, *, absent: bool) -> int:
+        keys = (self._native.key(name), self._native.load_key(name))
+        script = _END if self._dating is None or not self._dating.has_generations else _END_DATED
+        words = (token, int(absent), self._policy.negative_ttl_ms)
+        return int(await self._store.run(ScriptCall(script, keys, words, False), call))
+
+    # --- in a cache with tags or generations ---
+
+    async def _standing(self, name: bytes, call: Call) -> tuple[str, int]:
+        """Return the position, as a token opens with it, and the floor of a name; nothing where there is none."""
+        if self._dating is None:
+            return "", 0
+        standing = await self._dating.generations.look([name], (), call)
+        return f"{standing.position:0{POSITION_DIGITS}}", standing.floor_of(name)
+
+    async def _checked_tags(self, tags: Sequence[str], call: Call) -> tuple[bytes, ...]:
+        if self._dating is not None:
+            return await self._dating.tags.checked(tags, call)
+        if tags:
+            refuse_tags(self._policy.name, "tags")
+        return ()
+
+    async def _refuse_overtaken(self, dating: Dating, entry: Tagged, token: str, call: Call) -> None:
+        """End the load, and raise LEASE_UNKNOWN, if what was loaded is out of date by one of its tags or its name.
+
+        An invalidation that comes after this look finds the name under its tags, and ends the load itself.
+        """
+        if entry.tags:
+            await dating.tags.enter([entry], call)
+        standing = await dating.generations.look([entry.name], entry.tags, call)
+        if standing.voids(entry.name, entry.tags, _position_in(token)):
+            await self._end(entry.name, token, call, absent=False)
+            load_key = self._native.load_key(entry.name)
+            self._waits.wake(load_key)
+            self._ended(load_key, "late", applied=0)
 
     def _ended(self, load_key: bytes, outcome: str, *, applied: int) -> None:
         if not applied:
             self._cells["late"].value += 1
             raise SidecarError(
                 Reason.LEASE_UNKNOWN,
-                "the lease on this entry has ended, or the entry was written or deleted since; nothing was changed",
+                "the lease on this entry has ended, or the entry was written, deleted or invalidated since; "
+                "nothing was changed",
                 field="token",
             )
         self._cells[outcome].value += 1
         self._waits.wake(load_key)
 
-    async def _lease(self, name: bytes, token: str, call: Call, *, unreadable: bool) -> tuple[int, int, bytes]:
+    async def _lease(
+        self, name: bytes, token: str, floor: int, call: Call, *, unreadable: bool
+    ) -> tuple[int, int, bytes]:
         keys = (self._native.key(name), self._native.load_key(name))
-        words = (token, self._policy.load_lease_ms, int(unreadable))
+        script = _LEASE
+        words: tuple[Arg, ...] = (token, self._policy.load_lease_ms, int(unreadable))
+        if self._dating is not None and self._dating.has_generations:
+            script, words = _LEASE_DATED, (*words, floor)
         # It may be repeated: a copy that comes late takes a lease that nobody uses, if any, and that ends by itself.
-        state, left_ms, entry = await self._store.run(ScriptCall(_LEASE, keys, words, True), call)
+        state, left_ms, entry = await self._store.run(ScriptCall(script, keys, words, True), call)
         return state, left_ms, entry
 
+    def _check_token(self, token: str) -> None:
+        digits = 0 if self._dating is None else POSITION_DIGITS
+        position = token[:digits]
+        if (
+            len(token) != digits + _TOKEN_CHARS
+            or not _HEX_DIGITS.issuperset(token)
+            or not _DECIMAL_DIGITS.issuperset(position)
+        ):
+            raise InvalidArgumentError(Reason.TOKEN_MALFORMED, "the token is none that GetOrLoad gives", field="token")
 
-def _check_token(token: str) -> None:
-    if len(token) != _TOKEN_CHARS or not _HEX_DIGITS.issuperset(token):
-        raise InvalidArgumentError(Reason.TOKEN_MALFORMED, "the token is none that GetOrLoad gives", field="token")
+
+def _position_in(token: str) -> int:
+    return int(token[:POSITION_DIGITS])

@@ -40,11 +40,20 @@ class CachePolicy:
     """For how long others wait meanwhile."""
     negative_ttl_ms: int = 0
     """For how long it is remembered that the origin has no such thing."""
+    tags: bool = False
+    """Whether entries may have tags."""
+    generations: bool = False
+    """Whether prefixes and the whole may be invalidated, for which each read asks."""
     data_class: DataClass = DataClass.INTERNAL
     raw_prefix: str | None = None
     """Set: the cache holds plain Redis strings under this prefix."""
     clear_fields: frozenset[str] = frozenset()
     """The fields of a PHI cache's records that are no PHI; all others are sealed, so a misspelt name leaks nothing."""
+
+    @property
+    def dated(self) -> bool:
+        """Whether an entry carries more than its value."""
+        return self.tags or self.generations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,8 @@ class Limits:
     max_answer_bytes: int = 7 * 1024 * 1024
     """The most that the values of one answer may add up to; it must fit into a message."""
     idempotency_window_ms: int = 600_000
+    in_flight_ms: int = 120_000
+    """The longest time that a write may be under way to the store: the longest deadline, and some more."""
 
 
 class Outcome(IntEnum):

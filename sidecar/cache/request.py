@@ -31,6 +31,7 @@ class WriteOptions:
     condition: str = ALWAYS
     """`ALWAYS`, `IF_ABSENT`, `IF_PRESENT`, or a version in decimal."""
     idempotency_key: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def check_size(size: int, most: int, field: str) -> None:

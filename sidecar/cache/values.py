@@ -8,8 +8,9 @@ that operations of several caches and of the rate limits can be sent together.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
+from sidecar.cache.dated import DatedFormat, Dating, refuse_dated
 from sidecar.cache.formats import NativeFormat, RawFormat, counted, removed, written
 from sidecar.cache.naming import Naming
 from sidecar.cache.policy import MISS, Outcome, choose_ttl
@@ -19,6 +20,7 @@ from sidecar.cache.request import (
     refuse_if_absent,
     refuse_longer_life,
 )
+from sidecar.cache.tags import Tagged, refuse_tags
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store.keys import check_name, check_names
 from sidecar.store.plans import Plan, Reads, run_alone, run_reads, run_together
@@ -73,7 +75,9 @@ class ValueCache:
         self._clock = clock
         self._sealer = sealer
         self._naming = Naming(limits, sealer)
-        self._format = NativeFormat(policy, keys) if policy.raw_prefix is None else RawFormat(policy, keys)
+        self.dating = Dating(policy, limits, store, keys, sealer) if policy.dated else None
+        """Of a cache with tags or generations."""
+        self._format = _format_of(policy, keys, self.dating)
         self._read_cells: dict[Outcome, Cell] = {
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
         }
@@ -106,7 +110,10 @@ class ValueCache:
 
     async def plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `set`."""
-        return Plan((await self._writing(NewValue(key, value, options), "", call),), _written)
+        new = NewValue(key, value, options)
+        if self.dating is not None:
+            return (await self._dated_writings(self.dating, [new], [""], call))[0]
+        return Plan((await self._writing(new, "", call),), _written)
 
     async def delete(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Remove one entry."""
@@ -115,7 +122,8 @@ class ValueCache:
     async def plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `delete`."""
         refuse_if_absent(options.condition)
-        return Plan((await self._removing(key, options, "key", call),), _removed)
+        name = await self._naming.name(key, call)
+        return Plan((await self._removing(name, options, await self._floors([name], call), call),), _removed)
 
     async def touch(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Give an entry a new TTL; raises UNSUPPORTED_BY_CACHE where the entries are sealed."""
@@ -123,6 +131,7 @@ class ValueCache:
 
     async def plan_touch(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `touch`."""
+        refuse_dated(self._policy, "how long an entry lives is settled when it is written", "ttl")
         refuse_longer_life(self._policy)
         ttl_ms = self._ttl(options, "ttl")
         name = await self._naming.name(key, call)
@@ -137,6 +146,7 @@ class ValueCache:
         self, key: str, delta: int, initial: int, options: WriteOptions, call: Call
     ) -> Plan[Counted]:
         """Return the plan of `increment`."""
+        refuse_dated(self._policy, "it holds no counters", "cache")
         if self._sealer is not None:
             raise SidecarError(
                 Reason.UNSUPPORTED_BY_CACHE,
@@ -182,6 +192,9 @@ class ValueCache:
     async def set_many(self, values: Sequence[NewValue], call: Call) -> list[Written | SidecarError]:
         """Write several entries, those of the same key in their order; each has its own result."""
         check_batch(len(values), self._limits.max_batch_keys, "entries")
+        if self.dating is not None:
+            paths = [f"entries[{number}]." for number in range(len(values))]
+            return await self._run_together(await self._dated_writings(self.dating, values, paths, call), call)
         turns = _turns([value.key for value in values])
         plans = [
             Plan((await self._writing(value, f"entries[{number}].", call, turns[number]),), _written)
@@ -193,9 +206,11 @@ class ValueCache:
         """Remove several entries; each has its own result."""
         check_batch(len(keys), self._limits.max_batch_keys, "keys")
         turns = _turns(keys)
+        names = [await self._naming.name(key, call, f"keys[{number}]") for number, key in enumerate(keys)]
+        floors = await self._floors(names, call)
         plans = [
-            Plan((await self._removing(key, options, f"keys[{number}]", call, turns[number]),), _removed)
-            for number, key in enumerate(keys)
+            Plan((await self._removing(name, options, floors, call, turn),), _removed)
+            for name, turn in zip(names, turns, strict=True)
         ]
         return await self._run_together(plans, call)
 
@@ -206,6 +221,8 @@ class ValueCache:
 
     async def _writing(self, new: NewValue, path: str, call: Call, turn: int = 0) -> ScriptCall:
         key, value, options, own_ttl = new
+        if options.tags:
+            refuse_tags(self._policy.name, f"{path}tags")
         check_size(len(value), self._limits.max_value_bytes, f"{path}value")
         ttl_ms = self._ttl(options, f"{path}ttl" if own_ttl else "ttl")
         name = await self._naming.name(key, call, f"{path}key")
@@ -214,9 +231,43 @@ class ValueCache:
         stored = value if self._sealer is None else await self.sealed(name, value, call)
         return self._format.set(self._format.key(name), stored, ttl_ms, options.condition, repeat)
 
-    async def _removing(self, key: str, options: WriteOptions, field: str, call: Call, turn: int = 0) -> ScriptCall:
-        name = await self._naming.name(key, call, field)
+    async def _dated_writings(
+        self, dating: Dating, values: Sequence[NewValue], paths: Sequence[str], call: Call
+    ) -> list[Plan[Written]]:
+        """Return the plans of writes; whatever of them can be wrong is before anything is sent."""
+        entries: list[tuple[Tagged, int]] = []
+        for (key, value, options, own_ttl), path in zip(values, paths, strict=True):
+            check_size(len(value), self._limits.max_value_bytes, f"{path}value")
+            ttl_ms = self._ttl(options, f"{path}ttl" if own_ttl else "ttl")
+            name = await self._naming.name(key, call, f"{path}key")
+            tags = await dating.tags.checked(options.tags, call, f"{path}tags")
+            entries.append((Tagged(name, tags, ttl_ms + self._policy.stale_for_ms), ttl_ms))
+        moments = await dating.moments([entry for entry, _ in entries], call)
+        turns = _turns([value.key for value in values])
+        plans = []
+        for new, (entry, ttl_ms), moment, turn in zip(values, entries, moments, turns, strict=True):
+            options = new.options
+            asked = ("set", new.value, options.ttl_ms, options.condition, *options.tags)
+            repeat = await self._repeat(entry.name, options, asked, call, turn)
+            sealed = await self.sealed(entry.name, new.value, call)
+            script = cast("DatedFormat", self._format).set_dated(
+                entry, sealed, ttl_ms=ttl_ms, condition=options.condition, repeat=repeat, moment=moment
+            )
+            plans.append(Plan((script,), _written))
+        return plans
+
+    async def _floors(self, names: Sequence[bytes], call: Call) -> dict[bytes, int] | None:
+        """Return the positions below which entries are out of date; None where there is no such thing."""
+        if self.dating is None or not self.dating.has_generations:
+            return None
+        return await self.dating.floors(names, call)
+
+    async def _removing(
+        self, name: bytes, options: WriteOptions, floors: dict[bytes, int] | None, call: Call, turn: int = 0
+    ) -> ScriptCall:
         repeat = await self._repeat(name, options, ("delete", options.condition), call, turn)
+        if floors is not None:
+            return cast("DatedFormat", self._format).delete_dated(name, options.condition, repeat, floors[name])
         return self._format.delete(self._format.key(name), options.condition, repeat)
 
     def _ttl(self, options: WriteOptions, field: str) -> int:
@@ -272,7 +323,7 @@ class ValueCache:
     def _reads_planner(self) -> Callable[[Sequence[bytes]], Reads[Found]] | None:
         """Return what plans many reads at once, where an entry is read by one GET and nothing is sealed."""
         native, micros, cells = self._format, self._clock.micros, self._read_cells
-        if self._sealer is not None or not isinstance(native, NativeFormat):
+        if self._sealer is not None or not isinstance(native, NativeFormat) or self._policy.generations:
             return None
 
         def read(replies: Sequence[Reply]) -> list[Found | SidecarError]:
@@ -299,6 +350,12 @@ class ValueCache:
             return lookup
 
         return Plan(self._format.reads(name), read, opened)
+
+
+def _format_of(policy: CachePolicy, keys: KeySpace, dating: Dating | None) -> NativeFormat | RawFormat:
+    if policy.raw_prefix is not None:
+        return RawFormat(policy, keys)
+    return NativeFormat(policy, keys) if dating is None else DatedFormat(policy, keys, dating)
 
 
 def _written(replies: Sequence[Reply]) -> Written:

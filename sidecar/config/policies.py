@@ -54,6 +54,17 @@ class CacheSettings(Section):
         Duration(0),
         description="Time for which GetOrLoad remembers that the origin has no such thing. 0 to 1d; 0: not at all.",
     )
+    tags: Switch = Field(
+        False,
+        description="Entries may have tags, and be invalidated by them. Not in a raw cache. A cache with it has no "
+        "records, no Touch and no Increment.",
+    )
+    generations: Switch = Field(
+        False,
+        description="The whole cache and, unless it is phi, prefixes of its keys can be invalidated at once; a read "
+        "then asks the store for a second key in the same trip. Not in a raw cache. A cache with it has no records, no "
+        "Touch and no Increment. Needs Redis 6.2 or newer.",
+    )
     data_class: Literal["public", "internal", "phi"] = Field(
         "internal",
         description="What the data is. `phi` (protected health information) seals values and fields, "

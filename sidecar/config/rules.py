@@ -177,6 +177,10 @@ def _cache_format(path: Path, cache: CacheSettings) -> Iterator[Finding]:
         yield Finding(prefix, f"can reach keys that begin with {_OWN_PREFIX}, which are the sidecar's own", (form,))
     if cache.stale_for.ms:
         yield Finding((*path, "stale_for"), "must be 0 in a raw cache", (form,))
+    if cache.tags:
+        yield Finding((*path, "tags"), "a raw cache has none, since its entries are values alone", (form,))
+    if cache.generations:
+        yield Finding((*path, "generations"), "a raw cache has none, since its entries are values alone", (form,))
 
 
 def _raw_prefixes(caches: dict[str, CacheSettings]) -> Iterator[Finding]:

@@ -73,6 +73,7 @@ class CacheServicer:
                     ttl_ms=ttl_ms_of(entry) if entry.HasField("ttl") else batch_ttl_ms,
                     condition=condition_of(entry, f"entries[{number}]."),
                     idempotency_key=request.idempotency_key,
+                    tags=tuple(entry.tags),
                 ),
                 own_ttl=entry.HasField("ttl"),
             )
@@ -138,15 +139,38 @@ class CacheServicer:
         result = request.WhichOneof("result")
         response = pb.FillResponse()
         if result == "value":
-            filled = await loads.fill(request.key, request.token, request.value, ttl_ms_of(request), call)
+            filled = await loads.fill(
+                request.key, request.token, request.value, ttl_ms_of(request), call, tags=request.tags
+            )
             response.version = filled.version
             set_ms(response.ttl, filled.ttl_ms)
         elif result is not None and getattr(request, result):
-            await loads.end(request.key, request.token, call, absent=result == "absent")
+            await loads.end(request.key, request.token, call, absent=result == "absent", tags=request.tags)
         else:
             raise InvalidArgumentError(
                 Reason.OPERATION_EMPTY, "the load has no result: set value, absent or failed", field="result"
             )
+        return response
+
+    async def invalidate(self, request: pb.InvalidateRequest, call: Call) -> pb.InvalidateResponse:
+        """Put entries out of date."""
+        invalidation = self._caches.invalidation(request.cache)
+        what = request.WhichOneof("what")
+        if what == "keys":
+            done = await invalidation.by_keys(request.keys.keys, call)
+        elif what == "tags":
+            done = await invalidation.by_tags(request.tags.tags, call)
+        elif what == "prefix":
+            done = await invalidation.by_prefix(request.prefix, call)
+        elif what == "all" and request.all:
+            done = await invalidation.whole(call)
+        else:
+            raise InvalidArgumentError(
+                Reason.OPERATION_EMPTY, "nothing is to be invalidated: set keys, tags, prefix or all", field="what"
+            )
+        response = pb.InvalidateResponse(removed=done.removed, generation=done.generation)
+        for key, error in done.failures:
+            fill_failure(response.failures.add(key=key).failure, error)
         return response
 
 
@@ -162,7 +186,10 @@ _LOAD_OUTCOMES = {
 def options_of_set(request: pb.SetRequest) -> WriteOptions:
     """Return what a Set asks for; raises CONDITION_EMPTY."""
     return WriteOptions(
-        ttl_ms=ttl_ms_of(request), condition=condition_of(request), idempotency_key=request.idempotency_key
+        ttl_ms=ttl_ms_of(request),
+        condition=condition_of(request),
+        idempotency_key=request.idempotency_key,
+        tags=tuple(request.tags),
     )
 
 

@@ -2,7 +2,12 @@
 
     sc:<tenant>:e:{<cache>:<name>}               an entry: a string (value) or a hash (record)
     sc:<tenant>:f:{<cache>:<name>}               who loads an entry (a token), or that its origin has none
+    sc:<tenant>:v:{<cache>:<name>}               the fence of an entry: when an invalidated tag last came by
     sc:<tenant>:i:{<cache>:<name>}:<32 hex>      the record of an idempotency key for that entry
+    sc:<tenant>:t:{<cache>:<tag>}                a tag's entries, a sorted set by when they end
+    sc:<tenant>:t:{<cache>:<tag>}:p              those of an invalidated tag that are still to be visited
+    sc:<tenant>:g:{<cache>}                      the generations of a cache's prefixes and of the whole, a sorted set
+    sc:<tenant>:g:{<cache>}:t                    when its tags were invalidated, a sorted set
     sc:<tenant>:l<a>:{<policy>:<name>}           a rate limit's state; a letter stands for its algorithm
     sc:<tenant>:lm:{<policy>:<name>}:<16 hex>    the state of one limit of a policy that has several
     sc:<tenant>:l<a>:{<policy>:<name>}:h         what is held on a rate limit's key by reservations, a sorted set
@@ -51,10 +56,13 @@ class KeySpace:
         "_data_key",
         "_descriptor",
         "_entry",
+        "_fence",
+        "_generations",
         "_idempotency",
         "_limit",
         "_load",
         "_reports",
+        "_tag",
         "members",
         "overrides",
     )
@@ -62,6 +70,9 @@ class KeySpace:
     def __init__(self, tenant: str) -> None:
         self._entry = f"sc:{tenant}:e:{{".encode()
         self._load = f"sc:{tenant}:f:{{".encode()
+        self._fence = f"sc:{tenant}:v:{{".encode()
+        self._tag = f"sc:{tenant}:t:{{".encode()
+        self._generations = f"sc:{tenant}:g:{{".encode()
         self._idempotency = f"sc:{tenant}:i:{{".encode()
         self._limit = f"sc:{tenant}:l".encode()
         self._descriptor = f"sc:{tenant}:d:{{".encode()
@@ -82,6 +93,20 @@ class KeySpace:
     def load_head(self, cache: str) -> bytes:
         """Return what stands before the name in the key of who loads an entry; `ENTRY_TAIL` stands after it."""
         return b"%b%b:" % (self._load, cache.encode())
+
+    def fence(self, cache: str, name: bytes) -> bytes:
+        """Return the key of an entry's fence, in the entry's slot."""
+        return b"%b%b:%b}" % (self._fence, cache.encode(), name)
+
+    def tag(self, cache: str, tag: bytes) -> tuple[bytes, bytes]:
+        """Return the keys of a tag's entries, and of those that are to be visited; they share a slot."""
+        members = b"%b%b:%b}" % (self._tag, cache.encode(), tag)
+        return members, members + b":p"
+
+    def generations(self, cache: str) -> tuple[bytes, bytes]:
+        """Return the keys of a cache's generations, and of its tags' invalidations; they share a slot."""
+        generations = b"%b%b}" % (self._generations, cache.encode())
+        return generations, generations + b":t"
 
     def idempotency(self, cache: str, name: bytes, idempotency_key: str) -> bytes:
         """Return the key, in the entry's slot, under which a write with an idempotency key is recorded."""

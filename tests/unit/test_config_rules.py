@@ -32,6 +32,8 @@ REDIS = "url: 'redis://host'"
         ("caches: {a: {format: raw}}", "caches.a.format: a raw cache needs key_prefix"),
         ("caches: {a: {format: raw, key_prefix: p, data_class: phi}}", "caches.a.format: a phi cache cannot be raw, since raw values are not sealed"),
         ("caches: {a: {format: raw, key_prefix: p, stale_for: 1s}}", "caches.a.stale_for: must be 0 in a raw cache"),
+        ("caches: {a: {format: raw, key_prefix: p, tags: true}}", "caches.a.tags: a raw cache has none, since its entries are values alone"),
+        ("caches: {a: {format: raw, key_prefix: p, generations: true}}", "caches.a.generations: a raw cache has none, since its entries are values alone"),
         ("caches: {a: {format: raw, key_prefix: 'sc:x'}}", "caches.a.key_prefix: can reach keys that begin with sc:, which are the sidecar's own"),
         ("caches: {a: {format: raw, key_prefix: 's'}}", "caches.a.key_prefix: can reach keys that begin with sc:, which are the sidecar's own"),
         ("caches: {a: {key_prefix: p}}", "caches.a.key_prefix: is only for caches with format: raw"),

@@ -253,8 +253,11 @@ type SetRequest struct {
 	// one within `limits.idempotency_window` gets the same answer. FAILED_PRECONDITION (IDEMPOTENCY_KEY_REUSED) when it
 	// comes with another request for the same key.
 	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// tags are words, at most 16 of 1 to 128 bytes, by which Invalidate finds the entry until it is written anew.
+	// INVALID_ARGUMENT (TAGS_UNSUITABLE) beyond that; FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without `tags`.
+	Tags          []string `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetRequest) Reset() {
@@ -327,6 +330,13 @@ func (x *SetRequest) GetIdempotencyKey() string {
 		return x.IdempotencyKey
 	}
 	return ""
+}
+
+func (x *SetRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
 }
 
 // SetResponse says what Set did.
@@ -792,7 +802,9 @@ type SetManyEntry struct {
 	// ttl is this entry's own TTL.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// condition must hold for this entry to be written.
-	Condition     *Condition `protobuf:"bytes,4,opt,name=condition,proto3" json:"condition,omitempty"`
+	Condition *Condition `protobuf:"bytes,4,opt,name=condition,proto3" json:"condition,omitempty"`
+	// tags are this entry's, as in SetRequest.
+	Tags          []string `protobuf:"bytes,5,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -851,6 +863,13 @@ func (x *SetManyEntry) GetTtl() *durationpb.Duration {
 func (x *SetManyEntry) GetCondition() *Condition {
 	if x != nil {
 		return x.Condition
+	}
+	return nil
+}
+
+func (x *SetManyEntry) GetTags() []string {
+	if x != nil {
+		return x.Tags
 	}
 	return nil
 }
@@ -1661,7 +1680,10 @@ type FillRequest struct {
 	//	*FillRequest_Failed
 	Result isFillRequest_Result `protobuf_oneof:"result"`
 	// ttl is the time for which the value is fresh, as in SetRequest.
-	Ttl           *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// tags are the entry's, as in SetRequest; they may follow from what was loaded. With `absent`, it is forgotten that the
+	// origin has no such thing when one of them is invalidated. LEASE_UNKNOWN if one was invalidated since the lease was given.
+	Tags          []string `protobuf:"bytes,8,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1758,6 +1780,13 @@ func (x *FillRequest) GetTtl() *durationpb.Duration {
 	return nil
 }
 
+func (x *FillRequest) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
 type isFillRequest_Result interface {
 	isFillRequest_Result()
 }
@@ -1838,6 +1867,348 @@ func (x *FillResponse) GetTtl() *durationpb.Duration {
 	return nil
 }
 
+// InvalidateRequest says what is out of date.
+type InvalidateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cache is the name of a configured cache.
+	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
+	// what is what is out of date, in this cache.
+	//
+	// Types that are valid to be assigned to What:
+	//
+	//	*InvalidateRequest_Keys
+	//	*InvalidateRequest_Tags
+	//	*InvalidateRequest_Prefix
+	//	*InvalidateRequest_All
+	What          isInvalidateRequest_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvalidateRequest) Reset() {
+	*x = InvalidateRequest{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvalidateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvalidateRequest) ProtoMessage() {}
+
+func (x *InvalidateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvalidateRequest.ProtoReflect.Descriptor instead.
+func (*InvalidateRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *InvalidateRequest) GetCache() string {
+	if x != nil {
+		return x.Cache
+	}
+	return ""
+}
+
+func (x *InvalidateRequest) GetWhat() isInvalidateRequest_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *InvalidateRequest) GetKeys() *InvalidateKeys {
+	if x != nil {
+		if x, ok := x.What.(*InvalidateRequest_Keys); ok {
+			return x.Keys
+		}
+	}
+	return nil
+}
+
+func (x *InvalidateRequest) GetTags() *InvalidateTags {
+	if x != nil {
+		if x, ok := x.What.(*InvalidateRequest_Tags); ok {
+			return x.Tags
+		}
+	}
+	return nil
+}
+
+func (x *InvalidateRequest) GetPrefix() string {
+	if x != nil {
+		if x, ok := x.What.(*InvalidateRequest_Prefix); ok {
+			return x.Prefix
+		}
+	}
+	return ""
+}
+
+func (x *InvalidateRequest) GetAll() bool {
+	if x != nil {
+		if x, ok := x.What.(*InvalidateRequest_All); ok {
+			return x.All
+		}
+	}
+	return false
+}
+
+type isInvalidateRequest_What interface {
+	isInvalidateRequest_What()
+}
+
+type InvalidateRequest_Keys struct {
+	// keys are those of the entries to remove.
+	Keys *InvalidateKeys `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
+}
+
+type InvalidateRequest_Tags struct {
+	// tags are words; the entries that have any of them are removed.
+	Tags *InvalidateTags `protobuf:"bytes,3,opt,name=tags,proto3,oneof"`
+}
+
+type InvalidateRequest_Prefix struct {
+	// prefix is what the keys begin with. It ends with a colon, and holds at most eight of them: INVALID_ARGUMENT
+	// (PREFIX_UNSUITABLE), also for an empty one.
+	Prefix string `protobuf:"bytes,4,opt,name=prefix,proto3,oneof"`
+}
+
+type InvalidateRequest_All struct {
+	// all, if true, is the whole cache.
+	All bool `protobuf:"varint,5,opt,name=all,proto3,oneof"`
+}
+
+func (*InvalidateRequest_Keys) isInvalidateRequest_What() {}
+
+func (*InvalidateRequest_Tags) isInvalidateRequest_What() {}
+
+func (*InvalidateRequest_Prefix) isInvalidateRequest_What() {}
+
+func (*InvalidateRequest_All) isInvalidateRequest_What() {}
+
+// InvalidateKeys names entries.
+type InvalidateKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys are 1 to `limits.max_batch_keys` keys, each 1 to 512 bytes.
+	Keys          []string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvalidateKeys) Reset() {
+	*x = InvalidateKeys{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvalidateKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvalidateKeys) ProtoMessage() {}
+
+func (x *InvalidateKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvalidateKeys.ProtoReflect.Descriptor instead.
+func (*InvalidateKeys) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *InvalidateKeys) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// InvalidateTags names tags.
+type InvalidateTags struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tags are 1 to 16 tags, each 1 to 128 bytes: INVALID_ARGUMENT (TAGS_UNSUITABLE).
+	Tags          []string `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvalidateTags) Reset() {
+	*x = InvalidateTags{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvalidateTags) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvalidateTags) ProtoMessage() {}
+
+func (x *InvalidateTags) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvalidateTags.ProtoReflect.Descriptor instead.
+func (*InvalidateTags) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *InvalidateTags) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// InvalidateResponse says what is out of date now.
+type InvalidateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// removed is how many entries were removed, with keys and tags; 0 with prefix and all, where that is not known.
+	Removed uint64 `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
+	// generation is the cache's new one, which only grows; 0 with keys.
+	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// failures are the keys whose entries could not be removed; all others were.
+	Failures      []*InvalidateFailure `protobuf:"bytes,3,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvalidateResponse) Reset() {
+	*x = InvalidateResponse{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvalidateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvalidateResponse) ProtoMessage() {}
+
+func (x *InvalidateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvalidateResponse.ProtoReflect.Descriptor instead.
+func (*InvalidateResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *InvalidateResponse) GetRemoved() uint64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *InvalidateResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *InvalidateResponse) GetFailures() []*InvalidateFailure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+// InvalidateFailure is a key whose entry was not removed.
+type InvalidateFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// key is the key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// failure is the error that Delete would have ended with.
+	Failure       *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvalidateFailure) Reset() {
+	*x = InvalidateFailure{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvalidateFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvalidateFailure) ProtoMessage() {}
+
+func (x *InvalidateFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvalidateFailure.ProtoReflect.Descriptor instead.
+func (*InvalidateFailure) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *InvalidateFailure) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *InvalidateFailure) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 var File_sidecar_v1_cache_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_cache_proto_rawDesc = "" +
@@ -1854,7 +2225,7 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x12+\n" +
 	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12+\n" +
 	"\x03age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12*\n" +
-	"\x06source\x18\x06 \x01(\x0e2\x12.sidecar.v1.SourceR\x06source\"\xd5\x01\n" +
+	"\x06source\x18\x06 \x01(\x0e2\x12.sidecar.v1.SourceR\x06source\"\xe9\x01\n" +
 	"\n" +
 	"SetRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
@@ -1862,7 +2233,8 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x05value\x18\x03 \x01(\fR\x05value\x12+\n" +
 	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x123\n" +
 	"\tcondition\x18\x05 \x01(\v2\x15.sidecar.v1.ConditionR\tcondition\x12'\n" +
-	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\"\x88\x01\n" +
+	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12\x12\n" +
+	"\x04tags\x18\a \x03(\tR\x04tags\"\x88\x01\n" +
 	"\vSetResponse\x122\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x18.sidecar.v1.WriteOutcomeR\aoutcome\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
@@ -1888,12 +2260,13 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x122\n" +
 	"\aentries\x18\x02 \x03(\v2\x18.sidecar.v1.SetManyEntryR\aentries\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12'\n" +
-	"\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\"\x98\x01\n" +
+	"\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\"\xac\x01\n" +
 	"\fSetManyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x123\n" +
-	"\tcondition\x18\x04 \x01(\v2\x15.sidecar.v1.ConditionR\tcondition\"F\n" +
+	"\tcondition\x18\x04 \x01(\v2\x15.sidecar.v1.ConditionR\tcondition\x12\x12\n" +
+	"\x04tags\x18\x05 \x03(\tR\x04tags\"F\n" +
 	"\x0fSetManyResponse\x123\n" +
 	"\aresults\x18\x01 \x03(\v2\x19.sidecar.v1.SetManyResultR\aresults\"\x91\x01\n" +
 	"\rSetManyResult\x12\x10\n" +
@@ -1943,7 +2316,7 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x05token\x18\x03 \x01(\tR\x05token\x12>\n" +
 	"\rexpires_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\x12:\n" +
 	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter\"\xce\x01\n" +
+	"retryAfter\"\xe2\x01\n" +
 	"\vFillRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -1951,18 +2324,39 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x05value\x18\x04 \x01(\fH\x00R\x05value\x12\x18\n" +
 	"\x06absent\x18\x05 \x01(\bH\x00R\x06absent\x12\x18\n" +
 	"\x06failed\x18\x06 \x01(\bH\x00R\x06failed\x12+\n" +
-	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttlB\b\n" +
+	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
+	"\x04tags\x18\b \x03(\tR\x04tagsB\b\n" +
 	"\x06result\"U\n" +
 	"\fFillResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12+\n" +
-	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl*\xa1\x01\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xc3\x01\n" +
+	"\x11InvalidateRequest\x12\x14\n" +
+	"\x05cache\x18\x01 \x01(\tR\x05cache\x120\n" +
+	"\x04keys\x18\x02 \x01(\v2\x1a.sidecar.v1.InvalidateKeysH\x00R\x04keys\x120\n" +
+	"\x04tags\x18\x03 \x01(\v2\x1a.sidecar.v1.InvalidateTagsH\x00R\x04tags\x12\x18\n" +
+	"\x06prefix\x18\x04 \x01(\tH\x00R\x06prefix\x12\x12\n" +
+	"\x03all\x18\x05 \x01(\bH\x00R\x03allB\x06\n" +
+	"\x04what\"$\n" +
+	"\x0eInvalidateKeys\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\"$\n" +
+	"\x0eInvalidateTags\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\"\x89\x01\n" +
+	"\x12InvalidateResponse\x12\x18\n" +
+	"\aremoved\x18\x01 \x01(\x04R\aremoved\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x129\n" +
+	"\bfailures\x18\x03 \x03(\v2\x1d.sidecar.v1.InvalidateFailureR\bfailures\"T\n" +
+	"\x11InvalidateFailure\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
+	"\afailure\x18\x02 \x01(\v2\x13.sidecar.v1.FailureR\afailure*\xa1\x01\n" +
 	"\vLoadOutcome\x12\x1c\n" +
 	"\x18LOAD_OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10LOAD_OUTCOME_HIT\x10\x01\x12\x16\n" +
 	"\x12LOAD_OUTCOME_STALE\x10\x02\x12\x16\n" +
 	"\x12LOAD_OUTCOME_LEASE\x10\x03\x12\x15\n" +
 	"\x11LOAD_OUTCOME_WAIT\x10\x04\x12\x17\n" +
-	"\x13LOAD_OUTCOME_ABSENT\x10\x052\xa1\x05\n" +
+	"\x13LOAD_OUTCOME_ABSENT\x10\x052\xee\x05\n" +
 	"\fCacheService\x126\n" +
 	"\x03Get\x12\x16.sidecar.v1.GetRequest\x1a\x17.sidecar.v1.GetResponse\x126\n" +
 	"\x03Set\x12\x16.sidecar.v1.SetRequest\x1a\x17.sidecar.v1.SetResponse\x12?\n" +
@@ -1974,7 +2368,9 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x05Touch\x12\x18.sidecar.v1.TouchRequest\x1a\x19.sidecar.v1.TouchResponse\x12H\n" +
 	"\tIncrement\x12\x1c.sidecar.v1.IncrementRequest\x1a\x1d.sidecar.v1.IncrementResponse\x12H\n" +
 	"\tGetOrLoad\x12\x1c.sidecar.v1.GetOrLoadRequest\x1a\x1d.sidecar.v1.GetOrLoadResponse\x129\n" +
-	"\x04Fill\x12\x17.sidecar.v1.FillRequest\x1a\x18.sidecar.v1.FillResponseb\x06proto3"
+	"\x04Fill\x12\x17.sidecar.v1.FillRequest\x1a\x18.sidecar.v1.FillResponse\x12K\n" +
+	"\n" +
+	"Invalidate\x12\x1d.sidecar.v1.InvalidateRequest\x1a\x1e.sidecar.v1.InvalidateResponseb\x06proto3"
 
 var (
 	file_sidecar_v1_cache_proto_rawDescOnce sync.Once
@@ -1989,7 +2385,7 @@ func file_sidecar_v1_cache_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_cache_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sidecar_v1_cache_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_sidecar_v1_cache_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_sidecar_v1_cache_proto_goTypes = []any{
 	(LoadOutcome)(0),            // 0: sidecar.v1.LoadOutcome
 	(*GetRequest)(nil),          // 1: sidecar.v1.GetRequest
@@ -2016,74 +2412,85 @@ var file_sidecar_v1_cache_proto_goTypes = []any{
 	(*GetOrLoadResponse)(nil),   // 22: sidecar.v1.GetOrLoadResponse
 	(*FillRequest)(nil),         // 23: sidecar.v1.FillRequest
 	(*FillResponse)(nil),        // 24: sidecar.v1.FillResponse
-	(Outcome)(0),                // 25: sidecar.v1.Outcome
-	(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
-	(Source)(0),                 // 27: sidecar.v1.Source
-	(*Condition)(nil),           // 28: sidecar.v1.Condition
-	(WriteOutcome)(0),           // 29: sidecar.v1.WriteOutcome
-	(*Failure)(nil),             // 30: sidecar.v1.Failure
+	(*InvalidateRequest)(nil),   // 25: sidecar.v1.InvalidateRequest
+	(*InvalidateKeys)(nil),      // 26: sidecar.v1.InvalidateKeys
+	(*InvalidateTags)(nil),      // 27: sidecar.v1.InvalidateTags
+	(*InvalidateResponse)(nil),  // 28: sidecar.v1.InvalidateResponse
+	(*InvalidateFailure)(nil),   // 29: sidecar.v1.InvalidateFailure
+	(Outcome)(0),                // 30: sidecar.v1.Outcome
+	(*durationpb.Duration)(nil), // 31: google.protobuf.Duration
+	(Source)(0),                 // 32: sidecar.v1.Source
+	(*Condition)(nil),           // 33: sidecar.v1.Condition
+	(WriteOutcome)(0),           // 34: sidecar.v1.WriteOutcome
+	(*Failure)(nil),             // 35: sidecar.v1.Failure
 }
 var file_sidecar_v1_cache_proto_depIdxs = []int32{
-	25, // 0: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
-	26, // 1: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
-	26, // 2: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
-	27, // 3: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
-	26, // 4: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
-	28, // 5: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
-	29, // 6: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	26, // 7: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
-	28, // 8: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
-	29, // 9: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	30, // 0: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
+	31, // 1: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
+	31, // 2: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
+	32, // 3: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
+	31, // 4: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
+	33, // 5: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
+	34, // 6: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	31, // 7: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
+	33, // 8: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
+	34, // 9: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
 	9,  // 10: sidecar.v1.GetManyResponse.results:type_name -> sidecar.v1.GetManyResult
 	2,  // 11: sidecar.v1.GetManyResult.entry:type_name -> sidecar.v1.GetResponse
-	30, // 12: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
+	35, // 12: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
 	11, // 13: sidecar.v1.SetManyRequest.entries:type_name -> sidecar.v1.SetManyEntry
-	26, // 14: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
-	26, // 15: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
-	28, // 16: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
+	31, // 14: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 15: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
+	33, // 16: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
 	13, // 17: sidecar.v1.SetManyResponse.results:type_name -> sidecar.v1.SetManyResult
 	4,  // 18: sidecar.v1.SetManyResult.written:type_name -> sidecar.v1.SetResponse
-	30, // 19: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
+	35, // 19: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
 	16, // 20: sidecar.v1.DeleteManyResponse.results:type_name -> sidecar.v1.DeleteManyResult
 	6,  // 21: sidecar.v1.DeleteManyResult.deleted:type_name -> sidecar.v1.DeleteResponse
-	30, // 22: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
-	26, // 23: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
-	29, // 24: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	26, // 25: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
-	26, // 26: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
-	26, // 27: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
-	26, // 28: sidecar.v1.GetOrLoadRequest.wait:type_name -> google.protobuf.Duration
+	35, // 22: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
+	31, // 23: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
+	34, // 24: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	31, // 25: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
+	31, // 26: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 27: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
+	31, // 28: sidecar.v1.GetOrLoadRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 29: sidecar.v1.GetOrLoadResponse.outcome:type_name -> sidecar.v1.LoadOutcome
 	2,  // 30: sidecar.v1.GetOrLoadResponse.entry:type_name -> sidecar.v1.GetResponse
-	26, // 31: sidecar.v1.GetOrLoadResponse.expires_after:type_name -> google.protobuf.Duration
-	26, // 32: sidecar.v1.GetOrLoadResponse.retry_after:type_name -> google.protobuf.Duration
-	26, // 33: sidecar.v1.FillRequest.ttl:type_name -> google.protobuf.Duration
-	26, // 34: sidecar.v1.FillResponse.ttl:type_name -> google.protobuf.Duration
-	1,  // 35: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
-	3,  // 36: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
-	5,  // 37: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
-	7,  // 38: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
-	10, // 39: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
-	14, // 40: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
-	17, // 41: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
-	19, // 42: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
-	21, // 43: sidecar.v1.CacheService.GetOrLoad:input_type -> sidecar.v1.GetOrLoadRequest
-	23, // 44: sidecar.v1.CacheService.Fill:input_type -> sidecar.v1.FillRequest
-	2,  // 45: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
-	4,  // 46: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
-	6,  // 47: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
-	8,  // 48: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
-	12, // 49: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
-	15, // 50: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
-	18, // 51: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
-	20, // 52: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
-	22, // 53: sidecar.v1.CacheService.GetOrLoad:output_type -> sidecar.v1.GetOrLoadResponse
-	24, // 54: sidecar.v1.CacheService.Fill:output_type -> sidecar.v1.FillResponse
-	45, // [45:55] is the sub-list for method output_type
-	35, // [35:45] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	31, // 31: sidecar.v1.GetOrLoadResponse.expires_after:type_name -> google.protobuf.Duration
+	31, // 32: sidecar.v1.GetOrLoadResponse.retry_after:type_name -> google.protobuf.Duration
+	31, // 33: sidecar.v1.FillRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 34: sidecar.v1.FillResponse.ttl:type_name -> google.protobuf.Duration
+	26, // 35: sidecar.v1.InvalidateRequest.keys:type_name -> sidecar.v1.InvalidateKeys
+	27, // 36: sidecar.v1.InvalidateRequest.tags:type_name -> sidecar.v1.InvalidateTags
+	29, // 37: sidecar.v1.InvalidateResponse.failures:type_name -> sidecar.v1.InvalidateFailure
+	35, // 38: sidecar.v1.InvalidateFailure.failure:type_name -> sidecar.v1.Failure
+	1,  // 39: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
+	3,  // 40: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
+	5,  // 41: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
+	7,  // 42: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
+	10, // 43: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
+	14, // 44: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
+	17, // 45: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
+	19, // 46: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
+	21, // 47: sidecar.v1.CacheService.GetOrLoad:input_type -> sidecar.v1.GetOrLoadRequest
+	23, // 48: sidecar.v1.CacheService.Fill:input_type -> sidecar.v1.FillRequest
+	25, // 49: sidecar.v1.CacheService.Invalidate:input_type -> sidecar.v1.InvalidateRequest
+	2,  // 50: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
+	4,  // 51: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
+	6,  // 52: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
+	8,  // 53: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
+	12, // 54: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
+	15, // 55: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
+	18, // 56: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
+	20, // 57: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
+	22, // 58: sidecar.v1.CacheService.GetOrLoad:output_type -> sidecar.v1.GetOrLoadResponse
+	24, // 59: sidecar.v1.CacheService.Fill:output_type -> sidecar.v1.FillResponse
+	28, // 60: sidecar.v1.CacheService.Invalidate:output_type -> sidecar.v1.InvalidateResponse
+	50, // [50:61] is the sub-list for method output_type
+	39, // [39:50] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_cache_proto_init() }
@@ -2110,13 +2517,19 @@ func file_sidecar_v1_cache_proto_init() {
 		(*FillRequest_Absent)(nil),
 		(*FillRequest_Failed)(nil),
 	}
+	file_sidecar_v1_cache_proto_msgTypes[24].OneofWrappers = []any{
+		(*InvalidateRequest_Keys)(nil),
+		(*InvalidateRequest_Tags)(nil),
+		(*InvalidateRequest_Prefix)(nil),
+		(*InvalidateRequest_All)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_cache_proto_rawDesc), len(file_sidecar_v1_cache_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	CacheService_Increment_FullMethodName  = "/sidecar.v1.CacheService/Increment"
 	CacheService_GetOrLoad_FullMethodName  = "/sidecar.v1.CacheService/GetOrLoad"
 	CacheService_Fill_FullMethodName       = "/sidecar.v1.CacheService/Fill"
+	CacheService_Invalidate_FullMethodName = "/sidecar.v1.CacheService/Invalidate"
 )
 
 // CacheServiceClient is the client API for CacheService service.
@@ -67,6 +68,13 @@ type CacheServiceClient interface {
 	// what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
 	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
 	Fill(ctx context.Context, in *FillRequest, opts ...grpc.CallOption) (*FillResponse, error)
+	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
+	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+	// to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
+	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
+	// have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
+	// INVALID_ARGUMENT (OPERATION_EMPTY, field `what`) for nothing to invalidate.
+	Invalidate(ctx context.Context, in *InvalidateRequest, opts ...grpc.CallOption) (*InvalidateResponse, error)
 }
 
 type cacheServiceClient struct {
@@ -177,6 +185,16 @@ func (c *cacheServiceClient) Fill(ctx context.Context, in *FillRequest, opts ...
 	return out, nil
 }
 
+func (c *cacheServiceClient) Invalidate(ctx context.Context, in *InvalidateRequest, opts ...grpc.CallOption) (*InvalidateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InvalidateResponse)
+	err := c.cc.Invoke(ctx, CacheService_Invalidate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CacheServiceServer is the server API for CacheService service.
 // All implementations must embed UnimplementedCacheServiceServer
 // for forward compatibility.
@@ -213,6 +231,13 @@ type CacheServiceServer interface {
 	// what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
 	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
 	Fill(context.Context, *FillRequest) (*FillResponse, error)
+	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
+	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+	// to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
+	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
+	// have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
+	// INVALID_ARGUMENT (OPERATION_EMPTY, field `what`) for nothing to invalidate.
+	Invalidate(context.Context, *InvalidateRequest) (*InvalidateResponse, error)
 	mustEmbedUnimplementedCacheServiceServer()
 }
 
@@ -252,6 +277,9 @@ func (UnimplementedCacheServiceServer) GetOrLoad(context.Context, *GetOrLoadRequ
 }
 func (UnimplementedCacheServiceServer) Fill(context.Context, *FillRequest) (*FillResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Fill not implemented")
+}
+func (UnimplementedCacheServiceServer) Invalidate(context.Context, *InvalidateRequest) (*InvalidateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Invalidate not implemented")
 }
 func (UnimplementedCacheServiceServer) mustEmbedUnimplementedCacheServiceServer() {}
 func (UnimplementedCacheServiceServer) testEmbeddedByValue()                      {}
@@ -454,6 +482,24 @@ func _CacheService_Fill_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CacheService_Invalidate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InvalidateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CacheServiceServer).Invalidate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CacheService_Invalidate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CacheServiceServer).Invalidate(ctx, req.(*InvalidateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CacheService_ServiceDesc is the grpc.ServiceDesc for CacheService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -500,6 +546,10 @@ var CacheService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Fill",
 			Handler:    _CacheService_Fill_Handler,
+		},
+		{
+			MethodName: "Invalidate",
+			Handler:    _CacheService_Invalidate_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -70,6 +70,12 @@ const (
 	// ERROR_REASON_OPERATION_EMPTY (INVALID_ARGUMENT): an operation of a batch is unset, or of a kind that this sidecar does
 	// not know; or the mode of a CheckMany is none that it knows; or a Fill says nothing.
 	ErrorReason_ERROR_REASON_OPERATION_EMPTY ErrorReason = 16
+	// ERROR_REASON_TAGS_UNSUITABLE (INVALID_ARGUMENT): there are more tags than an entry or a call may have, one of them is
+	// empty or too long, or none is named where one must be. Metadata: `max_tags`, `max_bytes`.
+	ErrorReason_ERROR_REASON_TAGS_UNSUITABLE ErrorReason = 17
+	// ERROR_REASON_PREFIX_UNSUITABLE (INVALID_ARGUMENT): a prefix that is to be invalidated does not end with a colon, or holds
+	// more than eight.
+	ErrorReason_ERROR_REASON_PREFIX_UNSUITABLE ErrorReason = 18
 	// ERROR_REASON_IDEMPOTENCY_KEY_REUSED (FAILED_PRECONDITION): the idempotency key was used before, for another
 	// request.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED ErrorReason = 20
@@ -204,6 +210,8 @@ var (
 		14:  "ERROR_REASON_FIELD_VALUE",
 		15:  "ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG",
 		16:  "ERROR_REASON_OPERATION_EMPTY",
+		17:  "ERROR_REASON_TAGS_UNSUITABLE",
+		18:  "ERROR_REASON_PREFIX_UNSUITABLE",
 		20:  "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
 		21:  "ERROR_REASON_VALUE_NOT_INTEGER",
 		22:  "ERROR_REASON_COUNTER_OUT_OF_RANGE",
@@ -263,6 +271,8 @@ var (
 		"ERROR_REASON_FIELD_VALUE":                   14,
 		"ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG":      15,
 		"ERROR_REASON_OPERATION_EMPTY":               16,
+		"ERROR_REASON_TAGS_UNSUITABLE":               17,
+		"ERROR_REASON_PREFIX_UNSUITABLE":             18,
 		"ERROR_REASON_IDEMPOTENCY_KEY_REUSED":        20,
 		"ERROR_REASON_VALUE_NOT_INTEGER":             21,
 		"ERROR_REASON_COUNTER_OUT_OF_RANGE":          22,
@@ -338,7 +348,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xb2\x0f\n" +
+	"sidecar.v1*\xf8\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -357,7 +367,9 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x17ERROR_REASON_FIELD_NAME\x10\r\x12\x1c\n" +
 	"\x18ERROR_REASON_FIELD_VALUE\x10\x0e\x12)\n" +
 	"%ERROR_REASON_IDEMPOTENCY_KEY_TOO_LONG\x10\x0f\x12 \n" +
-	"\x1cERROR_REASON_OPERATION_EMPTY\x10\x10\x12'\n" +
+	"\x1cERROR_REASON_OPERATION_EMPTY\x10\x10\x12 \n" +
+	"\x1cERROR_REASON_TAGS_UNSUITABLE\x10\x11\x12\"\n" +
+	"\x1eERROR_REASON_PREFIX_UNSUITABLE\x10\x12\x12'\n" +
 	"#ERROR_REASON_IDEMPOTENCY_KEY_REUSED\x10\x14\x12\"\n" +
 	"\x1eERROR_REASON_VALUE_NOT_INTEGER\x10\x15\x12%\n" +
 	"!ERROR_REASON_COUNTER_OUT_OF_RANGE\x10\x16\x12\x1b\n" +

@@ -14,7 +14,7 @@ local head = redis.call('GETRANGE', KEYS[1], 0, HEADER_BYTES - 1)
 local outcome = NOT_FOUND
 -- What no sidecar wrote may be deleted too, but not by its version; it may be empty.
 if head ~= '' or redis.call('EXISTS', KEYS[1]) == 1 then
-  if ARGV[1] == '' or holds(ARGV[1], parse_header(head) or -1) then
+  if ARGV[1] == '' or holds(ARGV[1], parse_either(head) or -1) then
     redis.call('DEL', KEYS[1], KEYS[3])
     outcome = APPLIED
   else

@@ -13,7 +13,7 @@ if redis.call('GET', KEYS[2]) ~= ARGV[1] or ARGV[1] == NOTHING_THERE then return
 local head = redis.call('GETRANGE', KEYS[1], 0, HEADER_BYTES - 1)
 local before
 if head ~= '' then
-  before = parse_header(head)
+  before = parse_either(head)
   if not before then return malformed() end
 end
 local now = now_us()

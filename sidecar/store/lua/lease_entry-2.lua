@@ -13,7 +13,7 @@
 local FRESH, GRANTED, TAKEN, ABSENT = 1, 2, 3, 4
 local entry = redis.call('GET', KEYS[1])
 if entry then
-  local version, _, fresh_until = parse_header(entry)
+  local version, _, fresh_until = parse_either(entry)
   if not version then return malformed() end
   local left = left_ms(fresh_until, now_us())
   if left > 0 and ARGV[3] == '0' then return {FRESH, left, entry} end

@@ -17,7 +17,7 @@ if answer then return answer end
 local head = redis.call('GETRANGE', KEYS[1], 0, HEADER_BYTES - 1)
 local version
 if head ~= '' then
-  version = parse_header(head)
+  version = parse_either(head)
   if not version then return malformed() end
 end
 if not holds(ARGV[4], version) then

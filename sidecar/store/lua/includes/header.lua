@@ -2,6 +2,8 @@
 -- it was written and until when it is fresh, both in microseconds of the store's clock.
 local HEADER_BYTES = 26
 local MAGIC = 'S\1'
+-- Of an entry with more than a value behind its header (includes/dated.lua).
+local DATED_MAGIC = 'S\2'
 
 local APPLIED, CONDITION_NOT_MET, NOT_FOUND = 1, 2, 3
 
@@ -13,6 +15,12 @@ end
 local function parse_header(text)
   if #text < HEADER_BYTES or string.sub(text, 1, 2) ~= MAGIC then return nil end
   return struct.unpack('>I8I8I8', text, 3)
+end
+
+-- parse_either(text): the same, also of an entry with tags or a position.
+local function parse_either(text)
+  if string.sub(text, 1, 2) == DATED_MAGIC then text = MAGIC .. string.sub(text, 3, HEADER_BYTES) end
+  return parse_header(text)
 end
 
 local function malformed()

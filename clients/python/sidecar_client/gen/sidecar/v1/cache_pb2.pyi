@@ -51,20 +51,22 @@ class GetResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[_common_pb2.Outcome, str]] = ..., value: _Optional[bytes] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., source: _Optional[_Union[_common_pb2.Source, str]] = ...) -> None: ...
 
 class SetRequest(_message.Message):
-    __slots__ = ("cache", "key", "value", "ttl", "condition", "idempotency_key")
+    __slots__ = ("cache", "key", "value", "ttl", "condition", "idempotency_key", "tags")
     CACHE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
     cache: str
     key: str
     value: bytes
     ttl: _duration_pb2.Duration
     condition: _common_pb2.Condition
     idempotency_key: str
-    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetResponse(_message.Message):
     __slots__ = ("outcome", "version", "ttl")
@@ -131,16 +133,18 @@ class SetManyRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[SetManyEntry, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class SetManyEntry(_message.Message):
-    __slots__ = ("key", "value", "ttl", "condition")
+    __slots__ = ("key", "value", "ttl", "condition", "tags")
     KEY_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
     key: str
     value: bytes
     ttl: _duration_pb2.Duration
     condition: _common_pb2.Condition
-    def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ...) -> None: ...
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetManyResponse(_message.Message):
     __slots__ = ("results",)
@@ -257,7 +261,7 @@ class GetOrLoadResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[LoadOutcome, str]] = ..., entry: _Optional[_Union[GetResponse, _Mapping]] = ..., token: _Optional[str] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class FillRequest(_message.Message):
-    __slots__ = ("cache", "key", "token", "value", "absent", "failed", "ttl")
+    __slots__ = ("cache", "key", "token", "value", "absent", "failed", "ttl", "tags")
     CACHE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +269,7 @@ class FillRequest(_message.Message):
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
     cache: str
     key: str
     token: str
@@ -272,7 +277,8 @@ class FillRequest(_message.Message):
     absent: bool
     failed: bool
     ttl: _duration_pb2.Duration
-    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ..., value: _Optional[bytes] = ..., absent: _Optional[bool] = ..., failed: _Optional[bool] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ..., value: _Optional[bytes] = ..., absent: _Optional[bool] = ..., failed: _Optional[bool] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FillResponse(_message.Message):
     __slots__ = ("version", "ttl")
@@ -281,3 +287,47 @@ class FillResponse(_message.Message):
     version: int
     ttl: _duration_pb2.Duration
     def __init__(self, version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class InvalidateRequest(_message.Message):
+    __slots__ = ("cache", "keys", "tags", "prefix", "all")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    keys: InvalidateKeys
+    tags: InvalidateTags
+    prefix: str
+    all: bool
+    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Union[InvalidateKeys, _Mapping]] = ..., tags: _Optional[_Union[InvalidateTags, _Mapping]] = ..., prefix: _Optional[str] = ..., all: _Optional[bool] = ...) -> None: ...
+
+class InvalidateKeys(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class InvalidateTags(_message.Message):
+    __slots__ = ("tags",)
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tags: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class InvalidateResponse(_message.Message):
+    __slots__ = ("removed", "generation", "failures")
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    removed: int
+    generation: int
+    failures: _containers.RepeatedCompositeFieldContainer[InvalidateFailure]
+    def __init__(self, removed: _Optional[int] = ..., generation: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[InvalidateFailure, _Mapping]]] = ...) -> None: ...
+
+class InvalidateFailure(_message.Message):
+    __slots__ = ("key", "failure")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    failure: _common_pb2.Failure
+    def __init__(self, key: _Optional[str] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...

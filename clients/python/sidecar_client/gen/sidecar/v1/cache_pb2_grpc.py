@@ -89,6 +89,11 @@ class CacheServiceStub:
                 request_serializer=sidecar_dot_v1_dot_cache__pb2.FillRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_cache__pb2.FillResponse.FromString,
                 _registered_method=True)
+        self.Invalidate = channel.unary_unary(
+                '/sidecar.v1.CacheService/Invalidate',
+                request_serializer=sidecar_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
@@ -175,6 +180,18 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Invalidate(self, request, context):
+        """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
+        is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+        to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
+        have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
+        INVALID_ARGUMENT (OPERATION_EMPTY, field `what`) for nothing to invalidate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -227,6 +244,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Fill,
                     request_deserializer=sidecar_dot_v1_dot_cache__pb2.FillRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_cache__pb2.FillResponse.SerializeToString,
+            ),
+            'Invalidate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Invalidate,
+                    request_deserializer=sidecar_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -504,6 +526,33 @@ class CacheService:
             '/sidecar.v1.CacheService/Fill',
             sidecar_dot_v1_dot_cache__pb2.FillRequest.SerializeToString,
             sidecar_dot_v1_dot_cache__pb2.FillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invalidate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.CacheService/Invalidate',
+            sidecar_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+            sidecar_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,14 @@ class CacheServiceStub:
     what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
     INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
     """
+    Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
+    """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
+    is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+    to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
+    have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
+    INVALID_ARGUMENT (OPERATION_EMPTY, field `what`) for nothing to invalidate.
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
@@ -106,6 +114,14 @@ class CacheServiceAsyncStub(CacheServiceStub):
     (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
     what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
     INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+    """
+    Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
+    """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
+    is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+    to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
+    have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
+    INVALID_ARGUMENT (OPERATION_EMPTY, field `what`) for nothing to invalidate.
     """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -203,6 +219,20 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
         what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
         INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+        """
+
+    @_abc_1.abstractmethod
+    def Invalidate(
+        self,
+        request: _cache_pb2.InvalidateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
+        """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
+        is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+        to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
+        have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
+        INVALID_ARGUMENT (OPERATION_EMPTY, field `what`) for nothing to invalidate.
         """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
