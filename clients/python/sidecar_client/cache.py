@@ -12,10 +12,10 @@ from sidecar_client.durations import optional_timedelta, to_duration
 from sidecar_client.errors import BatchError, SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.loading import Loading
-from sidecar_client.results import Counted, Deleted, Lookup, WriteOutcome, Written, lookup_of
+from sidecar_client.results import Counted, Deleted, Invalidated, Lookup, WriteOutcome, Written, lookup_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from sidecar_client.caller import Caller
     from sidecar_client.conditions import Condition
@@ -27,11 +27,12 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One value for `set_many` with a TTL or a condition of its own."""
+    """One value for `set_many` with a TTL, a condition or tags of its own."""
 
     value: bytes | str
     ttl: Span | None = None
     condition: Condition | None = None
+    tags: Sequence[str] = ()
 
 
 class Cache:
@@ -61,6 +62,7 @@ class Cache:
         ttl: Span | None = None,
         wait: Span = 5.0,
         stale_if_error: bool = False,
+        tags: Sequence[str] | Callable[[bytes | str | None], Sequence[str]] = (),
         timeout: Span | None = None,
     ) -> Lookup:
         """Read one entry; where there is none, have one of all who ask for it load it, and return what that brought.
@@ -71,11 +73,13 @@ class Cache:
         if there is one. The others wait for at most `wait`, and then get DeadlineExceededError (LOAD_PENDING). A stale
         entry that another loads anew is returned at once.
 
-        A value that was written or deleted while it was loaded is returned to the one who loaded it, and not stored.
-        `timeout` is that of each call to the sidecar. Raises SidecarError.
+        `tags` are those of what is loaded, or say them of what `load` has returned; a cache that has none refuses them.
+
+        A value that was written, deleted or invalidated while it was loaded is returned to the one who loaded it, and
+        not stored. `timeout` is that of each call to the sidecar. Raises SidecarError.
         """
         loading = Loading(self._stub, self._caller, self.name, key, timeout)
-        return await loading.get(load, ttl=ttl, wait=wait, stale_if_error=stale_if_error)
+        return await loading.get(load, ttl=ttl, wait=wait, stale_if_error=stale_if_error, tags=tags)
 
     async def set(
         self,
@@ -84,10 +88,11 @@ class Cache:
         *,
         ttl: Span | None = None,
         condition: Condition | None = None,
+        tags: Sequence[str] = (),
         idempotency_key: str | None = None,
         timeout: Span | None = None,
     ) -> Written:
-        """Write one entry, if its condition holds."""
+        """Write one entry, if its condition holds; `tags` are words by which `invalidate` finds it."""
         request = pb.SetRequest(
             cache=self.name,
             key=key,
@@ -95,6 +100,7 @@ class Cache:
             ttl=to_duration(ttl),
             condition=to_condition(condition),
             idempotency_key=idempotency_key or "",
+            tags=tags,
         )
         answer = await self._caller.call(
             self._stub.Set, request, repeatable=bool(request.idempotency_key), timeout=timeout
@@ -206,6 +212,41 @@ class Cache:
             }
         )
 
+    async def invalidate(
+        self,
+        *,
+        keys: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        prefix: str = "",
+        everything: bool = False,
+        timeout: Span | None = None,
+    ) -> Invalidated:
+        """Put entries out of date: by one of keys, tags, a prefix that ends with a colon, or all of the cache.
+
+        Once this returns, no sidecar serves what was there before or fills in what was loaded before. It is repeated
+        when a failure passes by itself. Raises ValueError unless exactly one is named, SidecarError, and BatchError
+        when some of the keys' entries could not be removed.
+        """
+        request = pb.InvalidateRequest(cache=self.name)
+        named = list(keys)
+        if named:
+            request.keys.keys.extend(named)
+        words = list(tags)
+        if words:
+            request.tags.tags.extend(words)
+        if prefix:
+            request.prefix = prefix
+        if everything:
+            request.all = True
+        if sum(map(bool, (named, words, prefix, everything))) != 1:
+            raise ValueError("name one of keys, tags, prefix and everything")
+        answer = await self._caller.call(self._stub.Invalidate, request, repeatable=True, timeout=timeout)
+        done = Invalidated(removed=answer.removed, generation=answer.generation)
+        failures = {one.key: from_failure(one.failure) for one in answer.failures}
+        if failures:
+            raise BatchError({key: done for key in named if key not in failures}, failures)
+        return done
+
 
 def _octets(value: bytes | str) -> bytes:
     return value.encode() if isinstance(value, str) else value
@@ -214,7 +255,11 @@ def _octets(value: bytes | str) -> bytes:
 def _entry(key: str, value: bytes | str | Item) -> pb.SetManyEntry:
     item = value if isinstance(value, Item) else Item(value)
     return pb.SetManyEntry(
-        key=key, value=_octets(item.value), ttl=to_duration(item.ttl), condition=to_condition(item.condition)
+        key=key,
+        value=_octets(item.value),
+        ttl=to_duration(item.ttl),
+        condition=to_condition(item.condition),
+        tags=item.tags,
     )
 
 

@@ -14,13 +14,14 @@ from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.results import Lookup, Outcome, lookup_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sidecar_client.caller import Caller
     from sidecar_client.durations import Span
     from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceAsyncStub
 
 LOAD_PENDING = "LOAD_PENDING"
+UNSUPPORTED_BY_CACHE = "UNSUPPORTED_BY_CACHE"
 
 
 def question(cache: str, key: str, ends_at: float) -> pb.GetOrLoadRequest:
@@ -44,15 +45,19 @@ def found_in(answer: pb.GetOrLoadResponse, ends_at: float) -> Lookup | None:
     )
 
 
-def filling(cache: str, key: str, token: str, value: bytes | str, ttl: Span | None) -> pb.FillRequest:
+def filling(
+    cache: str, key: str, token: str, value: bytes | str, ttl: Span | None, tags: Sequence[str] = ()
+) -> pb.FillRequest:
     """Return what to tell of a load that brought a value."""
     loaded = value.encode() if isinstance(value, str) else value
-    return pb.FillRequest(cache=cache, key=key, token=token, value=loaded, ttl=to_duration(ttl))
+    return pb.FillRequest(cache=cache, key=key, token=token, value=loaded, ttl=to_duration(ttl), tags=tags)
 
 
-def ending(cache: str, key: str, token: str, *, absent: bool = False, failed: bool = False) -> pb.FillRequest:
+def ending(
+    cache: str, key: str, token: str, *, absent: bool = False, failed: bool = False, tags: Sequence[str] = ()
+) -> pb.FillRequest:
     """Return what to tell of a load that brought none."""
-    request = pb.FillRequest(cache=cache, key=key, token=token)
+    request = pb.FillRequest(cache=cache, key=key, token=token, tags=tags)
     if absent:
         request.absent = True
     else:
@@ -67,9 +72,10 @@ def stored(request: pb.FillRequest, filled: pb.FillResponse) -> Lookup:
 
 
 def not_stored(request: pb.FillRequest, error: SidecarError) -> Lookup:
-    """Return a value that could not be filled in; raises the error if it is the value's or the TTL's."""
-    if error.code is grpc.StatusCode.INVALID_ARGUMENT:
-        raise error  # it is too large, or its TTL too long: to be mended, not to be loaded each time
+    """Return a value that could not be filled in; raises the error if the request is at fault."""
+    if error.code is grpc.StatusCode.INVALID_ARGUMENT or error.reason == UNSUPPORTED_BY_CACHE:
+        # It is too large, its TTL too long, or the cache has no tags: to be mended, not to be loaded each time.
+        raise error
     # It is what the origin said a moment ago, though the cache could not take it.
     return Lookup(outcome=Outcome.HIT, value=request.value)
 
@@ -91,6 +97,7 @@ class Loading:
         ttl: Span | None,
         wait: Span,
         stale_if_error: bool,
+        tags: Sequence[str] | Callable[[bytes | str | None], Sequence[str]] = (),
     ) -> Lookup:
         """Return the entry; `Cache.get_or_load` says what of."""
         ends_at = time.monotonic() + to_seconds(wait)
@@ -98,7 +105,7 @@ class Loading:
             request = question(self._cache, self._key, ends_at)
             answer = await self._caller.call(self._stub.GetOrLoad, request, repeatable=True, timeout=self._timeout)
             if answer.outcome == pb.LOAD_OUTCOME_LEASE:
-                return await self._load(load, answer, ttl=ttl, stale_if_error=stale_if_error)
+                return await self._load(load, answer, ttl=ttl, stale_if_error=stale_if_error, tags=tags)
             found = found_in(answer, ends_at)
             if found is not None:
                 return found
@@ -110,26 +117,28 @@ class Loading:
         *,
         ttl: Span | None,
         stale_if_error: bool,
+        tags: Sequence[str] | Callable[[bytes | str | None], Sequence[str]],
     ) -> Lookup:
         try:
             value = await load()
+            words = tags(value) if callable(tags) else tags
         except BaseException as error:
             await self._end(answer.token, failed=True)
             if stale_if_error and isinstance(error, Exception) and answer.HasField("entry"):
                 return lookup_of(answer.entry)
             raise
         if value is None:
-            await self._end(answer.token, absent=True)
+            await self._end(answer.token, absent=True, tags=words)
             return Lookup(outcome=Outcome.MISS)
-        request = filling(self._cache, self._key, answer.token, value, ttl)
+        request = filling(self._cache, self._key, answer.token, value, ttl, words)
         try:
             filled = await self._caller.call(self._stub.Fill, request, repeatable=False, timeout=self._timeout)
         except SidecarError as error:
             return not_stored(request, error)
         return stored(request, filled)
 
-    async def _end(self, token: str, *, absent: bool = False, failed: bool = False) -> None:
-        request = ending(self._cache, self._key, token, absent=absent, failed=failed)
+    async def _end(self, token: str, *, absent: bool = False, failed: bool = False, tags: Sequence[str] = ()) -> None:
+        request = ending(self._cache, self._key, token, absent=absent, failed=failed, tags=tags)
         # If this does not get through, the lease ends by itself.
         with suppress(SidecarError):
             await self._caller.call(self._stub.Fill, request, repeatable=False, timeout=self._timeout)

@@ -245,6 +245,18 @@ class Deleted(_NoTruthValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Invalidated(_NoTruthValue):
+    """What an invalidation did."""
+
+    _ask: ClassVar[str] = ".removed"
+
+    removed: int
+    """How many entries, by keys and tags; 0 by a prefix or of a whole cache, where it is not known."""
+    generation: int
+    """The cache's new one; 0 by keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counted(_NoTruthValue):
     """A counter after an addition."""
 
