@@ -54,18 +54,20 @@ type CacheServiceClient interface {
 	SetMany(ctx context.Context, in *SetManyRequest, opts ...grpc.CallOption) (*SetManyResponse, error)
 	// DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result.
 	DeleteMany(ctx context.Context, in *DeleteManyRequest, opts ...grpc.CallOption) (*DeleteManyResponse, error)
-	// Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
-	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+	// Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi`, `tags` or
+	// `generations` it ends with FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long an entry lives is settled when it is
+	// written there.
 	Touch(ctx context.Context, in *TouchRequest, opts ...grpc.CallOption) (*TouchResponse, error)
-	// Increment adds to an integer entry, which it creates when there is none. Atomic.
+	// Increment adds to an integer entry, which it creates when there is none. Atomic. FAILED_PRECONDITION
+	// (UNSUPPORTED_BY_CACHE) in a cache with `data_class: phi`, `tags` or `generations`.
 	Increment(ctx context.Context, in *IncrementRequest, opts ...grpc.CallOption) (*IncrementResponse, error)
 	// GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
 	// others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
 	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
 	GetOrLoad(ctx context.Context, in *GetOrLoadRequest, opts ...grpc.CallOption) (*GetOrLoadResponse, error)
 	// Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
-	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
-	// what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
+	// was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
 	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
 	Fill(ctx context.Context, in *FillRequest, opts ...grpc.CallOption) (*FillResponse, error)
 	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
@@ -217,18 +219,20 @@ type CacheServiceServer interface {
 	SetMany(context.Context, *SetManyRequest) (*SetManyResponse, error)
 	// DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result.
 	DeleteMany(context.Context, *DeleteManyRequest) (*DeleteManyResponse, error)
-	// Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
-	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+	// Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi`, `tags` or
+	// `generations` it ends with FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long an entry lives is settled when it is
+	// written there.
 	Touch(context.Context, *TouchRequest) (*TouchResponse, error)
-	// Increment adds to an integer entry, which it creates when there is none. Atomic.
+	// Increment adds to an integer entry, which it creates when there is none. Atomic. FAILED_PRECONDITION
+	// (UNSUPPORTED_BY_CACHE) in a cache with `data_class: phi`, `tags` or `generations`.
 	Increment(context.Context, *IncrementRequest) (*IncrementResponse, error)
 	// GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
 	// others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
 	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
 	GetOrLoad(context.Context, *GetOrLoadRequest) (*GetOrLoadResponse, error)
 	// Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
-	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
-	// what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
+	// was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
 	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
 	Fill(context.Context, *FillRequest) (*FillResponse, error)
 	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it

@@ -156,7 +156,8 @@ const (
 	ErrorReason_ERROR_REASON_HOLDER_REUSED ErrorReason = 105
 	// ERROR_REASON_LEASE_UNKNOWN (FAILED_PRECONDITION): the key has no lease of that token: it has ended, was released or
 	// reset, or the token is another key's. Nothing was changed, and the slots may be another holder's: stop what needs
-	// them, and acquire anew. Or: the lease to load an entry has ended, or the entry was written or deleted since.
+	// them, and acquire anew. Or: the lease to load an entry has ended, or the entry was written, deleted or
+	// invalidated since.
 	ErrorReason_ERROR_REASON_LEASE_UNKNOWN ErrorReason = 106
 	// ERROR_REASON_OVERRIDE_INVALID (INVALID_ARGUMENT): an override says nothing, or its numbers do not fit the policy's
 	// limits: out of their bounds, or of another algorithm.

@@ -34,6 +34,7 @@ const (
 // In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
 // itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
 // CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+// A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
 type RecordServiceClient interface {
 	// PutRecord writes a whole record and removes the fields that it does not name.
 	PutRecord(ctx context.Context, in *PutRecordRequest, opts ...grpc.CallOption) (*PutRecordResponse, error)
@@ -102,6 +103,7 @@ func (c *recordServiceClient) DeleteRecord(ctx context.Context, in *DeleteRecord
 // In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
 // itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
 // CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+// A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
 type RecordServiceServer interface {
 	// PutRecord writes a whole record and removes the fields that it does not name.
 	PutRecord(context.Context, *PutRecordRequest) (*PutRecordResponse, error)

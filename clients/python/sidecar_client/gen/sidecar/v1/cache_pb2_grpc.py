@@ -147,15 +147,17 @@ class CacheServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Touch(self, request, context):
-        """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
-        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+        """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi`, `tags` or
+        `generations` it ends with FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long an entry lives is settled when it is
+        written there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Increment(self, request, context):
-        """Increment adds to an integer entry, which it creates when there is none. Atomic.
+        """Increment adds to an integer entry, which it creates when there is none. Atomic. FAILED_PRECONDITION
+        (UNSUPPORTED_BY_CACHE) in a cache with `data_class: phi`, `tags` or `generations`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,8 +174,8 @@ class CacheServiceServicer:
 
     def Fill(self, request, context):
         """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
-        (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
-        what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+        (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
+        was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
         INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

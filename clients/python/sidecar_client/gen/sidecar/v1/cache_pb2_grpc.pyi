@@ -51,11 +51,14 @@ class CacheServiceStub:
     DeleteMany: _grpc.UnaryUnaryMultiCallable[_cache_pb2.DeleteManyRequest, _cache_pb2.DeleteManyResponse]
     """DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result."""
     Touch: _grpc.UnaryUnaryMultiCallable[_cache_pb2.TouchRequest, _cache_pb2.TouchResponse]
-    """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
-    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+    """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi`, `tags` or
+    `generations` it ends with FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long an entry lives is settled when it is
+    written there.
     """
     Increment: _grpc.UnaryUnaryMultiCallable[_cache_pb2.IncrementRequest, _cache_pb2.IncrementResponse]
-    """Increment adds to an integer entry, which it creates when there is none. Atomic."""
+    """Increment adds to an integer entry, which it creates when there is none. Atomic. FAILED_PRECONDITION
+    (UNSUPPORTED_BY_CACHE) in a cache with `data_class: phi`, `tags` or `generations`.
+    """
     GetOrLoad: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadRequest, _cache_pb2.GetOrLoadResponse]
     """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
     others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
@@ -63,8 +66,8 @@ class CacheServiceStub:
     """
     Fill: _grpc.UnaryUnaryMultiCallable[_cache_pb2.FillRequest, _cache_pb2.FillResponse]
     """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
-    (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
-    what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+    (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
+    was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
     INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
     """
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
@@ -99,11 +102,14 @@ class CacheServiceAsyncStub(CacheServiceStub):
     DeleteMany: _aio.UnaryUnaryMultiCallable[_cache_pb2.DeleteManyRequest, _cache_pb2.DeleteManyResponse]  # type: ignore[assignment]
     """DeleteMany removes up to `limits.max_batch_keys` entries; each has its own result."""
     Touch: _aio.UnaryUnaryMultiCallable[_cache_pb2.TouchRequest, _cache_pb2.TouchResponse]  # type: ignore[assignment]
-    """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
-    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+    """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi`, `tags` or
+    `generations` it ends with FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long an entry lives is settled when it is
+    written there.
     """
     Increment: _aio.UnaryUnaryMultiCallable[_cache_pb2.IncrementRequest, _cache_pb2.IncrementResponse]  # type: ignore[assignment]
-    """Increment adds to an integer entry, which it creates when there is none. Atomic."""
+    """Increment adds to an integer entry, which it creates when there is none. Atomic. FAILED_PRECONDITION
+    (UNSUPPORTED_BY_CACHE) in a cache with `data_class: phi`, `tags` or `generations`.
+    """
     GetOrLoad: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadRequest, _cache_pb2.GetOrLoadResponse]  # type: ignore[assignment]
     """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
     others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
@@ -111,8 +117,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """
     Fill: _aio.UnaryUnaryMultiCallable[_cache_pb2.FillRequest, _cache_pb2.FillResponse]  # type: ignore[assignment]
     """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
-    (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
-    what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+    (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
+    was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
     INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
     """
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
@@ -186,8 +192,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.TouchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.TouchResponse, _abc.Awaitable[_cache_pb2.TouchResponse]]:
-        """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi` it ends with
-        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long PHI lives is settled when it is written.
+        """Touch gives an entry a new TTL, counted from now. Value and version stay. In a cache with `data_class: phi`, `tags` or
+        `generations` it ends with FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE): how long an entry lives is settled when it is
+        written there.
         """
 
     @_abc_1.abstractmethod
@@ -196,7 +203,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.IncrementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.IncrementResponse, _abc.Awaitable[_cache_pb2.IncrementResponse]]:
-        """Increment adds to an integer entry, which it creates when there is none. Atomic."""
+        """Increment adds to an integer entry, which it creates when there is none. Atomic. FAILED_PRECONDITION
+        (UNSUPPORTED_BY_CACHE) in a cache with `data_class: phi`, `tags` or `generations`.
+        """
 
     @_abc_1.abstractmethod
     def GetOrLoad(
@@ -216,8 +225,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.FillResponse, _abc.Awaitable[_cache_pb2.FillResponse]]:
         """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
-        (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written or deleted since, in which case
-        what was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
+        (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
+        was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
         INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
         """
 

@@ -31,6 +31,7 @@ class RecordServiceStub:
     In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
     itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
     CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+    A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
     """
 
     def __init__(self, channel):
@@ -67,6 +68,7 @@ class RecordServiceServicer:
     In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
     itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
     CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+    A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
     """
 
     def PutRecord(self, request, context):
@@ -134,6 +136,7 @@ class RecordService:
     In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
     itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
     CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+    A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
     """
 
     @staticmethod

@@ -32,6 +32,7 @@ class RecordServiceStub:
     In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
     itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
     CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+    A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
     """
 
     @_typing.overload
@@ -54,6 +55,7 @@ class RecordServiceAsyncStub(RecordServiceStub):
     In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
     itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
     CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+    A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -72,6 +74,7 @@ class RecordServiceServicer(metaclass=_abc_1.ABCMeta):
     In a cache with `data_class: phi` every field that the policy does not list under `clear_fields` is encrypted by
     itself before it leaves the sidecar, and the record's key is replaced by its HMAC. The errors are those of
     CacheService; besides, a field that does not authenticate is DATA_LOSS (CIPHERTEXT_REJECTED), and none is returned.
+    A cache with `tags` or `generations` holds no records: FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE).
     """
 
     @_abc_1.abstractmethod
