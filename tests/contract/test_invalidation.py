@@ -229,6 +229,33 @@ class TestGenerations:
         )
 
 
+@pytest.mark.parametrize(
+    ("cache", "of_a_get", "of_a_set"),
+    [("plain", ["get"], 1), ("tagged", ["get"], 1), ("passing", ["get", "zmscore"], 2)],
+)
+def test_what_calls_without_tags_cost(api: Contract, key: str, cache: str, of_a_get: list[str], of_a_set: int) -> None:
+    """Commands of the store, ten times: only generations cost a read anything."""
+
+    def commands() -> dict[str, int]:
+        stats = api.oracle.info("commandstats")
+        return {
+            name.removeprefix("cmdstat_"): stats[name]["calls"]
+            for name in ("cmdstat_get", "cmdstat_zmscore", "cmdstat_evalsha", "cmdstat_eval")
+            if name in stats
+        }
+
+    def cost(ten_times: Callable[[], object]) -> dict[str, int]:
+        before = commands()
+        for _ in range(10):
+            ten_times()
+        return {name: count - before.get(name, 0) for name, count in commands().items() if count > before.get(name, 0)}
+
+    put(api, cache, key)
+    reading = cost(lambda: found(api, cache, key))
+    writing = cost(lambda: put(api, cache, key))
+    assert (dict.fromkeys(of_a_get, 10), 10 * of_a_set) == (reading, writing["evalsha"])
+
+
 def test_operations_of_a_batch(api: Contract, key: str) -> None:
     """Writes with tags, and reads that ask for generations, go with others, each by its own result."""
     set_ = pb.SetRequest(cache="both", key=f"{key}:1", value=b"v", tags=[key])
