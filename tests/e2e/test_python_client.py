@@ -71,6 +71,32 @@ def key() -> str:
     return f"python:{secrets.token_hex(8)}"
 
 
+async def test_invalidation(sidecar: SidecarClient, key: str) -> None:
+    """By a tag, by a key, by a prefix, and everything; what is loaded has its tags too."""
+    wards = sidecar.cache("wards")
+
+    async def load() -> str:
+        return "bed 7"
+
+    names = [f"{key}:{number}" for number in range(4)]
+    await wards.set(names[0], b"v", tags=[f"{key}7"])
+    await wards.get_or_load(names[1], load, tags=lambda value: [f"{key}{str(value).removeprefix('bed ')}"])
+    await wards.set_many({names[2]: Item(b"v", tags=[f"{key}8"]), names[3]: b"v"})
+
+    async def left() -> list[bool]:
+        return [(await wards.get(name)).hit for name in names]
+
+    removed = [(await wards.invalidate(tags=[f"{key}7"])).removed, (await wards.invalidate(keys=names[1:3])).removed]
+    after_both = await left()
+    by_prefix = await wards.invalidate(prefix=f"{key}:")
+    after_prefix = await left()
+    await wards.set(names[0], b"v")
+    everything = await wards.invalidate(everything=True)
+    assert ([2, 1], [False, False, False, True]) == (removed, after_both)
+    assert ([False] * 4, [False] * 4) == (after_prefix, await left())
+    assert by_prefix.generation < everything.generation
+
+
 async def test_set_then_get(sidecar: SidecarClient, key: str) -> None:
     """A value comes back byte for byte, with its version, its TTL and its age."""
     balances = sidecar.cache("balances")

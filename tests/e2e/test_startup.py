@@ -62,12 +62,13 @@ def test_summary_says_what_is_served_and_where(shared_sidecar: SidecarProgram) -
     """The summary names address, store, caches, limits and metrics, a line each."""
     summary = shared_sidecar.summary
     state = shared_sidecar.state / "embedded"
+    caches = "default (5m), balances (30s), wards (1m), patients (phi, 10m), sessions (phi, 15m), shared (raw, 1h)"
     assert summary[0].startswith("sidecar ")
     assert " is ready after " in summary[0]
     assert [
         f"  serves   {shared_sidecar.address}  (gRPC, health, reflection)",
         f"  store    embedded Valkey (process {shared_sidecar.store_process_id}) in {state}",
-        "  caches   default (5m), balances (30s), patients (phi, 10m), sessions (phi, 15m), shared (raw, 1h)",
+        f"  caches   {caches}",
         "  limits   auth, api, reports, exports, bench_bucket, bench_window",
         f"  metrics  http://{shared_sidecar.metrics_address}/metrics",
         "  not safe for production:",

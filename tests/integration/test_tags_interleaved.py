@@ -194,7 +194,7 @@ async def test_what_was_to_be_loaded_before_is_not_there_afterwards(
     generations = kind != "tags"
     caches = caches_over(store, generations=generations)
     for order in orders(4, MOST_STEPS):
-        loaded = await caches.loads("c").get_or_load(NAME, 0, a_call())
+        loaded = await caches.loads("c").get_or_load(NAME, 0, a_call(), waiting=contextlib.nullcontext)
 
         async def fill(own: Caches, token: str = loaded.token) -> object:
             with contextlib.suppress(SidecarError):
@@ -208,6 +208,6 @@ async def test_what_was_to_be_loaded_before_is_not_there_afterwards(
             await callers[number].step()
         for caller in callers:
             await caller.end()
-        again = await caches.loads("c").get_or_load(NAME, 0, a_call())
+        again = await caches.loads("c").get_or_load(NAME, 0, a_call(), waiting=contextlib.nullcontext)
         assert (order, LoadOutcome.LEASE) == (order, again.outcome)
         await caches.loads("c").end(NAME, again.token, a_call(), absent=False)

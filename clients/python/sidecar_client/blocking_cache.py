@@ -82,7 +82,7 @@ class BlockingCache:
         if value is None:
             self._end(ending(self.name, key, answer.token, absent=True), timeout)
             return Lookup(outcome=Outcome.MISS)
-        request = filling(self.name, key, answer.token, value, ttl)
+        request = filling(self.name, key, answer.token, value, ttl=ttl)
         try:
             filled = self._call(self._stub.Fill, request, timeout)
         except SidecarError as error:

@@ -46,7 +46,7 @@ def found_in(answer: pb.GetOrLoadResponse, ends_at: float) -> Lookup | None:
 
 
 def filling(
-    cache: str, key: str, token: str, value: bytes | str, ttl: Span | None, tags: Sequence[str] = ()
+    cache: str, key: str, token: str, value: bytes | str, *, ttl: Span | None, tags: Sequence[str] = ()
 ) -> pb.FillRequest:
     """Return what to tell of a load that brought a value."""
     loaded = value.encode() if isinstance(value, str) else value
@@ -130,7 +130,7 @@ class Loading:
         if value is None:
             await self._end(answer.token, absent=True, tags=words)
             return Lookup(outcome=Outcome.MISS)
-        request = filling(self._cache, self._key, answer.token, value, ttl, words)
+        request = filling(self._cache, self._key, answer.token, value, ttl=ttl, tags=words)
         try:
             filled = await self._caller.call(self._stub.Fill, request, repeatable=False, timeout=self._timeout)
         except SidecarError as error:
