@@ -3,8 +3,9 @@
 Each descriptor counts by itself, as in envoyproxy/ratelimit: one that is over does not keep the others from counting,
 unless `stop_counting_when_over` wants that. Then the store is asked twice, first how all limits stand. Others may count
 between the two, so the second answer is what decides, and no limit lets more through than it says; but a request that
-turns out to be over only then has counted towards its others. A request that is over and let through, by a shadow or
-because other quotas have room, counts everywhere; with envoyproxy/ratelimit it does not, and passes limits uncounted.
+turns out to be over only then has counted towards its others. One that is within only then, since a window has ended in
+between, is counted with a third question. A request that is over and let through, by a shadow or because other quotas
+have room, counts everywhere; with envoyproxy/ratelimit it does not, and passes limits uncounted.
 
 The store is asked once, and not at all when nothing counts or all that counts is known to be over. If it fails for one
 limit, the call fails: Envoy has a setting for what to do then (`failure_mode_deny`), and an answer about half of the
@@ -146,14 +147,24 @@ class EnvoyLimiter:
         """Count in the store what counts; return how each limit stands then."""
         usages, counters = self._recall(domain, descriptors, matches, limits)
         policy = self._policy
+
+        def refuses(over: Mapping[int, bool]) -> bool:
+            looked = [_looked(known, over.get(place)) for place, known in enumerate(usages)]
+            return _answer(policy, matches, limits, looked).over
+
+        spared: list[_Counter] = []
         # One that stands alone spares nothing.
         if policy.stop_counting_when_over and counters and sum(limit is not None for limit in limits) > 1:
+            asked, counters = counters, await self._spare(domain, counters, refuses, call)
+            spared = [each for each, now in zip(asked, counters, strict=True) if now is not each]
+        await self._take(domain, counters, usages, call)
+        if spared and not refuses({}):
+            # The window of what it was over has ended since the look: it passes, and counts.
+            await self._take(domain, spared, usages, call)
+        return usages
 
-            def refuses(over: Mapping[int, bool]) -> bool:
-                looked = [_looked(known, over.get(place)) for place, known in enumerate(usages)]
-                return _answer(policy, matches, limits, looked).over
-
-            counters = await self._spare(domain, counters, refuses, call)
+    async def _take(self, domain: str, counters: Sequence[_Counter], usages: list[Usage | None], call: Call) -> None:
+        """Count in the store, and write down how each limit stands then."""
         replies = await self._ask([counter.request for counter in counters], call)
         for counter, reply in zip(counters, replies, strict=True):
             place, match, limit, hits, _ = counter
@@ -161,7 +172,6 @@ class EnvoyLimiter:
             self._tally.add(domain, match, limit, used.before, hits)
             if self._refusals is not None and match.rule.policy is None:
                 self._refusals.note(counter.state_key, limit, reply)
-        return usages
 
     def _recall(
         self,
