@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 HIT = common_pb2.OUTCOME_HIT
 ROUNDS = 100
+PACES = 20
 KEYS = 6
 
 
@@ -42,23 +44,23 @@ class Race:
         """The values that were written, or were to be loaded: the next invalidation concerns them."""
         self.gone: set[bytes] = set()
         """Those that an acknowledged invalidation concerned."""
+        self.hits = self.filled = 0
+        """How often readers found something, and writers filled something in."""
         self.ended = False
         self._tags = [key, f"{key}more"]
         self._numbers = itertools.count()
 
-    def write(self, api: Contract, offset: int) -> int:
-        """Set and load entries; return how many loads were filled in."""
-        filled = 0
+    def write(self, api: Contract, offset: int) -> None:
+        """Set and load entries."""
         for number in itertools.count(offset):
             if self.ended:
                 break
             name, value = self.names[number % KEYS], b"%d" % next(self._numbers)
             if number % 3:
-                filled += self._load(api, name, value)
+                self.filled += self._load(api, name, value)
             else:
                 api.cache.Set(pb.SetRequest(cache="both", key=name, value=value, tags=self._tags))
                 self.known.add(value)
-        return filled
 
     def _load(self, api: Contract, name: str, value: bytes) -> bool:
         answer = api.cache.GetOrLoad(pb.GetOrLoadRequest(cache="both", key=name, wait=milliseconds(0)))
@@ -72,16 +74,14 @@ class Race:
             return False
         return True
 
-    def read(self, api: Contract) -> int:
-        """Read all entries, and see that none should be gone; return how many were there."""
-        hits = 0
+    def read(self, api: Contract) -> None:
+        """Read all entries, and see that none should be gone."""
         request = pb.GetManyRequest(cache="both", keys=self.names)
         while not self.ended:
             gone = self.gone
             values = {one.entry.value for one in api.cache.GetMany(request).results if one.entry.outcome == HIT}
-            hits += len(values)
+            self.hits += len(values)
             assert set() == values & gone
-        return hits
 
     def invalidate(self, api: Contract, request: pb.InvalidateRequest) -> None:
         """Put all that is known out of date."""
@@ -103,10 +103,13 @@ def test_nothing_of_before_is_read_after(api: Contract, other: Contract, key: st
         writers = [pool.submit(race.write, each, offset) for each in (api, other) for offset in (0, 3)]
         readers = [pool.submit(race.read, each) for each in (api, other)]
         try:
-            for number in range(ROUNDS):
+            # Sometimes there is time enough to fill something in and to find it, and sometimes there is not.
+            for number in itertools.count():
                 race.invalidate((api, other)[number % 2], request)
+                time.sleep(0.001 * (number % PACES))
+                if number >= ROUNDS and race.hits and race.filled:
+                    break
         finally:
             race.ended = True
-        hits = sum(reader.result() for reader in readers)
-        filled = sum(writer.result() for writer in writers)
-    assert (True, True) == (hits > 0, filled > 0)
+        for each in readers + writers:
+            each.result()
