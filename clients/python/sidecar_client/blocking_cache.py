@@ -15,7 +15,7 @@ from sidecar_client.conditions import to_condition
 from sidecar_client.durations import to_seconds
 from sidecar_client.errors import SidecarError, from_rpc_error
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar_client.loading import ending, filling, found_in, not_stored, question, stored
+from sidecar_client.loading import ending, filling, found_in, is_at_fault, not_stored, question, stored
 from sidecar_client.results import Deleted, Lookup, Outcome, WriteOutcome, lookup_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,10 @@ class BlockingCache:
         try:
             filled = self._call(self._stub.Fill, request, timeout)
         except SidecarError as error:
-            return not_stored(request, error)
+            if is_at_fault(error):
+                self._end(ending(self.name, key, answer.token, failed=True), timeout)
+                raise
+            return not_stored(request)
         return stored(request, filled)
 
     def _end(self, request: pb.FillRequest, timeout: Span | None) -> None:

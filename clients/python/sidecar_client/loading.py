@@ -71,12 +71,17 @@ def stored(request: pb.FillRequest, filled: pb.FillResponse) -> Lookup:
     return Lookup(outcome=Outcome.HIT, value=request.value, version=filled.version, ttl=ttl)
 
 
-def not_stored(request: pb.FillRequest, error: SidecarError) -> Lookup:
-    """Return a value that could not be filled in; raises the error if the request is at fault."""
-    if error.code is grpc.StatusCode.INVALID_ARGUMENT or error.reason == UNSUPPORTED_BY_CACHE:
-        # It is too large, its TTL too long, or the cache has no tags: to be mended, not to be loaded each time.
-        raise error
-    # It is what the origin said a moment ago, though the cache could not take it.
+def is_at_fault(error: SidecarError) -> bool:
+    """Say whether what was to be filled in is wrong: too large, its TTL too long, or the cache has no tags.
+
+    That is to be mended, not to be loaded each time. Of any other error a caller need not know: it has what its origin
+    said a moment ago, though the cache could not take it.
+    """
+    return error.code is grpc.StatusCode.INVALID_ARGUMENT or error.reason == UNSUPPORTED_BY_CACHE
+
+
+def not_stored(request: pb.FillRequest) -> Lookup:
+    """Return a value that could not be filled in."""
     return Lookup(outcome=Outcome.HIT, value=request.value)
 
 
@@ -134,7 +139,10 @@ class Loading:
         try:
             filled = await self._caller.call(self._stub.Fill, request, repeatable=False, timeout=self._timeout)
         except SidecarError as error:
-            return not_stored(request, error)
+            if is_at_fault(error):
+                await self._end(answer.token, failed=True)
+                raise
+            return not_stored(request)
         return stored(request, filled)
 
     async def _end(self, token: str, *, absent: bool = False, failed: bool = False, tags: Sequence[str] = ()) -> None:

@@ -121,10 +121,12 @@ async def test_a_value_that_cannot_be_stored_is_returned(play: Play, cache: Cach
 
 
 async def test_a_value_that_is_wrong_is_an_error(play: Play, cache: Cache) -> None:
-    """It would be loaded each time, unnoticed."""
-    play.answer(LEASE, Refusal(code=grpc.StatusCode.INVALID_ARGUMENT, reason="VALUE_TOO_LARGE"))
+    """It would be loaded each time, unnoticed; and others need not wait for what will not come."""
+    refusal = Refusal(code=grpc.StatusCode.INVALID_ARGUMENT, reason="VALUE_TOO_LARGE")
+    play.answer(LEASE, refusal, cache_pb2.FillResponse())
     with pytest.raises(InvalidRequestError):
         await cache.get_or_load("k", origin)
+    assert play.received[2].request.failed
 
 
 async def test_who_waits_asks_again(play: Play, cache: Cache) -> None:
