@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENGINES = ("grpcio", "fast")
+# Each engine and each store has its turn without this pair.
+LEFT_OUT = {"shared_store": "redis", "engine": "grpcio"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out one of the four pairs of engine and store, unless there is time."""
+    if "SIDECAR_LONG" in os.environ:
+        return
+    left_out = {
+        item for item in items if isinstance(item, pytest.Function) and LEFT_OUT.items() <= _parameters(item).items()
+    }
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=list(left_out))
+
+
+def _parameters(item: pytest.Function) -> dict[str, object]:
+    return dict(item.callspec.params) if hasattr(item, "callspec") else {}
 
 
 @pytest.fixture(scope="session", params=KINDS)
