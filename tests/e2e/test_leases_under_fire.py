@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from support.servers import StoreServer
 
 LIMIT, MOST = 1_000, 50
-PROCESSES, CALLERS, CALLS = 6, 20, 20
+PROCESSES, CALLERS, CALLS = 8, 20, 15
 TESTS = Path(__file__).parents[1]
 LEASE = "lease: {max_fraction: 0.05, ttl: 100ms}"
 CONFIG = f"""
@@ -74,7 +74,7 @@ def held(program: SidecarProgram, policy: str) -> float:
 
 
 def test_what_gets_through_and_what_is_left_are_the_limit(store: StoreServer, tmp_path: Path) -> None:
-    """Over two sidecars, one of two workers: where nothing comes back meanwhile no call more than the limit passes.
+    """Over four sidecars, one of two workers: where nothing comes back meanwhile no call more than the limit passes.
 
     What was borrowed and not spent is there again a ttl later.
     """
@@ -83,8 +83,10 @@ def test_what_gets_through_and_what_is_left_are_the_limit(store: StoreServer, tm
     with (
         SidecarProgram(tmp_path / "one", config=CONFIG, arguments=more) as one,
         SidecarProgram(tmp_path / "two", config=CONFIG, arguments=[*more, "--workers", "2"]) as two,
+        SidecarProgram(tmp_path / "three", config=CONFIG, arguments=more) as three,
+        SidecarProgram(tmp_path / "four", config=CONFIG, arguments=more) as four,
     ):
-        allowed = allowed_by(hammered([one, two]))
+        allowed = allowed_by(hammered([one, two, three, four]))
         assert tokens(one, "spent") > 0
         for policy in POLICIES:
             wait_until(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from support.servers import StoreServer
 
 LIMIT = 1_000
-PROCESSES, CALLERS = 8, 50
+SIDECARS, PROCESSES, CALLERS = 4, 8, 50
 # Of each caller; three times what is allowed.
 CALLS = 8
 TESTS = Path(__file__).parents[1]
@@ -37,17 +38,18 @@ POLICIES = ["bucket", "gcra", "window", "log", "fixed", "yearly", "several"]
 
 
 def test_exactly_the_limit_is_allowed_over_all_sidecars_and_processes(store: StoreServer, tmp_path: Path) -> None:
-    """Eight processes of fifty callers on two sidecars get exactly the limit, by each algorithm."""
+    """Eight processes of fifty callers on four sidecars get exactly the limit, by each algorithm."""
     store.start()
     more = ["--redis", store.url]
-    with (
-        SidecarProgram(tmp_path / "one", config=CONFIG, arguments=more) as one,
-        SidecarProgram(tmp_path / "other", config=CONFIG, arguments=more) as other,
-    ):
+    with contextlib.ExitStack() as stack:
+        sidecars = [
+            stack.enter_context(SidecarProgram(tmp_path / str(number), config=CONFIG, arguments=more))
+            for number in range(SIDECARS)
+        ]
         hammering = [
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "support.hammering", (one, other)[number % 2].address, "key"),
+                    *(sys.executable, "-m", "support.hammering", sidecars[number % SIDECARS].address, "key"),
                     *(str(CALLERS), str(CALLS), *POLICIES),
                 ],
                 stdout=subprocess.PIPE,

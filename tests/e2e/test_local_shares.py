@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from support.api import Api
     from support.servers import StoreServer
 
-LIMIT, SIDECARS = 10, 3
+LIMIT, SIDECARS, SHARE = 14, 4, 3
 CONFIG = f"""
 listen: ["{{address}}"]
 rate_limits:
@@ -55,19 +55,22 @@ def check(api: Api, cost: int = 1) -> pb.CheckResponse:
 
 
 def test_the_fleet_keeps_the_limit_without_the_store(fleet: list[SidecarProgram], store: StoreServer) -> None:
-    """Each of three gives a third of ten; together that is no more than the limit, and each says so.
+    """Each of four gives a quarter of fourteen; together that is no more than the limit, and each says so.
 
-    The store comes back without its data, and is told of the nine that were let through.
+    The store comes back without its data, and is told of the twelve that were let through.
     """
     apis = [program.api() for program in fleet]
     store.kill()
     for api in apis:
         wait_until(lambda at=api: not at.is_serving(), "the sidecar has noticed")  # type: ignore[misc]  # a loop's own value
     answers = [check(api) for api in apis for _ in range(LIMIT)]
-    assert 3 * [3] == [sum(answer.allowed for answer in answers[start : start + LIMIT]) for start in (0, 10, 20)]
-    assert {(pb.ENFORCEMENT_LOCAL_SHARE, 9)} == {(answer.enforcement, answer.max_overshoot) for answer in answers}
+    starts = range(0, len(answers), LIMIT)
+    assert SIDECARS * [SHARE] == [sum(one.allowed for one in answers[start : start + LIMIT]) for start in starts]
+    assert {(pb.ENFORCEMENT_LOCAL_SHARE, SIDECARS * SHARE)} == {
+        (answer.enforcement, answer.max_overshoot) for answer in answers
+    }
     store.start()
-    wait_until(lambda: _remaining(apis[0]) == LIMIT - 9, "the store has been told")
+    wait_until(lambda: _remaining(apis[0]) == LIMIT - SIDECARS * SHARE, "the store has been told")
 
 
 def test_only_who_shares_a_limit_says_that_it_is_alive(tmp_path: Path, store: StoreServer) -> None:
