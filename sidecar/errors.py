@@ -10,11 +10,12 @@ answered, since any of these may be protected health information.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class Reason(Enum):
@@ -119,3 +120,17 @@ class InvalidArgumentError(SidecarError):
 
 class StartupError(Exception):
     """The process cannot start or go on; its one line of text is for the operator, the exit code is 2."""
+
+
+# Characters. A name that is not configured may be of any length; of a longer one neither the error's metadata, which
+# travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
+_MAX_NAME_ECHO = 64
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> dict[str, str]:
+    """Return the metadata of an error about a name that is not known: itself under `kind`, and `nearest` if one is."""
+    metadata = {kind: name[:_MAX_NAME_ECHO]}
+    nearest = get_close_matches(metadata[kind], known, n=1)
+    if nearest:
+        metadata["nearest"] = nearest[0]
+    return metadata

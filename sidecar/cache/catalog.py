@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from sidecar.cache.formats import NativeFormat
@@ -12,7 +11,7 @@ from sidecar.cache.loads import Loads
 from sidecar.cache.records import RecordCache
 from sidecar.cache.values import ValueCache
 from sidecar.cache.waits import Waits
-from sidecar.errors import InvalidArgumentError, Reason, SidecarError
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from sidecar.store.base import Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
-
-# Characters. A name that is not configured may be of any length; of a longer one neither the error's metadata, which
-# travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
-_MAX_NAME_ECHO = 64
 
 
 class Caches:
@@ -86,10 +81,8 @@ class Caches:
         )
 
     def _unknown(self, name: str) -> InvalidArgumentError:
-        name = name[:_MAX_NAME_ECHO]
-        near = get_close_matches(name, self._values, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        metadata = {"cache": name, **({"nearest": near[0]} if near else {})}
+        metadata = unknown_name("cache", name, self._values)
+        hint = f"; did you mean {metadata['nearest']!r}?" if "nearest" in metadata else ""
         return InvalidArgumentError(
             Reason.CACHE_UNKNOWN, f"no cache of that name is configured{hint}", field="cache", metadata=metadata
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.errors import Reason, SidecarError
+from sidecar.errors import Reason, SidecarError, unknown_name
 from sidecar.ratelimit.description import described
 from sidecar.ratelimit.exceptions import NO_RULES, Outcomes, Ruled, needed
 from sidecar.ratelimit.limits import Overriding, ready
@@ -36,10 +35,6 @@ if TYPE_CHECKING:
     from sidecar.telemetry.metrics import Metrics
 
     AnyPolicy = Policy | CombinedPolicy | ConcurrencyPolicy
-
-# Characters. A name that is not configured may be of any length; of a longer one neither the error's metadata, which
-# travel in a header, nor the search for the nearest name, which takes quadratic time, see more.
-_MAX_NAME_ECHO = 64
 
 
 class Found(NamedTuple):
@@ -278,13 +273,9 @@ class PolicyBook:
 
 
 def _unknown(policy_name: str, known: Iterable[str]) -> SidecarError:
-    metadata = {"policy": policy_name[:_MAX_NAME_ECHO]}
-    nearest = get_close_matches(metadata["policy"], known, n=1)
-    if nearest:
-        metadata["nearest"] = nearest[0]
     return SidecarError(
         Reason.POLICY_UNKNOWN,
         "no rate limit policy of that name is configured",
         field="policy",
-        metadata=metadata,
+        metadata=unknown_name("policy", policy_name, known),
     )

@@ -18,10 +18,9 @@ or an empty window, is so for every tier. docs/adr/0019-buckets-keep-tokens-not-
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.errors import InvalidArgumentError, Reason
+from sidecar.errors import InvalidArgumentError, Reason, unknown_name
 from sidecar.ratelimit.exceptions import Exempted, Why
 from sidecar.ratelimit.limits import renumbered
 from sidecar.ratelimit.overrides import Effect, Numbers
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from sidecar.ratelimit.limits import Limit
     from sidecar.ratelimit.policy import CombinedPolicy, Policy
     from sidecar.ratelimit.stand_in import StandIns
-
-# As much of an unknown name as of a policy's (`policy_book.py`).
-_MAX_NAME_ECHO = 64
 
 _EXEMPTS = {Effect.UNLIMITED: Why.TIER_UNLIMITED, Effect.DENIED: Why.TIER_DENIED}
 
@@ -89,10 +85,7 @@ def made_ready(
 
 def tier_unknown(name: str, known: Iterable[str] = ()) -> InvalidArgumentError:
     """Return the error for a tier that a policy does not have."""
-    metadata = {"tier": name[:_MAX_NAME_ECHO]}
-    nearest = get_close_matches(metadata["tier"], known, n=1)
-    if nearest:
-        metadata["nearest"] = nearest[0]
+    metadata = unknown_name("tier", name, known)
     return InvalidArgumentError(
         Reason.TIER_UNKNOWN, "the policy has no tier of that name", field="tier", metadata=metadata
     )

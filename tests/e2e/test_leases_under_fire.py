@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sidecar_client.gen.sidecar.v1 import rate_limit_pb2 as pb
+from support.hammered import allowed_by, hammered
 from support.metrics_page import MetricsPage
 from support.programs import SidecarProgram, wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.servers import StoreServer
 
 LIMIT, MOST = 1_000, 50
 PROCESSES, CALLERS, CALLS = 8, 20, 15
-TESTS = Path(__file__).parents[1]
 LEASE = "lease: {max_fraction: 0.05, ttl: 100ms}"
 CONFIG = f"""
 listen: ["{{address}}"]
@@ -30,30 +27,6 @@ rate_limits:
   yearly: {{algorithm: fixed_window, limit: {LIMIT}, calendar: year, time_zone: Asia/Tokyo, {LEASE}}}
 """
 POLICIES = ["bucket", "gcra", "fixed", "yearly"]
-
-
-def hammered(programs: list[SidecarProgram]) -> list[subprocess.Popen[bytes]]:
-    """Let processes of callers check the one key, through each of the sidecars in turn; begin, and do not wait."""
-    return [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "support.hammering", programs[number % len(programs)].address, "key"),
-                *(str(CALLERS), str(CALLS), *POLICIES),
-            ],
-            stdout=subprocess.PIPE,
-            cwd=TESTS,
-        )
-        for number in range(PROCESSES)
-    ]
-
-
-def allowed_by(hammering: list[subprocess.Popen[bytes]]) -> Counter[str]:
-    """Wait for the callers, and return what each policy let through."""
-    allowed: Counter[str] = Counter()
-    for process in hammering:
-        told, _ = process.communicate(timeout=100)
-        allowed.update(json.loads(told))
-    return allowed
 
 
 def remaining(program: SidecarProgram, policy: str) -> int:
@@ -86,7 +59,7 @@ def test_what_gets_through_and_what_is_left_are_the_limit(store: StoreServer, tm
         SidecarProgram(tmp_path / "three", config=CONFIG, arguments=more) as three,
         SidecarProgram(tmp_path / "four", config=CONFIG, arguments=more) as four,
     ):
-        allowed = allowed_by(hammered([one, two, three, four]))
+        allowed = allowed_by(hammered(PROCESSES, CALLERS, CALLS, POLICIES, [one, two, three, four]))
         assert tokens(one, "spent") > 0
         for policy in POLICIES:
             wait_until(

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.hammered import allowed_by, hammered
 from support.programs import SidecarProgram
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.servers import StoreServer
 
 LIMIT = 1_000
 SIDECARS, PROCESSES, CALLERS = 4, 8, 50
 # Of each caller; three times what is allowed.
 CALLS = 8
-TESTS = Path(__file__).parents[1]
 CONFIG = f"""
 listen: ["{{address}}"]
 rate_limits:
@@ -46,19 +43,5 @@ def test_exactly_the_limit_is_allowed_over_all_sidecars_and_processes(store: Sto
             stack.enter_context(SidecarProgram(tmp_path / str(number), config=CONFIG, arguments=more))
             for number in range(SIDECARS)
         ]
-        hammering = [
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "support.hammering", sidecars[number % SIDECARS].address, "key"),
-                    *(str(CALLERS), str(CALLS), *POLICIES),
-                ],
-                stdout=subprocess.PIPE,
-                cwd=TESTS,
-            )
-            for number in range(PROCESSES)
-        ]
-        allowed: Counter[str] = Counter()
-        for process in hammering:
-            told, _ = process.communicate(timeout=100)
-            allowed.update(json.loads(told))
+        allowed = allowed_by(hammered(PROCESSES, CALLERS, CALLS, POLICIES, sidecars))
     assert dict.fromkeys(POLICIES, LIMIT) == dict(allowed)

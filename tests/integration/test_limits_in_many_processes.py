@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.limit_takers import LEAST_CALLS
+from support.limit_takers import LEAST_CALLS, a_window_without_an_edge_now
 from support.many_processes import PATIENCE_SECONDS, PROCESSES, outputs_of
 
 if TYPE_CHECKING:
@@ -40,12 +39,6 @@ async def under_fire(
         refused=sum(each["refused"] for each in told),
         allowed=[(asked_ns, answered_ns) for each in told for asked_ns, answered_ns in each["allowed"]],
     )
-
-
-def a_window_without_an_edge_now() -> int:
-    """Return the length in µs of a window, counted from the epoch on, that neither begins nor ends within the hour."""
-    now_us, hour_us = time.time_ns() // 1_000, DAY_US // 24
-    return next(days * DAY_US for days in (366, 365) if hour_us < now_us % (days * DAY_US) < days * DAY_US - hour_us)
 
 
 def most_within(allowed: list[tuple[int, int]], window_us: int) -> int:

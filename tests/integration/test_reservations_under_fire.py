@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.limit_takers import KEY, NAME, policy_of
+from support.limit_takers import KEY, NAME, a_window_without_an_edge_now, policy_of
 from support.many_processes import PATIENCE_SECONDS, outputs_of
 from support.reservation_makers import RULES, TTL_MS, limiter_over
 
@@ -68,12 +67,6 @@ async def under_fire(port: int, algorithm: str, window_us: int) -> Counter[str]:
     """Let all callers of all processes begin at once, and return what came of it once they are done."""
     outputs = await outputs_of("support.reservation_makers", port, algorithm, LIMIT, window_us, CALLERS, ROUNDS)
     return sum((Counter(json.loads(output)) for output in outputs), Counter())
-
-
-def a_window_without_an_edge_now() -> int:
-    """Return the length in µs of a window, counted from the epoch on, that neither begins nor ends within the hour."""
-    now_us, hour_us = time.time_ns() // 1_000, DAY_US // 24
-    return next(days * DAY_US for days in (366, 365) if hour_us < now_us % (days * DAY_US) < days * DAY_US - hour_us)
 
 
 @pytest.mark.parametrize("algorithm", ["token_bucket", "gcra", "sliding_window", "sliding_log", "fixed_window"])

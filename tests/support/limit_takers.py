@@ -45,6 +45,15 @@ LEAST_CALLS = 2
 LEASE_TTL_US = 100_000
 
 _NANOS_PER_MILLI = 1_000_000
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+
+
+def a_window_without_an_edge_now() -> int:
+    """Return the length in µs of a window, counted from the epoch on, that neither begins nor ends within the hour."""
+    now_us = time.time_ns() // 1_000
+    lengths_us = (366 * _DAY_US, 365 * _DAY_US)
+    return next(length for length in lengths_us if _HOUR_US < now_us % length < length - _HOUR_US)
 
 
 def policy_of(algorithm: str, limit: int, window_us: int) -> Policy:
