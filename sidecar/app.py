@@ -20,13 +20,10 @@ from typing import TYPE_CHECKING
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health_pb2
 
-from sidecar.cache.catalog import build_caches
-from sidecar.cache.policy import CachePolicy, DataClass
+from sidecar.caching import Caching
 from sidecar.call import MethodTable
 from sidecar.clock import StoreClock
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
-from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
-from sidecar.crypto.sealing import CryptoCounters, FieldSealer
 from sidecar.errors import Reason, SidecarError, StartupError
 from sidecar.gen.sidecar.v1 import cache_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
 from sidecar.interceptors.admission import AdmissionPolicy
@@ -60,13 +57,11 @@ from sidecar.telemetry.reloads import ReloadCounter
 from sidecar.telemetry.snapshot import take
 from sidecar.telemetry.tracing import Tracing
 from sidecar.translate import (
-    cache_policy,
     development_key,
     embedded_policy,
     engine_policy,
     pipeline_policy,
     pool_policy,
-    request_limits,
     seals,
     store_address,
 )
@@ -204,7 +199,10 @@ class App:
         rate_limits = self._rate_limits = RateLimits(
             settings, store=store, keys=KeySpace(settings.tenant), clock=self._clock, metrics=self._metrics
         )
-        methods = self._methods(store, keks, rate_limits, self._health, envoy)
+        caching = Caching(
+            settings, store=store, keys=KeySpace(settings.tenant), clock=self._clock, keks=keks, metrics=self._metrics
+        )
+        methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
         await rate_limits.start(probe, self._stack)
         self._serve_metrics()
@@ -282,50 +280,22 @@ class App:
     def _methods(
         self,
         store: Store,
-        keks: KeyEncryptionKeys | None,
+        caching: Caching,
         rate_limits: RateLimits,
         health: HealthServicer,
         envoy: EnvoyFront | None,
     ) -> list[Method]:
         settings = self._settings
-        keys = KeySpace(settings.tenant)
-        ring = None
-        if keks is not None:
-            ring = KeyRing(
-                store=store,
-                keys=keys,
-                tenant=settings.tenant,
-                keks=keks,
-                clock=self._clock,
-                policy=KeyRingPolicy(epoch_seconds=max(1, settings.encryption.key_epoch.ms // 1000)),
-            )
-        counters = CryptoCounters(self._metrics)
-
-        def sealer_for(policy: CachePolicy) -> FieldSealer | None:
-            if ring is None or policy.data_class is not DataClass.PHI:
-                return None
-            life_ms = policy.max_ttl_ms + policy.stale_for_ms
-            return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
-
-        caches = build_caches(
-            [cache_policy(name, cache) for name, cache in settings.caches.items()],
-            limits=request_limits(settings.limits),
-            store=store,
-            keys=keys,
-            clock=self._clock,
-            sealer_for=sealer_for,
-            metrics=self._metrics,
-        )
         pipeline = PipelineServicer(
-            caches=caches,
+            caches=caching.caches,
             limiter=rate_limits.limiter,
             store=store,
             admission=self._admission,
             policy=pipeline_policy(settings.limits),
         )
         served: list[tuple[ServiceDescriptor, object]] = [
-            (_CACHE, CacheServicer(caches, self._admission)),
-            (_RECORD, RecordServicer(caches)),
+            (_CACHE, CacheServicer(caching.caches, self._admission)),
+            (_RECORD, RecordServicer(caching.caches)),
             (
                 _RATE_LIMIT,
                 RateLimitServicer(

@@ -1,0 +1,62 @@
+"""All that caches in a sidecar, made of its settings: the caches, and what seals their entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.cache.catalog import build_caches
+from sidecar.cache.policy import DataClass
+from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
+from sidecar.crypto.sealing import CryptoCounters, FieldSealer
+from sidecar.translate import cache_policy, request_limits
+
+if TYPE_CHECKING:
+    from sidecar.cache.policy import CachePolicy
+    from sidecar.clock import StoreClock
+    from sidecar.config.model import Settings
+    from sidecar.crypto.kek import KeyEncryptionKeys
+    from sidecar.store.base import Store
+    from sidecar.store.keys import KeySpace
+    from sidecar.telemetry.metrics import Metrics
+
+
+class Caching:
+    """The caches of a sidecar."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        keys: KeySpace,
+        clock: StoreClock,
+        keks: KeyEncryptionKeys | None,
+        metrics: Metrics,
+    ) -> None:
+        ring = None
+        if keks is not None:
+            ring = KeyRing(
+                store=store,
+                keys=keys,
+                tenant=settings.tenant,
+                keks=keks,
+                clock=clock,
+                policy=KeyRingPolicy(epoch_seconds=max(1, settings.encryption.key_epoch.ms // 1000)),
+            )
+        counters = CryptoCounters(metrics)
+
+        def sealer_for(policy: CachePolicy) -> FieldSealer | None:
+            if ring is None or policy.data_class is not DataClass.PHI:
+                return None
+            life_ms = policy.max_ttl_ms + policy.stale_for_ms
+            return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
+
+        self.caches = build_caches(
+            [cache_policy(name, cache) for name, cache in settings.caches.items()],
+            limits=request_limits(settings.limits),
+            store=store,
+            keys=keys,
+            clock=clock,
+            sealer_for=sealer_for,
+            metrics=metrics,
+        )
