@@ -85,6 +85,13 @@ class Reason(Enum):
     RESERVATIONS_FULL = 116
     TIER_UNKNOWN = 130
 
+    ORIGIN_UNAVAILABLE = 140
+    ORIGIN_TIMED_OUT = 141
+    ORIGIN_REFUSED = 142
+    ORIGIN_ANSWER = 143
+    ORIGIN_BUSY = 144
+    ORIGIN_OUTCOME_UNKNOWN = 145
+
 
 class SidecarError(Exception):
     """A call that ends with an error.

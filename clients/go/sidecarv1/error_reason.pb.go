@@ -189,6 +189,24 @@ const (
 	// ERROR_REASON_TIER_UNKNOWN (INVALID_ARGUMENT): the policy has no tier of that name. Metadata: `tier`, and `nearest` when a
 	// name is close.
 	ErrorReason_ERROR_REASON_TIER_UNKNOWN ErrorReason = 130
+	// ERROR_REASON_ORIGIN_UNAVAILABLE (UNAVAILABLE): the cache's origin cannot be reached, or has failed so often that it is
+	// left alone for a while; nothing was changed. With RetryInfo. Metadata: `origin`.
+	ErrorReason_ERROR_REASON_ORIGIN_UNAVAILABLE ErrorReason = 140
+	// ERROR_REASON_ORIGIN_TIMED_OUT (DEADLINE_EXCEEDED): the cache's origin has not answered a load in its time. Metadata:
+	// `origin`.
+	ErrorReason_ERROR_REASON_ORIGIN_TIMED_OUT ErrorReason = 141
+	// ERROR_REASON_ORIGIN_REFUSED (FAILED_PRECONDITION): the origin refuses what it was asked, so that to ask again is in vain;
+	// the cache is as it was. Metadata: `origin`, and `code`, which is what the origin gives as its error code.
+	ErrorReason_ERROR_REASON_ORIGIN_REFUSED ErrorReason = 142
+	// ERROR_REASON_ORIGIN_ANSWER (INTERNAL): what the origin answers cannot be kept: it is of a wrong type, too large, or is for
+	// what was not asked. Metadata: `origin`.
+	ErrorReason_ERROR_REASON_ORIGIN_ANSWER ErrorReason = 143
+	// ERROR_REASON_ORIGIN_BUSY (RESOURCE_EXHAUSTED): as many calls of the origin are under way as its `max_concurrency` allows,
+	// and none has ended in the time there was. With RetryInfo. Metadata: `origin`.
+	ErrorReason_ERROR_REASON_ORIGIN_BUSY ErrorReason = 144
+	// ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN (UNKNOWN): a change was sent to the origin and has no answer; it may have been made.
+	// Metadata: `origin`.
+	ErrorReason_ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN ErrorReason = 145
 )
 
 // Enum value maps for ErrorReason.
@@ -253,6 +271,12 @@ var (
 		115: "ERROR_REASON_RESERVATION_UNKNOWN",
 		116: "ERROR_REASON_RESERVATIONS_FULL",
 		130: "ERROR_REASON_TIER_UNKNOWN",
+		140: "ERROR_REASON_ORIGIN_UNAVAILABLE",
+		141: "ERROR_REASON_ORIGIN_TIMED_OUT",
+		142: "ERROR_REASON_ORIGIN_REFUSED",
+		143: "ERROR_REASON_ORIGIN_ANSWER",
+		144: "ERROR_REASON_ORIGIN_BUSY",
+		145: "ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -314,6 +338,12 @@ var (
 		"ERROR_REASON_RESERVATION_UNKNOWN":           115,
 		"ERROR_REASON_RESERVATIONS_FULL":             116,
 		"ERROR_REASON_TIER_UNKNOWN":                  130,
+		"ERROR_REASON_ORIGIN_UNAVAILABLE":            140,
+		"ERROR_REASON_ORIGIN_TIMED_OUT":              141,
+		"ERROR_REASON_ORIGIN_REFUSED":                142,
+		"ERROR_REASON_ORIGIN_ANSWER":                 143,
+		"ERROR_REASON_ORIGIN_BUSY":                   144,
+		"ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN":        145,
 	}
 )
 
@@ -349,7 +379,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xf8\x0f\n" +
+	"sidecar.v1*\xce\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -410,7 +440,13 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\"ERROR_REASON_RESERVATION_ID_REUSED\x10r\x12$\n" +
 	" ERROR_REASON_RESERVATION_UNKNOWN\x10s\x12\"\n" +
 	"\x1eERROR_REASON_RESERVATIONS_FULL\x10t\x12\x1e\n" +
-	"\x19ERROR_REASON_TIER_UNKNOWN\x10\x82\x01b\x06proto3"
+	"\x19ERROR_REASON_TIER_UNKNOWN\x10\x82\x01\x12$\n" +
+	"\x1fERROR_REASON_ORIGIN_UNAVAILABLE\x10\x8c\x01\x12\"\n" +
+	"\x1dERROR_REASON_ORIGIN_TIMED_OUT\x10\x8d\x01\x12 \n" +
+	"\x1bERROR_REASON_ORIGIN_REFUSED\x10\x8e\x01\x12\x1f\n" +
+	"\x1aERROR_REASON_ORIGIN_ANSWER\x10\x8f\x01\x12\x1d\n" +
+	"\x18ERROR_REASON_ORIGIN_BUSY\x10\x90\x01\x12(\n" +
+	"#ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN\x10\x91\x01b\x06proto3"
 
 var (
 	file_sidecar_v1_error_reason_proto_rawDescOnce sync.Once
