@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+from support.postgres import Database, PostgresServer, remove_template
 from support.servers import KINDS, StoreServer
 
 if TYPE_CHECKING:
@@ -29,6 +31,42 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 def server(store_kind: str, tmp_path: Path) -> Iterator[StoreServer]:
     """Return a server of this test's own, to be killed and stopped at will."""
     running = StoreServer(store_kind, tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_template() -> Iterator[None]:
+    """Keep what servers of PostgreSQL are copied from until the last test has ended."""
+    yield
+    remove_template()
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(postgres_template: None) -> Iterator[PostgresServer]:  # noqa: ARG001 (it outlives the server)
+    """Return a PostgreSQL that all tests share; none may hurt it."""
+    running = PostgresServer()
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def database(shared_postgres: PostgresServer) -> Database:
+    """Return an empty database of this test's own."""
+    name = f"test_{next(_numbers)}"
+    shared_postgres.create_database(name)
+    return Database(shared_postgres, name)
+
+
+@pytest.fixture
+def postgres(postgres_template: None) -> Iterator[PostgresServer]:  # noqa: ARG001 (it outlives the server)
+    """Return a PostgreSQL of this test's own, to be killed and stopped at will."""
+    running = PostgresServer()
     running.start()
     yield running
     running.stop()
