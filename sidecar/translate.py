@@ -73,6 +73,8 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
         data_class=DataClass(settings.data_class),
         raw_prefix=settings.key_prefix if settings.format == "raw" else None,
         clear_fields=frozenset(settings.clear_fields),
+        compress_above_bytes=settings.compress_above,
+        max_value_bytes=settings.max_value_bytes,
     )
 
 
@@ -286,6 +288,7 @@ def request_limits(settings: LimitSettings) -> Limits:
     return Limits(
         max_key_bytes=settings.max_key_bytes,
         max_value_bytes=settings.max_value_bytes,
+        max_unpacked_bytes=settings.max_value_bytes,
         max_batch_keys=settings.max_batch_keys,
         # A sixteenth is for names, versions and framing.
         max_answer_bytes=settings.max_message_bytes - settings.max_message_bytes // 16,

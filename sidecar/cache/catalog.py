@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sidecar.cache.formats import NativeFormat
@@ -109,24 +110,32 @@ def build_caches(
     loads: dict[str, Loads] = {}
     invalidations: dict[str, Invalidation] = {}
     for policy in policies:
+        bounds = _limits_of(policy, limits)
         sealer = sealer_for(policy)
         values[policy.name] = ValueCache(
-            policy=policy, limits=limits, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
+            policy=policy, limits=bounds, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
         )
         if policy.raw_prefix is None and not policy.dated:
             records[policy.name] = RecordCache(
-                policy=policy, limits=limits, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
+                policy=policy, limits=bounds, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
             )
         if policy.raw_prefix is None:
-            invalidations[policy.name] = Invalidation(policy, limits, values[policy.name], values[policy.name].dating)
+            invalidations[policy.name] = Invalidation(policy, bounds, values[policy.name], values[policy.name].dating)
             loads[policy.name] = Loads(
                 policy=policy,
-                limits=limits,
+                limits=bounds,
                 store=store,
                 values=values[policy.name],
-                native=NativeFormat(policy, keys),
+                native=NativeFormat(policy, keys, bounds.max_unpacked_bytes),
                 waits=waits,
                 draw=random.random,
                 loads=loaded,
             )
     return Caches(values, records, loads, invalidations)
+
+
+def _limits_of(policy: CachePolicy, limits: Limits) -> Limits:
+    """Return the bounds of a cache's requests."""
+    if policy.max_value_bytes is None:
+        return limits
+    return replace(limits, max_value_bytes=min(policy.max_value_bytes, limits.max_value_bytes))

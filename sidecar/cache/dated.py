@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.cache.entry import dated_block, position_of
+from sidecar.cache.entry import DATED_PACKED_MAGIC, dated_block, position_of
 from sidecar.cache.formats import NativeFormat
 from sidecar.cache.generations import Generations, floor_in
 from sidecar.cache.policy import MISS, Lookup
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sidecar.cache.formats import Repeat
+    from sidecar.cache.packing import Stored
     from sidecar.cache.policy import CachePolicy, Limits
     from sidecar.cache.tags import Fence
     from sidecar.call import Call
@@ -81,8 +82,8 @@ class Dating:
 class DatedFormat(NativeFormat):
     """Values behind a header, a position and tags."""
 
-    def __init__(self, policy: CachePolicy, keys: KeySpace, dating: Dating) -> None:
-        super().__init__(policy, keys)
+    def __init__(self, policy: CachePolicy, keys: KeySpace, max_unpacked_bytes: int, dating: Dating) -> None:
+        super().__init__(policy, keys, max_unpacked_bytes)
         self._policy = policy
         self._dating = dating
 
@@ -100,14 +101,14 @@ class DatedFormat(NativeFormat):
         return super().lookup(replies[:1], now_us)
 
     def set_dated(
-        self, entry: Tagged, value: bytes, *, ttl_ms: int, condition: str, repeat: Repeat, moment: Moment
+        self, entry: Tagged, value: Stored, *, ttl_ms: int, condition: str, repeat: Repeat, moment: Moment
     ) -> ScriptCall:
         """Return the script that writes an entry."""
         name, tags, _ = entry
         if not tags and not self._dating.has_generations:
             return self.set(self.key(name), value, ttl_ms, condition, repeat)
         args: tuple[Arg, ...] = (
-            dated_block(moment.position, tags) + value,
+            dated_block(moment.position, tags) + value.content,
             ttl_ms,
             self._policy.stale_for_ms,
             condition,
@@ -117,6 +118,8 @@ class DatedFormat(NativeFormat):
             moment.fence.fence,
             moment.fence.ends_us,
         )
+        if value.packed:
+            args = (*args, DATED_PACKED_MAGIC)
         keys = (*self._keys_of_write(self.key(name), repeat), self._space.fence(self._policy.name, name))
         return ScriptCall(_SET, keys, args, repeat.safe)
 

@@ -10,6 +10,9 @@ An entry of a cache with tags or generations has "S", 2 in its place, and betwee
     0   8  position           of the cache's generations, when it was written
     8   2  size               of its tags together; then each tag, behind one byte that says how long it is
 
+"S", 3 and "S", 4 stand in place of "S", 1 and "S", 2 where the value is compressed (see `packing`). A reader goes by
+that alone, whatever its cache's policy says by now; one that is too old to know them refuses the entry.
+
 All integers are big-endian. The scripts write it (`lua/includes/header.lua`); it is read here, so that a read is one
 GET. A record has the same header as the value of its field "".
 """
@@ -22,12 +25,14 @@ from typing import TYPE_CHECKING
 from sidecar.errors import Reason, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HEADER = struct.Struct(">2sQQQ")
 HEADER_BYTES = HEADER.size
 MAGIC = b"S\x01"
 DATED_MAGIC = b"S\x02"
+PACKED_MAGIC = b"S\x03"
+DATED_PACKED_MAGIC = b"S\x04"
 _BLOCK = struct.Struct(">QH")
 _VALUE_AFTER = HEADER_BYTES + _BLOCK.size
 
@@ -39,8 +44,11 @@ A plain tuple, since one is made with every read.
 """
 
 
-def decode_entry(stored: bytes | None) -> Entry | None:
-    """Read what GET returned; raises `StoreError` (ENTRY_MALFORMED) if no sidecar wrote it."""
+def decode_entry(stored: bytes | None, unpack: Callable[[bytes], bytes] | None = None) -> Entry | None:
+    """Read what GET returned; raises `StoreError` (ENTRY_MALFORMED) if no sidecar wrote it.
+
+    `unpack` gives back what a compressed value was; without it, there can be none.
+    """
     if stored is None:
         return None
     if len(stored) >= HEADER_BYTES:
@@ -50,16 +58,27 @@ def decode_entry(stored: bytes | None) -> Entry | None:
         if magic == DATED_MAGIC and len(stored) >= _VALUE_AFTER:
             _, size = _BLOCK.unpack_from(stored, HEADER_BYTES)
             return version, written_us, fresh_until_us, stored[_VALUE_AFTER + size :]
-    raise StoreError(
-        Reason.ENTRY_MALFORMED,
-        "what is stored under the key was not written by a sidecar of this format; delete it first",
-        field="key",
-    )
+        if unpack is not None and magic == PACKED_MAGIC:
+            return version, written_us, fresh_until_us, unpack(stored[HEADER_BYTES:])
+        if unpack is not None and magic == DATED_PACKED_MAGIC and len(stored) >= _VALUE_AFTER:
+            _, size = _BLOCK.unpack_from(stored, HEADER_BYTES)
+            return version, written_us, fresh_until_us, unpack(stored[_VALUE_AFTER + size :])
+    raise malformed("was not written by a sidecar of this format")
+
+
+def malformed(why: str) -> StoreError:
+    """Return ENTRY_MALFORMED."""
+    return StoreError(Reason.ENTRY_MALFORMED, f"what is stored under the key {why}; delete it first", field="key")
+
+
+def is_packed(stored: bytes) -> bool:
+    """Say whether the value of an entry is compressed."""
+    return stored.startswith((PACKED_MAGIC, DATED_PACKED_MAGIC))
 
 
 def position_of(stored: bytes) -> int:
     """Return the position that an entry was written at; 0 if it has none."""
-    if len(stored) < _VALUE_AFTER or not stored.startswith(DATED_MAGIC):
+    if len(stored) < _VALUE_AFTER or not stored.startswith((DATED_MAGIC, DATED_PACKED_MAGIC)):
         return 0
     position: int = _BLOCK.unpack_from(stored, HEADER_BYTES)[0]
     return position

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sidecar.cache.entry import decode_entry
+from sidecar.cache.entry import PACKED_MAGIC, decode_entry
 from sidecar.cache.lookups import judge_all
+from sidecar.cache.packing import unpack, unpack_within
 from sidecar.cache.policy import MISS, Counted, Lookup, Outcome, WriteOutcome, Written, judge
 from sidecar.cache.request import ALWAYS, IF_ABSENT, IF_PRESENT
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
@@ -20,9 +21,11 @@ from sidecar.store.keys import ENTRY_TAIL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sidecar.cache.packing import Stored
     from sidecar.cache.policy import CachePolicy, Found
     from sidecar.store.base import Arg, Reply
     from sidecar.store.keys import KeySpace
+    from sidecar.store.plans import Room
 
 # Beyond this a Lua number, a double, cannot tell neighbours apart.
 _MAX_EXACT = 2**53 - 1
@@ -61,7 +64,7 @@ class ValueFormat(Protocol):
         """Return what the replies to `reads` mean, none of which is an error."""
         ...
 
-    def set(self, key: bytes, value: bytes, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
+    def set(self, key: bytes, value: Stored, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
         """Return the script that writes an entry."""
         ...
 
@@ -81,9 +84,10 @@ class ValueFormat(Protocol):
 class NativeFormat:
     """Values behind a header."""
 
-    def __init__(self, policy: CachePolicy, keys: KeySpace) -> None:
+    def __init__(self, policy: CachePolicy, keys: KeySpace, max_unpacked_bytes: int) -> None:
         self._cache = policy.name
         self._stale_ms = policy.stale_for_ms
+        self._max_unpacked_bytes = max_unpacked_bytes
         self._space = keys
         self._head = keys.entry_head(policy.name)
         self._load_head = keys.load_head(policy.name)
@@ -113,17 +117,25 @@ class NativeFormat:
         head = self._head
         return [head + name + ENTRY_TAIL for name in names]
 
-    def lookups(self, replies: Sequence[Reply], now_us: int) -> list[Found | SidecarError]:
+    def lookups(self, replies: Sequence[Reply], now_us: int, room: Room) -> list[Found | SidecarError]:
         """Judge what a GET of each key returned; errors, also what `lookup` would raise, stand in their places."""
-        return judge_all(replies, now_us, self._stale_ms)
+        return judge_all(
+            replies, now_us, self._stale_ms, lambda packed: unpack_within(packed, self._max_unpacked_bytes, room)
+        )
 
     def lookup(self, replies: Sequence[Reply], now_us: int) -> Lookup:
         """Judge the entry; raises `StoreError` (ENTRY_MALFORMED)."""
-        return judge(decode_entry(replies[0]), now_us, self._stale_ms)
+        return judge(decode_entry(replies[0], self._unpack), now_us, self._stale_ms)
 
-    def set(self, key: bytes, value: bytes, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
+    def _unpack(self, packed: bytes) -> bytes:
+        return unpack(packed, self._max_unpacked_bytes)
+
+    def set(self, key: bytes, value: Stored, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
         """Return the script that writes an entry."""
-        args: tuple[Arg, ...] = (value, ttl_ms, self._stale_ms, condition, repeat.fingerprint, repeat.window_ms)
+        content, packed = value
+        args: tuple[Arg, ...] = (content, ttl_ms, self._stale_ms, condition, repeat.fingerprint, repeat.window_ms)
+        if packed:
+            args = (*args, PACKED_MAGIC)
         return ScriptCall(self._set, self._keys_of_write(key, repeat), args, repeat.safe)
 
     def delete(self, key: bytes, condition: str, repeat: Repeat) -> ScriptCall:
@@ -189,10 +201,10 @@ class RawFormat:
             return MISS
         return Lookup(Outcome.HIT, value, ttl_ms=max(0, ttl_ms) if ttl_ms != _FOR_EVER else None)
 
-    def set(self, key: bytes, value: bytes, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
+    def set(self, key: bytes, value: Stored, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
         """Return the script that writes a string."""
         self._refuse_version(condition)
-        args: tuple[Arg, ...] = (value, ttl_ms, condition, repeat.fingerprint, repeat.window_ms)
+        args: tuple[Arg, ...] = (value.content, ttl_ms, condition, repeat.fingerprint, repeat.window_ms)
         return ScriptCall(self._set, (key, repeat.record_key), args, repeat.safe)
 
     def delete(self, key: bytes, condition: str, repeat: Repeat) -> ScriptCall:

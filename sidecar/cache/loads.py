@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.dated import POSITION_DIGITS
-from sidecar.cache.entry import dated_block
+from sidecar.cache.entry import DATED_PACKED_MAGIC, PACKED_MAGIC, dated_block
 from sidecar.cache.policy import MISS, Lookup, Outcome, choose_ttl
 from sidecar.cache.request import check_size
 from sidecar.cache.tags import Tagged, refuse_tags
@@ -169,14 +169,17 @@ class Loads:
         fresh_ms = choose_ttl(self._policy, ttl_ms, self._draw())
         name = await self._values.name(key, call)
         stored_tags = await self._checked_tags(tags, call)
-        sealed = await self._values.sealed(name, value, call)
+        content, packed = await self._values.stored(name, value, call)
         keys = (self._native.key(name), self._native.load_key(name))
-        dating, script = self._dating, _FILL
+        dating, script, magic = self._dating, _FILL, PACKED_MAGIC
         if dating is not None and (stored_tags or dating.has_generations):
             life_ms = fresh_ms + self._policy.stale_for_ms
             await self._refuse_overtaken(dating, Tagged(name, stored_tags, life_ms), token, call)
-            script, sealed = _FILL_DATED, dated_block(_position_in(token), stored_tags) + sealed
-        words = (token, sealed, fresh_ms, self._policy.stale_for_ms)
+            script, magic = _FILL_DATED, DATED_PACKED_MAGIC
+            content = dated_block(_position_in(token), stored_tags) + content
+        words: tuple[Arg, ...] = (token, content, fresh_ms, self._policy.stale_for_ms)
+        if packed:
+            words = (*words, magic)
         applied, version, fresh_ms = await self._store.run(ScriptCall(script, keys, words, False), call)
         self._ended(keys[1], "filled", applied=applied)
         return Filled(version, fresh_ms)

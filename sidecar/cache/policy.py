@@ -49,6 +49,10 @@ class CachePolicy:
     """Set: the cache holds plain Redis strings under this prefix."""
     clear_fields: frozenset[str] = frozenset()
     """The fields of a PHI cache's records that are no PHI; all others are sealed, so a misspelt name leaks nothing."""
+    compress_above_bytes: int | None = None
+    """Values longer than this are stored compressed; None: none is."""
+    max_value_bytes: int | None = None
+    """A bound of the cache's own on a value or record; None: that of all."""
 
     @property
     def dated(self) -> bool:
@@ -62,6 +66,9 @@ class Limits:
 
     max_key_bytes: int = 512
     max_value_bytes: int = 1024 * 1024
+    """What one may write."""
+    max_unpacked_bytes: int = 1024 * 1024
+    """What a value may have that is read and was stored compressed: the most that any cache takes."""
     max_batch_keys: int = 1000
     max_answer_bytes: int = 7 * 1024 * 1024
     """The most that the values of one answer may add up to; it must fit into a message."""

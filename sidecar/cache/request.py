@@ -39,7 +39,7 @@ def check_size(size: int, most: int, field: str) -> None:
     if size > most:
         raise InvalidArgumentError(
             Reason.VALUE_TOO_LARGE,
-            f"the value has {size} bytes; at most {most} are allowed (limits.max_value_bytes)",
+            f"the value has {size} bytes; at most {most} are allowed (max_value_bytes of the cache, or of limits)",
             field=field,
             metadata={"max_bytes": str(most), "actual_bytes": str(size)},
         )

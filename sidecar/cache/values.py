@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 from sidecar.cache.dated import DatedFormat, Dating, refuse_dated
 from sidecar.cache.formats import NativeFormat, RawFormat, counted, removed, written
 from sidecar.cache.naming import Naming
+from sidecar.cache.packing import Packer, Stored
 from sidecar.cache.policy import MISS, Outcome, choose_ttl
 from sidecar.cache.request import (
     check_batch,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from sidecar.crypto.sealing import FieldSealer
     from sidecar.store.base import Arg, Reply, ScriptCall, Store
     from sidecar.store.keys import KeySpace
-    from sidecar.store.plans import Planned
+    from sidecar.store.plans import Planned, Room
     from sidecar.telemetry.metrics import Cell, Counter
 
 T = TypeVar("T")
@@ -77,7 +78,8 @@ class ValueCache:
         self._naming = Naming(limits, sealer)
         self.dating = Dating(policy, limits, store, keys, sealer) if policy.dated else None
         """Of a cache with tags or generations."""
-        self._format = _format_of(policy, keys, self.dating)
+        self._format = _format_of(policy, limits, keys, self.dating)
+        self._packer = None if policy.compress_above_bytes is None else Packer(policy.compress_above_bytes)
         self._read_cells: dict[Outcome, Cell] = {
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
         }
@@ -102,7 +104,7 @@ class ValueCache:
         if self._sealer is not None:
             return self._plan_sealed_get(self._sealer, key, call)
         name = check_name(key, self._limits.max_key_bytes)
-        return Plan(self._format.reads(name), self._read)
+        return Plan(self._format.reads(name), self._read, growth=_growth)
 
     async def set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Written:
         """Write one entry."""
@@ -168,7 +170,7 @@ class ValueCache:
             return await run_reads(reads, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)
         if self._sealer is None:
             names = check_names(keys, self._limits.max_key_bytes, "keys")
-            plans = [Plan(self._format.reads(name), self._read) for name in names]
+            plans = [Plan(self._format.reads(name), self._read, growth=_growth) for name in names]
         else:
             plans = [
                 self._sealed_read(self._sealer, await self._naming.name(key, call, f"keys[{number}]"))
@@ -228,7 +230,7 @@ class ValueCache:
         name = await self._naming.name(key, call, f"{path}key")
         asked = ("set", value, options.ttl_ms, options.condition)
         repeat = await self._repeat(name, options, asked, call, turn)
-        stored = value if self._sealer is None else await self.sealed(name, value, call)
+        stored = await self.stored(name, value, call)
         return self._format.set(self._format.key(name), stored, ttl_ms, options.condition, repeat)
 
     async def _dated_writings(
@@ -249,9 +251,9 @@ class ValueCache:
             options = new.options
             asked = ("set", new.value, options.ttl_ms, options.condition, *options.tags)
             repeat = await self._repeat(entry.name, options, asked, call, turn)
-            sealed = await self.sealed(entry.name, new.value, call)
+            stored = await self.stored(entry.name, new.value, call)
             script = cast("DatedFormat", self._format).set_dated(
-                entry, sealed, ttl_ms=ttl_ms, condition=options.condition, repeat=repeat, moment=moment
+                entry, stored, ttl_ms=ttl_ms, condition=options.condition, repeat=repeat, moment=moment
             )
             plans.append(Plan((script,), _written))
         return plans
@@ -288,11 +290,11 @@ class ValueCache:
         """Return the name under which an entry is stored; raises KEY_EMPTY, KEY_TOO_LONG."""
         return await self._naming.name(key, call)
 
-    async def sealed(self, name: bytes, value: bytes, call: Call) -> bytes:
-        """Return a value as it is stored."""
-        if self._sealer is None:
-            return value
-        return (await self._sealer.seal(name, {_WHOLE_VALUE: value}, call))[_WHOLE_VALUE]
+    async def stored(self, name: bytes, value: bytes, call: Call) -> Stored:
+        """Return a value as it is stored: sealed, or compressed, or as it is."""
+        if self._sealer is not None:
+            return Stored((await self._sealer.seal(name, {_WHOLE_VALUE: value}, call))[_WHOLE_VALUE])
+        return Stored(value) if self._packer is None else self._packer.packed(value)
 
     async def judged(self, name: bytes, stored: bytes | None, call: Call) -> Lookup:
         """Return what an entry is worth now, in the clear; raises ENTRY_MALFORMED. It counts as no read."""
@@ -326,8 +328,8 @@ class ValueCache:
         if self._sealer is not None or not isinstance(native, NativeFormat) or self._policy.generations:
             return None
 
-        def read(replies: Sequence[Reply]) -> list[Found | SidecarError]:
-            found = native.lookups(replies, micros())
+        def read(replies: Sequence[Reply], room: Room) -> list[Found | SidecarError]:
+            found = native.lookups(replies, micros(), room)
             outcomes = [one[0] for one in found if not isinstance(one, SidecarError)]
             for outcome, cell in cells.items():
                 cell.value += outcomes.count(outcome)
@@ -352,10 +354,17 @@ class ValueCache:
         return Plan(self._format.reads(name), read, opened)
 
 
-def _format_of(policy: CachePolicy, keys: KeySpace, dating: Dating | None) -> NativeFormat | RawFormat:
+def _format_of(policy: CachePolicy, limits: Limits, keys: KeySpace, dating: Dating | None) -> NativeFormat | RawFormat:
     if policy.raw_prefix is not None:
         return RawFormat(policy, keys)
-    return NativeFormat(policy, keys) if dating is None else DatedFormat(policy, keys, dating)
+    if dating is None:
+        return NativeFormat(policy, keys, limits.max_unpacked_bytes)
+    return DatedFormat(policy, keys, limits.max_unpacked_bytes, dating)
+
+
+def _growth(lookup: Lookup, replies: Sequence[Reply]) -> int:
+    """Return how many bytes a value has more than its entry: above nought only where that is compressed."""
+    return len(lookup[1]) - len(replies[0] or b"")
 
 
 def _written(replies: Sequence[Reply]) -> Written:

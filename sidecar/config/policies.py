@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
-from sidecar.config.quantities import Duration, Lasting
+from sidecar.config.quantities import Duration, Lasting, Sized
 from sidecar.config.reservations import ReservationSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
 from sidecar.config.tiers import TierSettings  # noqa: TC001 (as above)
@@ -90,6 +90,16 @@ class CacheSettings(Section):
         (),
         max_length=256,
         description="Fields of a phi cache's records that are kept in the clear. All others are sealed.",
+    )
+    compress_above: Annotated[int, Sized("64B", "64MiB")] | None = Field(
+        None,
+        description="Values longer than this are stored compressed (zstd), as bytes or a size, where that makes them "
+        "smaller. 64B to 64MiB. Not in a phi or a raw cache. Null: none is.",
+    )
+    max_value_bytes: Annotated[int, Sized("1B", "64MiB")] | None = Field(
+        None,
+        description="Longest value or whole record of this cache, as bytes or a size. 1B to 64MiB; at most "
+        "`limits.max_value_bytes`. Null: that.",
     )
 
     @property

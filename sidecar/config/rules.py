@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.config.addresses import has_password, has_username, is_local, wants_tls
+from sidecar.config.bounds import bound_rules
 from sidecar.config.buckets import slow_refill
 from sidecar.config.exceptions import exception_rules
 from sidecar.config.findings import Finding
@@ -40,6 +41,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from _cache_times(path, cache)
         yield from _cache_fields(path, cache)
         yield from _cache_format(path, cache)
+        yield from bound_rules(path, cache, settings.limits)
     yield from _raw_prefixes(settings.caches)
     for name, limit in settings.rate_limits.items():
         yield from _rate_limit(("rate_limits", name), limit)

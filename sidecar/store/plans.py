@@ -47,6 +47,8 @@ class Plan(NamedTuple, Generic[T]):
     """Answer without the store, where it has not answered; None where that is an error."""
     beside: int = 0
     """How many of the last requests are only tried: how one of them fails is for `read` to see, and fails nothing."""
+    growth: Callable[[T, Sequence[Reply]], int] | None = None
+    """Say how many bytes an answer has more than its replies, where it may have more; below nought counts for none."""
 
 
 if TYPE_CHECKING:
@@ -89,10 +91,10 @@ async def run_together(
     that were read add up to more than `max_answer_bytes`, further reads end with ANSWER_TOO_LARGE; writes are made.
     """
     results: list[Any] = list(plans)
-    size = 0
+    room = Room(max_answer_bytes)
     for start in range(0, len(plans), ROUND):
         places = [place for place in range(start, min(start + ROUND, len(plans))) if type(results[place]) is Plan]
-        if size > max_answer_bytes:
+        if room.left < 0:
             for place in places:
                 if _only_reads(results[place]):
                     results[place] = answer_too_large()
@@ -104,11 +106,32 @@ async def run_together(
             if start == 0:
                 raise  # nothing has been done
             replies = [again(error) for _ in requests]
-        before, size = size, size + _size_of(replies)
-        if size > max_answer_bytes:
-            _cut(replies, max_answer_bytes - before)
-        await _answer(results, places, replies, call)
+        room.fit(replies)
+        await _answer(results, places, replies, room, call)
     return results
+
+
+class Room:
+    """How many bytes of an answer are left; below nought once it was too large."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, most_bytes: int) -> None:
+        self.left = most_bytes
+
+    def fit(self, replies: list[Reply]) -> None:
+        """Count what was read; put errors in place of the values that do not fit any more."""
+        before = self.left
+        self.left -= _size_of(replies)
+        if self.left < 0:
+            _cut(replies, before)
+
+    def take(self, size: int) -> None:
+        """Count what comes to it beside; raises ANSWER_TOO_LARGE if it does not fit."""
+        if size > 0:
+            self.left -= size
+            if self.left < 0:
+                raise answer_too_large()
 
 
 class Reads(NamedTuple, Generic[T]):
@@ -119,18 +142,19 @@ class Reads(NamedTuple, Generic[T]):
 
     keys: Sequence[bytes]
     """What to GET."""
-    read: Callable[[Sequence[Reply]], list[T | SidecarError]]
-    """Say what the replies mean, each by itself; an error among them means itself."""
+    read: Callable[[Sequence[Reply], Room], list[T | SidecarError]]
+    """Say what the replies mean, each by itself, where their values may grow as long as there is room; an error among
+    them means itself."""
 
 
 async def run_reads(reads: Reads[T], store: Store, call: Call, *, max_answer_bytes: int) -> list[T | SidecarError]:
     """Carry out reads as `run_together` would the plans of each: the same rounds, bounds and errors."""
     keys, read = reads
     results: list[T | SidecarError] = []
-    size = 0
+    room = Room(max_answer_bytes)
     for start in range(0, len(keys), ROUND):
         part = keys[start : start + ROUND]
-        if size > max_answer_bytes:
+        if room.left < 0:
             results += [answer_too_large() for _ in part]
             continue
         try:
@@ -139,26 +163,26 @@ async def run_reads(reads: Reads[T], store: Store, call: Call, *, max_answer_byt
             if start == 0:
                 raise  # nothing has been done
             replies = [again(error) for _ in part]
-        before, size = size, size + _size_of(replies)
-        if size > max_answer_bytes:
-            _cut(replies, max_answer_bytes - before)
-        results += read(replies)
+        room.fit(replies)
+        results += read(replies, room)
     return results
 
 
-async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[Reply], call: Call) -> None:
+async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[Reply], room: Room, call: Call) -> None:
     """Replace the plans at these places by what the replies mean."""
     # All at once, so that a batch in which nothing is wrong costs no look at each.
     failed = any(issubclass(kind, SidecarError) for kind in set(map(type, replies)))
     end = 0
     for place in places:
-        requests, read, open_, _, beside = plan = results[place]
+        requests, read, open_, _, beside, growth = plan = results[place]
         begin, end = end, end + len(requests)
         own = replies[begin:end]
         try:
             if failed:
                 _raise_failure(_needed(own, beside))
             answer = read(own)
+            if growth is not None:
+                room.take(growth(answer, own))
             results[place] = answer if open_ is None else await open_(answer, call)
         except SidecarError as error:
             try:

@@ -22,6 +22,7 @@ from hpack import Encoder
 
 from sidecar.cache.entry import decode_entry
 from sidecar.cache.fields import decode_field, decode_name
+from sidecar.cache.packing import unpack
 from sidecar.clock import after
 from sidecar.config import ConfigError, load
 from sidecar.config.envoy.model import EnvoyFile
@@ -200,7 +201,9 @@ async def _answer(given: bytes) -> None:
 def read_stored(given: bytes) -> None:
     """Read bytes as whatever a sidecar stores: an entry, a field, a field's name."""
     with contextlib.suppress(StoreError):
-        decode_entry(given)
+        decode_entry(given, lambda packed: unpack(packed, MOST_MESSAGE_BYTES))
+    with contextlib.suppress(StoreError):
+        unpack(given, MOST_MESSAGE_BYTES)
     with contextlib.suppress(StoreError):
         decode_field(given)
     with contextlib.suppress(StoreError):

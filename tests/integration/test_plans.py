@@ -11,7 +11,7 @@ from sidecar.clock import after
 from sidecar.errors import Reason, SidecarError, StoreError
 from sidecar.store import commands
 from sidecar.store.base import Command
-from sidecar.store.plans import ROUND, Plan, Reads, run_alone, run_reads, run_together
+from sidecar.store.plans import ROUND, Plan, Reads, Room, run_alone, run_reads, run_together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +32,16 @@ def said(result: Any) -> Any:
     return (result.reason, result.message) if isinstance(result, SidecarError) else result
 
 
+def as_they_are(replies: Sequence[Any], _room: Room) -> list[Any]:
+    """Read replies as what they are."""
+    return list(replies)
+
+
 async def both(store: StandaloneStore, keys: Sequence[bytes], most: int) -> tuple[list[Any], list[Any]]:
     """Return what a plan for each key and one for all of them come to."""
     plans = [Plan((commands.get(key),), lambda replies: replies[0]) for key in keys]
     one_by_one = await run_together(plans, store, a_call(), max_answer_bytes=most)
-    at_once = await run_reads(Reads(keys, list), store, a_call(), max_answer_bytes=most)
+    at_once = await run_reads(Reads(keys, as_they_are), store, a_call(), max_answer_bytes=most)
     return list(map(said, one_by_one)), list(map(said, at_once))
 
 
@@ -55,7 +60,7 @@ async def test_reads_together_are_what_each_is(store: StandaloneStore, count: in
 
 async def test_a_store_that_has_no_time_left_fails_each(store: StandaloneStore) -> None:
     """Nothing was sent, and every read says so."""
-    results = await run_reads(Reads([b"a", b"b"], list), store, a_call(-1), max_answer_bytes=100)
+    results = await run_reads(Reads([b"a", b"b"], as_they_are), store, a_call(-1), max_answer_bytes=100)
     assert [Reason.DEADLINE_EXCEEDED] * 2 == [result.reason for result in results if isinstance(result, StoreError)]
 
 

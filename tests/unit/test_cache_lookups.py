@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.cache.entry import decode_entry
 from sidecar.cache.lookups import judge_all
+from sidecar.cache.packing import unpack
 from sidecar.cache.policy import judge
 from sidecar.errors import Reason, SidecarError, StoreError
 
@@ -22,6 +24,16 @@ def entry(version: int, written_us: int, fresh_until_us: int, value: bytes) -> b
     return struct.pack(">2sQQQ", b"S\x01", version, written_us, fresh_until_us) + value
 
 
+def compressed(stored: bytes) -> bytes:
+    """Return the same entry with its value compressed."""
+    return b"S\x03" + stored[2:26] + zstandard.compress(stored[26:])
+
+
+def read(packed: bytes) -> bytes:
+    """Return what a value was before it was compressed."""
+    return unpack(packed, 1000)
+
+
 ENTRIES = st.builds(entry, st.integers(0, 2**64 - 1), NEAR_NOW, NEAR_NOW, st.binary(max_size=40))
 REPLIES = st.lists(
     st.one_of(
@@ -29,6 +41,8 @@ REPLIES = st.lists(
         st.none(),
         st.binary(max_size=60),
         ENTRIES.map(lambda stored: b"T" + stored[1:]),
+        ENTRIES.map(compressed),
+        ENTRIES.map(lambda stored: b"S\x03" + stored[2:]),
         st.sampled_from(Reason).map(lambda reason: StoreError(reason, "failed")),
     ),
     max_size=20,
@@ -42,7 +56,7 @@ def one_by_one(replies: list[Any], now_us: int, stale_for_ms: int) -> list[Any]:
         try:
             if isinstance(reply, SidecarError):
                 raise reply
-            results.append(judge(decode_entry(reply), now_us, stale_for_ms))
+            results.append(judge(decode_entry(reply, read), now_us, stale_for_ms))
         except SidecarError as error:
             results.append(error)
     return results
@@ -62,4 +76,4 @@ def comparable(results: list[Any]) -> list[Any]:
 def test_each_is_judged_as_it_would_be_alone(replies: list[Any], stale_for_ms: int) -> None:
     """Fresh, stale, gone, malformed, from a clock that is ahead, or failed before."""
     expected = comparable(one_by_one(replies, NOW, stale_for_ms))
-    assert expected == comparable(judge_all(replies, NOW, stale_for_ms))
+    assert expected == comparable(judge_all(replies, NOW, stale_for_ms, read))

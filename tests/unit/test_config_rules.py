@@ -38,6 +38,11 @@ REDIS = "url: 'redis://host'"
         ("caches: {a: {format: raw, key_prefix: 's'}}", "caches.a.key_prefix: can reach keys that begin with sc:, which are the sidecar's own"),
         ("caches: {a: {key_prefix: p}}", "caches.a.key_prefix: is only for caches with format: raw"),
         ("caches: {a: {format: raw, key_prefix: p}, b: {format: raw, key_prefix: p}}", "caches.b.key_prefix: is the prefix of the cache `a` too"),
+        # Bounds of caches.
+        ("caches: {a: {data_class: phi, compress_above: 1KiB}}", "caches.a.compress_above: a phi cache has none, since the length of what is compressed, then sealed, tells of the content"),
+        ("caches: {a: {format: raw, key_prefix: p, compress_above: 1KiB}}", "caches.a.compress_above: a raw cache has none, since others read its values"),
+        ("caches: {a: {compress_above: 63B}}", "caches.a.compress_above: 63B is below the least allowed, 64B"),
+        ("caches: {a: {max_value_bytes: 2MiB}}", "caches.a.max_value_bytes: 2MiB is above limits.max_value_bytes (1MiB)"),
         # Rate limits.
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
         ("rate_limits: {a: {algorithm: concurrency, limit: 1, max_lease: 29s}}", "rate_limits.a.lease: 30s is above max_lease (29s)"),

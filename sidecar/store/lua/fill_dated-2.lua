@@ -6,6 +6,7 @@
 -- ARGV[2]  the value, behind position and tags
 -- ARGV[3]  for how long it is fresh (ms)
 -- ARGV[4]  for how long after that it may be served stale (ms)
+-- ARGV[5]  what the entry opens with; not given for a plain one
 -- returns  {1 written | 0 refused, version, fresh_ms}
 -- include: now
 -- include: header
@@ -20,7 +21,7 @@ end
 local now = now_us()
 local fresh_ms = tonumber(ARGV[3])
 local version = next_version(before, now)
-redis.call('SET', KEYS[1], make_dated_header(version, now, now + fresh_ms * 1000) .. ARGV[2],
+redis.call('SET', KEYS[1], make_dated_header(version, now, now + fresh_ms * 1000, ARGV[5]) .. ARGV[2],
   'PX', fresh_ms + tonumber(ARGV[4]))
 redis.call('DEL', KEYS[2])
 return {1, version, fresh_ms}

@@ -21,6 +21,8 @@ local value, version, fresh_until = tonumber(ARGV[2]), nil, nil
 if entry then
   local written
   version, written, fresh_until = parse_header(entry)
+  -- No number is so long that it would be compressed.
+  if not version and parse_value(entry) then return redis.error_reply('SCNOTINT not a decimal integer') end
   if not version then return malformed() end
   local text = string.sub(entry, HEADER_BYTES + 1)
   value = #text <= 17 and string.match(text, '^%-?%d+$') and tonumber(text)

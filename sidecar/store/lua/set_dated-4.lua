@@ -13,6 +13,7 @@
 -- ARGV[7]  the position below which an entry does not count
 -- ARGV[8]  the fence when the writing began
 -- ARGV[9]  until when it must have ended (us); 0 without tags, where the fence does not matter
+-- ARGV[10] what the entry opens with; not given for a plain one
 -- returns  {1 applied | 2 condition not met, version, fresh_ms}
 -- include: now
 -- include: header
@@ -38,7 +39,7 @@ version = next_version(before, now)
 if ends > 0 and (now > ends or (redis.call('GET', KEYS[4]) or '') ~= ARGV[8]) then
   redis.call('DEL', KEYS[1])
 else
-  redis.call('SET', KEYS[1], make_dated_header(version, now, now + fresh_ms * 1000) .. ARGV[1],
+  redis.call('SET', KEYS[1], make_dated_header(version, now, now + fresh_ms * 1000, ARGV[10]) .. ARGV[1],
     'PX', fresh_ms + tonumber(ARGV[3]))
 end
 redis.call('DEL', KEYS[3])

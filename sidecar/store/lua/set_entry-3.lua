@@ -8,6 +8,7 @@
 -- ARGV[4]  the condition: '', 'absent', 'present' or a version
 -- ARGV[5]  the request's fingerprint, or '' without an idempotency key
 -- ARGV[6]  how long the record is kept (ms)
+-- ARGV[7]  what the entry opens with; not given for a plain one
 -- returns  {1 applied | 2 condition not met, version, fresh_ms}
 -- include: now
 -- include: header
@@ -26,7 +27,7 @@ end
 local now = now_us()
 local fresh_ms = tonumber(ARGV[2])
 version = next_version(version, now)
-redis.call('SET', KEYS[1], make_header(version, now, now + fresh_ms * 1000) .. ARGV[1],
+redis.call('SET', KEYS[1], make_header(version, now, now + fresh_ms * 1000, ARGV[7]) .. ARGV[1],
   'PX', fresh_ms + tonumber(ARGV[3]))
 redis.call('DEL', KEYS[3])
 return remember(KEYS[2], ARGV[5], ARGV[6], {APPLIED, version, fresh_ms})

@@ -24,7 +24,7 @@ end
 
 local removed = 0
 local head = redis.call('GETRANGE', KEYS[1], 0, DATED_BYTES - 1)
-if string.sub(head, 1, #DATED_MAGIC) == DATED_MAGIC and has_tag(ARGV[1]) then
+if is_dated(head) and has_tag(ARGV[1]) then
   local _, _, _, position = parse_dated(head)
   redis.call('DEL', KEYS[1])
   if position >= tonumber(ARGV[2]) then removed = 1 end

@@ -2,13 +2,15 @@
 -- it was written and until when it is fresh, both in microseconds of the store's clock.
 local HEADER_BYTES = 26
 local MAGIC = 'S\1'
--- Of an entry with more than a value behind its header (includes/dated.lua).
-local DATED_MAGIC = 'S\2'
+-- Of an entry with more than a value behind its header (includes/dated.lua), of one whose value is compressed, and of one
+-- that is both. What is not MAGIC comes with the value, as who compresses knows alone.
+local DATED_MAGIC, PACKED_MAGIC, DATED_PACKED_MAGIC = 'S\2', 'S\3', 'S\4'
 
 local APPLIED, CONDITION_NOT_MET, NOT_FOUND = 1, 2, 3
 
-local function make_header(version, written_us, fresh_until_us)
-  return MAGIC .. struct.pack('>I8I8I8', version, written_us, fresh_until_us)
+-- make_header(version, written_us, fresh_until_us, magic): MAGIC if there is no other.
+local function make_header(version, written_us, fresh_until_us, magic)
+  return (magic or MAGIC) .. struct.pack('>I8I8I8', version, written_us, fresh_until_us)
 end
 
 -- parse_header(text): the version, written_us and fresh_until_us; nil if it is none.
@@ -17,10 +19,17 @@ local function parse_header(text)
   return struct.unpack('>I8I8I8', text, 3)
 end
 
+-- parse_value(text): the same, also of an entry whose value is compressed.
+local function parse_value(text)
+  if string.sub(text, 1, 2) == PACKED_MAGIC then text = MAGIC .. string.sub(text, 3, HEADER_BYTES) end
+  return parse_header(text)
+end
+
 -- parse_either(text): the same, also of an entry with tags or a position.
 local function parse_either(text)
-  if string.sub(text, 1, 2) == DATED_MAGIC then text = MAGIC .. string.sub(text, 3, HEADER_BYTES) end
-  return parse_header(text)
+  local magic = string.sub(text, 1, 2)
+  if magic == DATED_MAGIC or magic == DATED_PACKED_MAGIC then text = MAGIC .. string.sub(text, 3, HEADER_BYTES) end
+  return parse_value(text)
 end
 
 local function malformed()
