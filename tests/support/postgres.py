@@ -150,7 +150,8 @@ class PostgresServer:
 
     def _says_ready(self) -> bool:
         """Look at the last line of its file `postmaster.pid`, where it writes what state it is in."""
-        with contextlib.suppress(OSError):
+        # It is not there at first, and then empty.
+        with contextlib.suppress(OSError, IndexError):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             return int(lines[0]) == self.process_id and lines[-1].strip() == "ready"
         return False
