@@ -25,7 +25,7 @@ from sidecar.call import MethodTable
 from sidecar.clock import StoreClock
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
 from sidecar.errors import Reason, SidecarError, StartupError
-from sidecar.gen.sidecar.v1 import cache_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
+from sidecar.gen.sidecar.v1 import cache_pb2, invalidation_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
 from sidecar.interceptors.admission import AdmissionPolicy
 from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
@@ -34,6 +34,7 @@ from sidecar.interceptors.telemetry import TelemetryInterceptor
 from sidecar.rate_limits import RateLimits
 from sidecar.rpc.cache import CacheServicer
 from sidecar.rpc.health import HealthServicer
+from sidecar.rpc.invalidation import InvalidationServicer
 from sidecar.rpc.methods import methods_of
 from sidecar.rpc.pipeline import PipelineServicer
 from sidecar.rpc.rate_limit import RateLimitServicer
@@ -116,6 +117,7 @@ class App:
         self._rate_limits: RateLimits | None = None
         self._envoy: EnvoyFront | None = None
         self._health: HealthServicer | None = None
+        self._caching: Caching | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
         """What is not safe for production, a sentence each; complete once started."""
@@ -140,6 +142,8 @@ class App:
         """Say NOT_SERVING, let the calls under way end, stop everything in reverse order."""
         if self._health is not None:
             await self._health.stop()
+        if self._caching is not None:
+            self._caching.watches.stop()
         grace = self._settings.shutdown_grace.seconds
         await asyncio.gather(*(engine.stop(grace) for engine in self._engines))
         await self._stack.aclose()
@@ -199,9 +203,16 @@ class App:
         rate_limits = self._rate_limits = RateLimits(
             settings, store=store, keys=KeySpace(settings.tenant), clock=self._clock, metrics=self._metrics
         )
-        caching = Caching(
-            settings, store=store, keys=KeySpace(settings.tenant), clock=self._clock, keks=keks, metrics=self._metrics
+        caching = self._caching = Caching(
+            settings,
+            address=address,
+            store=store,
+            keys=KeySpace(settings.tenant),
+            clock=self._clock,
+            keks=keks,
+            metrics=self._metrics,
         )
+        await caching.start(self._stack)
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
         await rate_limits.start(probe, self._stack)
@@ -306,6 +317,7 @@ class App:
                 ),
             ),
             (_PIPELINE, pipeline),
+            (_INVALIDATION, InvalidationServicer(caching.watches)),
             (_HEALTH, health),
         ]
         if envoy is not None:
@@ -415,9 +427,12 @@ _CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
 _RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
 _RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
 _PIPELINE = pipeline_pb2.DESCRIPTOR.services_by_name["PipelineService"]
+_INVALIDATION = invalidation_pb2.DESCRIPTOR.services_by_name["InvalidationService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT, _PIPELINE)
-# Not shed: operators need them under overload most of all, and a pipeline's stream lets in each of its batches itself.
+_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT, _PIPELINE, _INVALIDATION)
+# Not shed: operators need them under overload most of all, a pipeline's stream lets in each of its batches itself, and
+# who watches a cache waits.
 _EXEMPT = (
     "/grpc.health.", "/grpc.reflection.", "/sidecar.v1.PipelineService/Stream", "/sidecar.v1.CacheService/GetOrLoad",
+    "/sidecar.v1.InvalidationService/",
 )  # fmt: skip

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.cache.catalog import build_caches
 from sidecar.cache.policy import DataClass
+from sidecar.cache.watches import Watches
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
-from sidecar.translate import cache_policy, request_limits
+from sidecar.store.subscription import Subscription
+from sidecar.translate import cache_policy, request_limits, subscription_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AsyncExitStack
+
     from sidecar.cache.policy import CachePolicy
     from sidecar.clock import StoreClock
     from sidecar.config.model import Settings
     from sidecar.crypto.kek import KeyEncryptionKeys
+    from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
@@ -27,6 +33,7 @@ class Caching:
         self,
         settings: Settings,
         *,
+        address: StoreAddress,
         store: Store,
         keys: KeySpace,
         clock: StoreClock,
@@ -51,8 +58,9 @@ class Caching:
             life_ms = policy.max_ttl_ms + policy.stale_for_ms
             return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
 
+        policies = [cache_policy(name, cache) for name, cache in settings.caches.items()]
         self.caches = build_caches(
-            [cache_policy(name, cache) for name, cache in settings.caches.items()],
+            policies,
             limits=request_limits(settings.limits),
             store=store,
             keys=keys,
@@ -60,3 +68,40 @@ class Caching:
             sealer_for=sealer_for,
             metrics=metrics,
         )
+
+        subscribing = subscription_policy(settings.store)
+
+        def subscribe(
+            name: str,
+            prefixes: Sequence[bytes],
+            *,
+            on_push: Callable[[list[Any]], None],
+            on_up: Callable[[], None],
+            on_down: Callable[[], None],
+            on_beat: Callable[[int], None],
+        ) -> Subscription:
+            words = [word for prefix in prefixes for word in ("PREFIX", prefix)]
+            return Subscription(
+                address,
+                subscribing,
+                name=f"to the changes of cache {name!r}",
+                set_up=[("CLIENT", "TRACKING", "ON", "BCAST", *words)],
+                on_push=on_push,
+                on_up=on_up,
+                on_down=on_down,
+                on_beat=on_beat,
+            )
+
+        self.watches = Watches(
+            policies,
+            limits=request_limits(settings.limits),
+            subscribe=subscribe,
+            store=store,
+            keys=keys,
+            clock=clock,
+            metrics=metrics,
+        )
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Begin what goes on in the background; `stack` ends it."""
+        stack.push_async_callback(self.watches.close)

@@ -45,6 +45,7 @@ from sidecar.store.address import StoreAddress
 from sidecar.store.embedded import EmbeddedPolicy
 from sidecar.store.pool import PoolPolicy
 from sidecar.store.retry import Backoff
+from sidecar.store.subscription import SubscriptionPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -280,6 +281,16 @@ def pool_policy(settings: StoreSettings, *, busy_wait: bool) -> PoolPolicy:
         retries_per_second=settings.retry_budget.per_second,
         client_name=settings.client_name,
         busy_wait=busy_wait,
+    )
+
+
+def subscription_policy(settings: StoreSettings) -> SubscriptionPolicy:
+    """Return how subscriptions behave."""
+    return SubscriptionPolicy(
+        client_name=settings.client_name,
+        connect_timeout=settings.connect_timeout.seconds,
+        reply_timeout=settings.reply_timeout.seconds,
+        backoff=Backoff(base_ms=settings.backoff.base.ms, cap_ms=settings.backoff.cap.ms),
     )
 
 

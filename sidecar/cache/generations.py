@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.errors import SidecarError
 from sidecar.store.base import Command, ScriptCall
 from sidecar.store.scripts import load
 
@@ -38,7 +39,7 @@ _MOST_LEVELS = 8
 # A megabyte or so at the longest keys' length; a look at one of them costs the same whatever there is.
 _MOST_FLOORS = 10_000
 
-_ALL = b"all"
+_ALL, _LAST, _PREFIX = b"all", b"last", b"p:"
 _OF_GENERATIONS, _OF_TAGS = 1, 2
 
 
@@ -66,12 +67,21 @@ class Standing(NamedTuple):
         return position < max([self.floor_of(name), *floors])
 
 
+class Passed(NamedTuple):
+    """What was put out of date since a position."""
+
+    position: int
+    """The newest; 0 if the store has lost it."""
+    whole: bool
+    prefixes: tuple[bytes, ...]
+
+
 def prefix_members(name: bytes) -> list[bytes]:
     """Return under which members the floors of a name's prefixes lie."""
     members: list[bytes] = []
     end = name.find(PREFIX_END)
     while end >= 0 and len(members) < _MOST_LEVELS:
-        members.append(b"p:" + name[: end + 1])
+        members.append(_PREFIX + name[: end + 1])
         end = name.find(PREFIX_END, end + 1)
     return members
 
@@ -116,13 +126,28 @@ class Generations:
             dict(zip(marks, of_tags, strict=True)),
         )
 
+    async def passed_since(self, position: int, call: Call) -> Passed:
+        """Return what was put out of date after a position."""
+        last = Command(("ZSCORE", self._keys[0], _LAST), True)
+        newer = Command(("ZRANGEBYSCORE", self._keys[0], f"({position}", "+inf"), True)
+        newest, passed = await self._store.call_many([last, newer], call)
+        if isinstance(newest, SidecarError):
+            raise newest
+        if isinstance(passed, SidecarError):
+            raise passed
+        if newest is None:
+            return Passed(0, True, ())
+        members: list[bytes] = list(passed)
+        prefixes = [member.removeprefix(_PREFIX) for member in members if member.startswith(_PREFIX)]
+        return Passed(int(newest), _ALL in members, tuple(prefixes))
+
     async def pass_all(self, call: Call) -> int:
         """Put the whole cache out of date; return the new position."""
         return await self._stamp(_OF_GENERATIONS, (_ALL,), call)
 
     async def pass_prefix(self, prefix: bytes, call: Call) -> int:
         """Put all names that begin so out of date; return the new position."""
-        return await self._stamp(_OF_GENERATIONS, (b"p:" + prefix,), call)
+        return await self._stamp(_OF_GENERATIONS, (_PREFIX + prefix,), call)
 
     async def pass_tags(self, tags: Sequence[bytes], call: Call) -> int:
         """Put what is loaded now with any of these tags out of date; return the new position."""

@@ -45,7 +45,7 @@ async def dial(
     connection = Connection(loop=loop, reply_timeout=reply_timeout, on_lost=lost, busy_wait=busy_wait)
     try:
         async with asyncio.timeout(connect_timeout):
-            await _open_socket(loop, address, connection)
+            await open_socket(loop, address, connection)
             await _handshake(address, connection, client_name, connect_timeout)
         # What came right behind the handshake's last reply may have closed it.
         ready = not connection.closed
@@ -54,7 +54,7 @@ async def dial(
     except ConnectionLostError:
         raise unavailable("it closed the connection") from None
     except OSError as error:
-        raise unavailable(_short(error)) from None
+        raise unavailable(short(error)) from None
     except UnicodeError:  # the resolver's, for what cannot be a host's name
         raise unavailable("its host name is not valid") from None
     else:
@@ -66,7 +66,8 @@ async def dial(
             connection.abort()
 
 
-async def _open_socket(loop: asyncio.AbstractEventLoop, address: StoreAddress, connection: Connection) -> None:
+async def open_socket(loop: asyncio.AbstractEventLoop, address: StoreAddress, connection: asyncio.Protocol) -> None:
+    """Connect a protocol to the server; raises `OSError`, and `UnicodeError` for what cannot be a host's name."""
     if address.path:
         await loop.create_unix_connection(lambda: connection, address.path)
         return
@@ -84,7 +85,18 @@ async def _open_socket(loop: asyncio.AbstractEventLoop, address: StoreAddress, c
 
 
 async def _handshake(address: StoreAddress, connection: Connection, client_name: str, reply_timeout: float) -> None:
-    """Agree on RESP3, log in, choose the database, and see that commands are taken (PING fails while it loads)."""
+    words = login(address, client_name)
+    packed = b"".join(pack(command) for command in words)
+    for reply in await connection.send(packed, len(words), after(reply_timeout)):
+        if isinstance(reply, hiredis.ReplyError):
+            raise refusal(reply)
+
+
+def login(address: StoreAddress, client_name: str) -> list[tuple[Arg, ...]]:
+    """Return what agrees on RESP3, logs in, chooses the database, and sees that commands are taken.
+
+    The last is PING, which fails while the server loads.
+    """
     hello: list[str] = ["HELLO", "3"]
     if address.password:
         hello += ["AUTH", address.username or "default", address.password]
@@ -92,13 +104,11 @@ async def _handshake(address: StoreAddress, connection: Connection, client_name:
     words: list[tuple[Arg, ...]] = [tuple(hello), ("PING",)]
     if address.database:
         words.insert(1, ("SELECT", str(address.database)))
-    packed = b"".join(pack(command) for command in words)
-    for reply in await connection.send(packed, len(words), after(reply_timeout)):
-        if isinstance(reply, hiredis.ReplyError):
-            raise _refusal(reply)
+    return words
 
 
-def _refusal(reply: hiredis.ReplyError) -> StoreError:
+def refusal(reply: hiredis.ReplyError) -> StoreError:
+    """Return the error of a login that was refused."""
     code = code_of(reply)
     if code == "NOPROTO" or "unknown command" in str(reply):
         return StoreError(Reason.STORE_DENIED, "the store does not speak RESP3; use Redis 6 or newer, or Valkey")
@@ -107,7 +117,7 @@ def _refusal(reply: hiredis.ReplyError) -> StoreError:
     return to_error(reply)
 
 
-def _short(error: OSError) -> str:
+def short(error: OSError) -> str:
     """Return what the system says, without the addresses that asyncio adds."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"

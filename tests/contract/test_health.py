@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from support.servers import StoreServer
 
-SERVICES = ("", *(f"sidecar.v1.{name}Service" for name in ("Cache", "Record", "RateLimit", "Pipeline")))
+SERVICES = ("", *(f"sidecar.v1.{name}Service" for name in ("Cache", "Record", "RateLimit", "Pipeline", "Invalidation")))
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
 PATIENCE_SECONDS = 30

@@ -20,6 +20,7 @@ SERVICES = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "sidecar.v1.CacheService",
+    "sidecar.v1.InvalidationService",
     "sidecar.v1.PipelineService",
     "sidecar.v1.RateLimitService",
     "sidecar.v1.RecordService",

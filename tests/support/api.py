@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceStub
+from sidecar_client.gen.sidecar.v1.invalidation_pb2_grpc import InvalidationServiceStub
 from sidecar_client.gen.sidecar.v1.pipeline_pb2_grpc import PipelineServiceStub
 from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 from sidecar_client.gen.sidecar.v1.record_pb2_grpc import RecordServiceStub
@@ -39,6 +40,7 @@ class Api:
         self.cache = CacheServiceStub(self.channel)
         self.records = RecordServiceStub(self.channel)
         self.limits = RateLimitServiceStub(self.channel)
+        self.invalidations = InvalidationServiceStub(self.channel)
         self.pipeline = PipelineServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
 
