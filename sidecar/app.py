@@ -211,11 +211,13 @@ class App:
             clock=self._clock,
             keks=keks,
             metrics=self._metrics,
+            pause=self._admission.pause,
         )
         await caching.start(self._stack)
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
         await rate_limits.start(probe, self._stack)
+        await caching.start(self._stack)
         self._serve_metrics()
         await self._start_engines(table)
         lag = LoopLag(self._metrics)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from sidecar.cache.policy import CachePolicy
+    from sidecar.cache.through import Pause
     from sidecar.clock import StoreClock
     from sidecar.config.model import Settings
     from sidecar.crypto.kek import KeyEncryptionKeys
@@ -39,7 +40,9 @@ class Caching:
         clock: StoreClock,
         keks: KeyEncryptionKeys | None,
         metrics: Metrics,
+        pause: Pause,
     ) -> None:
+        self._grace_seconds = settings.shutdown_grace.seconds
         ring = None
         if keks is not None:
             ring = KeyRing(
@@ -55,7 +58,7 @@ class Caching:
         def sealer_for(policy: CachePolicy) -> FieldSealer | None:
             if ring is None or policy.data_class is not DataClass.PHI:
                 return None
-            life_ms = policy.max_ttl_ms + policy.stale_for_ms
+            life_ms = policy.max_ttl_ms + policy.kept_ms
             return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
 
         policies = [cache_policy(name, cache) for name, cache in settings.caches.items()]
@@ -67,6 +70,7 @@ class Caching:
             clock=clock,
             sealer_for=sealer_for,
             metrics=metrics,
+            pause=pause,
         )
 
         subscribing = subscription_policy(settings.store)
@@ -105,3 +109,4 @@ class Caching:
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin what goes on in the background; `stack` ends it."""
         stack.push_async_callback(self.watches.close)
+        stack.push_async_callback(self.caches.drain, self._grace_seconds)

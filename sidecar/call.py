@@ -63,10 +63,14 @@ class Call:
     An endpoint may say how its answer looks: `response_headers` and `compress` until it gives its first message or
     fails, `trailers` until it ends, well or with an error. `compress` is a wish, granted with gzip where the engine
     knows that the caller takes it.
+
+    `waited` is for how many seconds the call has waited on purpose, for what others do: they say nothing of the
+    sidecar's speed.
     """
 
     __slots__ = (
         "compress", "credentials", "deadline", "metadata", "method", "peer", "response_headers", "span", "trailers",
+        "waited",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +91,7 @@ class Call:
         self.response_headers: Metadata = ()
         self.trailers: Metadata = ()
         self.compress = False
+        self.waited = 0.0
 
 
 class StatusError(Exception):

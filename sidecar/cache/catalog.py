@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sidecar.cache.flights import Flights, LoadMetrics
 from sidecar.cache.formats import NativeFormat
 from sidecar.cache.invalidation import Invalidation
 from sidecar.cache.loads import Loads
+from sidecar.cache.policy import Strategy
 from sidecar.cache.records import RecordCache
+from sidecar.cache.through import ReadThrough
 from sidecar.cache.values import ValueCache
 from sidecar.cache.waits import Waits
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
+    from sidecar.cache.origin import Origin
     from sidecar.cache.policy import CachePolicy, Limits
+    from sidecar.cache.served import Loading, Values
+    from sidecar.cache.through import Pause
+    from sidecar.call import Call
     from sidecar.clock import StoreClock
     from sidecar.crypto.sealing import FieldSealer
     from sidecar.store.base import Store
@@ -30,17 +40,23 @@ class Caches:
 
     def __init__(
         self,
-        values: Mapping[str, ValueCache],
+        values: Mapping[str, Values],
         records: Mapping[str, RecordCache],
-        loads: Mapping[str, Loads],
+        loads: Mapping[str, Loading],
         invalidations: Mapping[str, Invalidation],
+        through: Sequence[ReadThrough] = (),
     ) -> None:
         self._values = values
         self._records = records
         self._loads = loads
         self._invalidations = invalidations
+        self._through = through
 
-    def values(self, name: str) -> ValueCache:
+    async def drain(self, seconds: float) -> None:
+        """Let what is on its way from origins and to them end, within that time."""
+        await asyncio.gather(*(cache.drain(seconds) for cache in self._through))
+
+    def values(self, name: str) -> Values:
         """Return the cache of values `name`; raises CACHE_UNKNOWN."""
         cache = self._values.get(name)
         if cache is None:
@@ -54,13 +70,13 @@ class Caches:
             if name in self._loads:
                 raise SidecarError(
                     Reason.UNSUPPORTED_BY_CACHE,
-                    f"cache {name!r} has tags or generations, and holds no records",
+                    f"cache {name!r} has tags, generations or an origin, and holds no records",
                     field="cache",
                 )
             raise self._raw_or_unknown(name, "holds no records")
         return cache
 
-    def loads(self, name: str) -> Loads:
+    def loads(self, name: str) -> Loading:
         """Return what loads the values of cache `name`; raises CACHE_UNKNOWN, or UNSUPPORTED_BY_CACHE for a raw one."""
         loads = self._loads.get(name)
         if loads is None:
@@ -89,6 +105,10 @@ class Caches:
         )
 
 
+def _no_pause(_call: Call) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def build_caches(
     policies: Sequence[CachePolicy],
     *,
@@ -98,40 +118,75 @@ def build_caches(
     clock: StoreClock,
     sealer_for: Callable[[CachePolicy], FieldSealer | None],
     metrics: Metrics,
+    origins: Mapping[str, Origin] | None = None,
+    pause: Pause = _no_pause,
 ) -> Caches:
-    """Make the caches of the configuration; `sealer_for` gives a PHI cache its sealer and others None."""
+    """Make the caches of the configuration; `sealer_for` gives a PHI cache its sealer and others None.
+
+    `origins` are those of the caches, by the caches' names; each whose strategy asks one has one. A call waits for its
+    origin within what `pause` returns.
+    """
     reads = metrics.counter("sidecar_cache_reads", "Reads by cache and by what they found.", "cache", "outcome")
     loaded = metrics.counter(
         "sidecar_cache_loads", "What became of the loads of caches' entries, by cache and outcome", "cache", "outcome"
     )
     waits = Waits(store)
-    values: dict[str, ValueCache] = {}
+    values: dict[str, Values] = {}
     records: dict[str, RecordCache] = {}
-    loads: dict[str, Loads] = {}
+    loads: dict[str, Loading] = {}
     invalidations: dict[str, Invalidation] = {}
+    through: list[ReadThrough] = []
+    load_metrics = LoadMetrics(metrics)
     for policy in policies:
         bounds = _limits_of(policy, limits)
         sealer = sealer_for(policy)
-        values[policy.name] = ValueCache(
+        entries = values[policy.name] = ValueCache(
             policy=policy, limits=bounds, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
         )
-        if policy.raw_prefix is None and not policy.dated:
+        if policy.raw_prefix is not None:
+            continue
+        aside = policy.strategy is Strategy.CACHE_ASIDE
+        if aside and not policy.dated:
             records[policy.name] = RecordCache(
                 policy=policy, limits=bounds, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
             )
-        if policy.raw_prefix is None:
-            invalidations[policy.name] = Invalidation(policy, bounds, values[policy.name], values[policy.name].dating)
-            loads[policy.name] = Loads(
-                policy=policy,
-                limits=bounds,
-                store=store,
-                values=values[policy.name],
-                native=NativeFormat(policy, keys, bounds.max_unpacked_bytes),
-                waits=waits,
-                draw=random.random,
-                loads=loaded,
-            )
-    return Caches(values, records, loads, invalidations)
+        # What is invalidated goes from the cache; no origin hears of it.
+        invalidations[policy.name] = Invalidation(policy, bounds, entries, entries.dating)
+        own_loads = loads[policy.name] = Loads(
+            policy=policy,
+            limits=bounds,
+            store=store,
+            values=entries,
+            native=NativeFormat(policy, keys, bounds.max_unpacked_bytes),
+            waits=waits,
+            draw=random.random,
+            loads=loaded,
+        )
+        if aside:
+            continue
+        origin = (origins or {})[policy.name]
+        flights = Flights(
+            policy=policy,
+            origin=origin,
+            entries=entries,
+            loads=own_loads,
+            waits=waits,
+            metrics=load_metrics,
+            most_keys=limits.max_batch_keys,
+        )
+        cache = ReadThrough(
+            policy=policy,
+            limits=bounds,
+            origin=origin,
+            entries=entries,
+            flights=flights,
+            metrics=load_metrics,
+            pause=pause,
+            draw=random.random,
+        )
+        values[policy.name] = loads[policy.name] = cache
+        through.append(cache)
+    return Caches(values, records, loads, invalidations, through)
 
 
 def _limits_of(policy: CachePolicy, limits: Limits) -> Limits:

@@ -110,7 +110,7 @@ class DatedFormat(NativeFormat):
         args: tuple[Arg, ...] = (
             dated_block(moment.position, tags) + value.content,
             ttl_ms,
-            self._policy.stale_for_ms,
+            self._policy.kept_ms,
             condition,
             repeat.fingerprint,
             repeat.window_ms,

@@ -87,6 +87,7 @@ class NativeFormat:
     def __init__(self, policy: CachePolicy, keys: KeySpace, max_unpacked_bytes: int) -> None:
         self._cache = policy.name
         self._stale_ms = policy.stale_for_ms
+        self._kept_ms = policy.kept_ms
         self._max_unpacked_bytes = max_unpacked_bytes
         self._space = keys
         self._head = keys.entry_head(policy.name)
@@ -133,7 +134,7 @@ class NativeFormat:
     def set(self, key: bytes, value: Stored, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
         """Return the script that writes an entry."""
         content, packed = value
-        args: tuple[Arg, ...] = (content, ttl_ms, self._stale_ms, condition, repeat.fingerprint, repeat.window_ms)
+        args: tuple[Arg, ...] = (content, ttl_ms, self._kept_ms, condition, repeat.fingerprint, repeat.window_ms)
         if packed:
             args = (*args, PACKED_MAGIC)
         return ScriptCall(self._set, self._keys_of_write(key, repeat), args, repeat.safe)
@@ -145,7 +146,7 @@ class NativeFormat:
 
     def touch(self, key: bytes, ttl_ms: int, repeat: Repeat) -> ScriptCall:
         """Return the script that gives an entry a new TTL."""
-        args = (ttl_ms, self._stale_ms, repeat.fingerprint, repeat.window_ms)
+        args = (ttl_ms, self._kept_ms, repeat.fingerprint, repeat.window_ms)
         return ScriptCall(self._touch, (key, repeat.record_key), args, repeat.safe)
 
     def increment(self, key: bytes, delta: int, initial: int, ttl_ms: int, repeat: Repeat) -> ScriptCall:
@@ -155,7 +156,7 @@ class NativeFormat:
                 raise InvalidArgumentError(
                     Reason.COUNTER_OUT_OF_RANGE, "a counter of this cache stays within +-(2^53-1)", field=field
                 )
-        args = (delta, initial, ttl_ms, self._stale_ms, repeat.fingerprint, repeat.window_ms)
+        args = (delta, initial, ttl_ms, self._kept_ms, repeat.fingerprint, repeat.window_ms)
         return ScriptCall(self._increment, self._keys_of_write(key, repeat), args, repeat.safe)
 
     def _keys_of_write(self, key: bytes, repeat: Repeat) -> tuple[bytes, bytes, bytes]:

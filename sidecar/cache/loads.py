@@ -11,44 +11,44 @@ An entry that is stale but may still be served is served to all but the one who 
 
 from __future__ import annotations
 
-import secrets
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.dated import POSITION_DIGITS
 from sidecar.cache.entry import DATED_PACKED_MAGIC, PACKED_MAGIC, dated_block
+from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, TOKEN_CHARS, Leases, LeaseState, Wanted, draw
 from sidecar.cache.policy import MISS, Lookup, Outcome, choose_ttl
 from sidecar.cache.request import check_size
 from sidecar.cache.tags import Tagged, refuse_tags
 from sidecar.clock import after, remaining
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store.base import ScriptCall
+from sidecar.store.plans import answer_too_large
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
     from sidecar.cache.dated import Dating
     from sidecar.cache.formats import NativeFormat
+    from sidecar.cache.leases import Asked
     from sidecar.cache.policy import CachePolicy, Limits
+    from sidecar.cache.served import Waiting
     from sidecar.cache.values import ValueCache
     from sidecar.cache.waits import Waits
     from sidecar.call import Call
     from sidecar.store.base import Arg, Store
     from sidecar.telemetry.metrics import Counter
 
-_LEASE, _FILL, _END = load("lease_entry"), load("fill_entry"), load("end_load")
-_LEASE_DATED, _FILL_DATED, _END_DATED = load("lease_dated"), load("fill_dated"), load("end_dated")
+_FILL, _END = load("fill_entry"), load("end_load")
+_FILL_DATED, _END_DATED = load("fill_dated"), load("end_dated")
 
-_TOKEN_BYTES = 16
-_TOKEN_CHARS = 2 * _TOKEN_BYTES
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _DECIMAL_DIGITS = frozenset("0123456789")
 
 # An answer that says "not yet" must still reach the caller before its deadline: that much of what is left of it is kept
 # for the way back.
-_FOR_THE_WAY = 0.05
+FOR_THE_WAY = 0.05
 
 
 class LoadOutcome(IntEnum):
@@ -59,15 +59,6 @@ class LoadOutcome(IntEnum):
     LEASE = 3
     WAIT = 4
     ABSENT = 5
-
-
-class LeaseState(IntEnum):
-    """What the script of the lease answers."""
-
-    FRESH = 1
-    GRANTED = 2
-    TAKEN = 3
-    ABSENT = 4
 
 
 class Loaded(NamedTuple):
@@ -87,6 +78,19 @@ class Filled(NamedTuple):
 
     version: int = 0
     ttl_ms: int = 0
+
+
+def fitting(told: Sequence[Loaded | SidecarError], most_bytes: int) -> list[Loaded | SidecarError]:
+    """Return what fits into an answer: beyond that an error for each entry, and leases without their stale ones."""
+    kept: list[Loaded | SidecarError] = []
+    for loaded in told:
+        fits = loaded
+        if isinstance(loaded, Loaded):
+            most_bytes -= len(loaded.lookup.value)
+            if most_bytes < 0 and loaded.lookup.value:
+                fits = loaded._replace(lookup=MISS) if loaded.token else answer_too_large()
+        kept.append(fits)
+    return kept
 
 
 class Loads:
@@ -110,6 +114,8 @@ class Loads:
         self._values = values
         self._dating = values.dating
         self._native = native
+        self.leases = Leases(policy, store, values, native)
+        """Who may load what."""
         self._waits = waits
         self._draw = draw
         self._cells = {
@@ -117,9 +123,7 @@ class Loads:
             for outcome in ("leased", "waited", "absent", "filled", "empty", "failed", "late")
         }
 
-    async def get_or_load(
-        self, key: str, wait_ms: int | None, call: Call, *, waiting: Callable[[], AbstractContextManager[None]]
-    ) -> Loaded:
+    async def get_or_load(self, key: str, wait_ms: int | None, call: Call, *, waiting: Waiting) -> Loaded:
         """Read an entry, or be given the leave to load it, or wait for who was; raises SidecarError.
 
         `wait_ms` is the longest wait, the cache's own if it is None; the call's deadline bounds it in any case. Each
@@ -128,37 +132,82 @@ class Loads:
         lookup = await self._values.get(key, call)
         if lookup.outcome is Outcome.HIT:
             return Loaded(LoadOutcome.HIT, lookup)
-        name = await self._values.name(key, call)
-        load_key = self._native.load_key(name)
+        (loaded,) = await self._ask_until_known([key], wait_ms, call, waiting)
+        if isinstance(loaded, SidecarError):
+            raise loaded
+        return loaded
+
+    async def get_or_load_many(
+        self, keys: Sequence[str], wait_ms: int | None, call: Call, *, waiting: Waiting
+    ) -> list[Loaded | SidecarError]:
+        """Do for each of some keys what `get_or_load` does; raises BATCH_SIZE, KEY_EMPTY, KEY_TOO_LONG.
+
+        Whoever is given the leave to load one of them does not wait for the others: two who each waited for what the
+        other is to load would do so in vain.
+        """
+        told: dict[str, Loaded | SidecarError] = {}
+        for key, found in zip(keys, await self._values.get_many(keys, call), strict=True):
+            if isinstance(found, SidecarError):
+                told[key] = found
+            elif found[0] is Outcome.HIT:
+                told[key] = Loaded(LoadOutcome.HIT, Lookup(*found))
+        missed = [key for key in dict.fromkeys(keys) if key not in told]
+        if missed:
+            told.update(zip(missed, await self._ask_until_known(missed, wait_ms, call, waiting), strict=True))
+        return fitting([told[key] for key in keys], self._limits.max_answer_bytes)
+
+    async def _ask_until_known(
+        self, keys: Sequence[str], wait_ms: int | None, call: Call, waiting: Waiting
+    ) -> list[Loaded | SidecarError]:
+        """Ask about entries, again and again while there is nothing to do about any and there is time to wait."""
         seconds = (self._policy.load_wait_ms if wait_ms is None else wait_ms) / 1_000
-        until = after(min(seconds, remaining(call.deadline) * (1 - _FOR_THE_WAY)))
-        drawn = secrets.token_hex(_TOKEN_BYTES)
-        unreadable = False
-        while True:
-            position, floor = await self._standing(name, call)
-            token = position + drawn
-            state, left_ms, entry = await self._lease(name, token, floor, call, unreadable=unreadable)
-            lookup = await self._values.judged(name, entry or None, call)
-            if state == LeaseState.FRESH:
-                if lookup.outcome is Outcome.HIT:
-                    return Loaded(LoadOutcome.HIT, lookup)
-                unreadable = True  # its data key is gone; or it has turned stale on the way
+        until = after(min(seconds, remaining(call.deadline) * (1 - FOR_THE_WAY)))
+        asking = {key: Wanted(await self._values.name(key, call), draw()) for key in keys}
+        told: dict[str, Loaded | SidecarError] = {}
+        while asking:
+            answers = await self.leases.ask(list(asking.values()), call)
+            waits_for: tuple[str, int] | None = None
+            for (key, wanted), asked in zip(tuple(asking.items()), answers, strict=True):
+                loaded = asked if isinstance(asked, SidecarError) else await self._understood(wanted.name, asked, call)
+                if loaded is None:
+                    # Its data key is gone; or it has turned stale on the way.
+                    asking[key] = wanted._replace(also=ANYWAY)
+                    continue
+                told[key] = loaded
+                if isinstance(loaded, Loaded) and loaded.outcome is LoadOutcome.WAIT:
+                    waits_for = waits_for or (key, loaded.left_ms)
+                    asking[key] = wanted._replace(also=IF_NOT_FRESH)  # another entry may be there by then
+                else:
+                    del asking[key]
+            if waits_for is None:
                 continue
-            if state == LeaseState.GRANTED:
-                self._cells["leased"].value += 1
-                return Loaded(LoadOutcome.LEASE, lookup, token, left_ms)
-            if lookup.outcome is not Outcome.MISS:
-                return Loaded(LoadOutcome.STALE, lookup)
-            if state == LeaseState.ABSENT:
-                self._cells["absent"].value += 1
-                return Loaded(LoadOutcome.ABSENT, left_ms=left_ms)
             rest = remaining(until)
-            if rest <= 0:
-                self._cells["waited"].value += 1
-                return Loaded(LoadOutcome.WAIT, left_ms=left_ms)
+            if rest <= 0 or any(isinstance(one, Loaded) and one.outcome is LoadOutcome.LEASE for one in told.values()):
+                self._cells["waited"].value += len(asking)
+                break
+            key, left_ms = waits_for
             with waiting():
-                await self._waits.wait(load_key, min(rest, left_ms / 1_000))
-            unreadable = False  # another entry may be there by now
+                await self._waits.wait(self._native.load_key(asking[key].name), min(rest, left_ms / 1_000))
+        return [told[key] for key in keys]
+
+    async def _understood(self, name: bytes, asked: Asked, call: Call) -> Loaded | SidecarError | None:
+        """Return what an answer says; None if it is to be asked for again though it is fresh."""
+        state, token, left_ms, entry = asked
+        try:
+            lookup = await self._values.judged(name, entry, call)
+        except SidecarError as error:
+            return error
+        if state == LeaseState.FRESH:
+            return Loaded(LoadOutcome.HIT, lookup) if lookup.outcome is Outcome.HIT else None
+        if state == LeaseState.GRANTED:
+            self._cells["leased"].value += 1
+            return Loaded(LoadOutcome.LEASE, lookup, token, left_ms)
+        if lookup.outcome is not Outcome.MISS:
+            return Loaded(LoadOutcome.STALE, lookup)
+        if state == LeaseState.ABSENT:
+            self._cells["absent"].value += 1
+            return Loaded(LoadOutcome.ABSENT, left_ms=left_ms)
+        return Loaded(LoadOutcome.WAIT, left_ms=left_ms)
 
     async def fill(
         self, key: str, token: str, value: bytes, ttl_ms: int | None, call: Call, *, tags: Sequence[str] = ()
@@ -173,11 +222,11 @@ class Loads:
         keys = (self._native.key(name), self._native.load_key(name))
         dating, script, magic = self._dating, _FILL, PACKED_MAGIC
         if dating is not None and (stored_tags or dating.has_generations):
-            life_ms = fresh_ms + self._policy.stale_for_ms
+            life_ms = fresh_ms + self._policy.kept_ms
             await self._refuse_overtaken(dating, Tagged(name, stored_tags, life_ms), token, call)
             script, magic = _FILL_DATED, DATED_PACKED_MAGIC
             content = dated_block(_position_in(token), stored_tags) + content
-        words: tuple[Arg, ...] = (token, content, fresh_ms, self._policy.stale_for_ms)
+        words: tuple[Arg, ...] = (token, content, fresh_ms, self._policy.kept_ms)
         if packed:
             words = (*words, magic)
         applied, version, fresh_ms = await self._store.run(ScriptCall(script, keys, words, False), call)
@@ -206,13 +255,6 @@ class Loads:
         return int(await self._store.run(ScriptCall(script, keys, words, False), call))
 
     # --- in a cache with tags or generations ---
-
-    async def _standing(self, name: bytes, call: Call) -> tuple[str, int]:
-        """Return the position, as a token opens with it, and the floor of a name; nothing where there is none."""
-        if self._dating is None:
-            return "", 0
-        standing = await self._dating.generations.look([name], (), call)
-        return f"{standing.position:0{POSITION_DIGITS}}", standing.floor_of(name)
 
     async def _checked_tags(self, tags: Sequence[str], call: Call) -> tuple[bytes, ...]:
         if self._dating is not None:
@@ -247,23 +289,11 @@ class Loads:
         self._cells[outcome].value += 1
         self._waits.wake(load_key)
 
-    async def _lease(
-        self, name: bytes, token: str, floor: int, call: Call, *, unreadable: bool
-    ) -> tuple[int, int, bytes]:
-        keys = (self._native.key(name), self._native.load_key(name))
-        script = _LEASE
-        words: tuple[Arg, ...] = (token, self._policy.load_lease_ms, int(unreadable))
-        if self._dating is not None and self._dating.has_generations:
-            script, words = _LEASE_DATED, (*words, floor)
-        # It may be repeated: a copy that comes late takes a lease that nobody uses, if any, and that ends by itself.
-        state, left_ms, entry = await self._store.run(ScriptCall(script, keys, words, True), call)
-        return state, left_ms, entry
-
     def _check_token(self, token: str) -> None:
         digits = 0 if self._dating is None else POSITION_DIGITS
         position = token[:digits]
         if (
-            len(token) != digits + _TOKEN_CHARS
+            len(token) != digits + TOKEN_CHARS
             or not _HEX_DIGITS.issuperset(token)
             or not _DECIMAL_DIGITS.issuperset(position)
         ):

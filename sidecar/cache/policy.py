@@ -24,6 +24,19 @@ class DataClass(Enum):
     """Protected health information: sealed, under an HMAC of the key, with a bound on the TTL."""
 
 
+class Strategy(Enum):
+    """How a cache relates to the origin of its data."""
+
+    CACHE_ASIDE = "cache_aside"
+    """Callers load; the sidecar knows no origin."""
+    READ_THROUGH = "read_through"
+    """The sidecar loads what is missed."""
+    WRITE_THROUGH = "write_through"
+    """As READ_THROUGH; what is written goes to the origin first."""
+    REFRESH_AHEAD = "refresh_ahead"
+    """As READ_THROUGH; what is read is loaded anew before its time is over."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
     """The configuration of one cache."""
@@ -53,6 +66,22 @@ class CachePolicy:
     """Values longer than this are stored compressed; None: none is."""
     max_value_bytes: int | None = None
     """A bound of the cache's own on a value or record; None: that of all."""
+    strategy: Strategy = Strategy.CACHE_ASIDE
+    soft_timeout_ms: int = 0
+    """How long a caller waits for the origin where there is something to serve instead; 0: no shorter than else."""
+    hard_timeout_ms: int = 10_000
+    """How long a load or a write of the origin may take; no longer than the lease."""
+    fail_safe_for_ms: int = 0
+    """How long past its TTL an entry is served when the origin fails."""
+    refresh_at: float = 0.8
+    """The share of its life after which REFRESH_AHEAD loads an entry anew."""
+    early_refresh: float = 0.0
+    """How eagerly entries are loaded anew by chance before their time is over; 0: not at all."""
+
+    @property
+    def kept_ms(self) -> int:
+        """For how long past its TTL an entry is kept."""
+        return max(self.stale_for_ms, self.fail_safe_for_ms)
 
     @property
     def dated(self) -> bool:
@@ -100,6 +129,12 @@ class Lookup(NamedTuple):
     version: int = 0
     ttl_ms: int | None = None
     age_ms: int | None = None
+
+
+class FromOrigin(Lookup):
+    """A `Lookup` of what the origin has answered in this call."""
+
+    __slots__ = ()
 
 
 MISS = Lookup(Outcome.MISS)

@@ -8,6 +8,7 @@ that operations of several caches and of the rate limits can be sent together.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from sidecar.cache.dated import DatedFormat, Dating, refuse_dated
@@ -79,6 +80,7 @@ class ValueCache:
         self.dating = Dating(policy, limits, store, keys, sealer) if policy.dated else None
         """Of a cache with tags or generations."""
         self._format = _format_of(policy, limits, keys, self.dating)
+        self._kept = _format_of(replace(policy, stale_for_ms=policy.kept_ms), limits, keys, self.dating)
         self._packer = None if policy.compress_above_bytes is None else Packer(policy.compress_above_bytes)
         self._read_cells: dict[Outcome, Cell] = {
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
@@ -243,7 +245,7 @@ class ValueCache:
             ttl_ms = self._ttl(options, f"{path}ttl" if own_ttl else "ttl")
             name = await self._naming.name(key, call, f"{path}key")
             tags = await dating.tags.checked(options.tags, call, f"{path}tags")
-            entries.append((Tagged(name, tags, ttl_ms + self._policy.stale_for_ms), ttl_ms))
+            entries.append((Tagged(name, tags, ttl_ms + self._policy.kept_ms), ttl_ms))
         moments = await dating.moments([entry for entry, _ in entries], call)
         turns = _turns([value.key for value in values])
         plans = []
@@ -299,6 +301,16 @@ class ValueCache:
     async def judged(self, name: bytes, stored: bytes | None, call: Call) -> Lookup:
         """Return what an entry is worth now, in the clear; raises ENTRY_MALFORMED. It counts as no read."""
         lookup = self._format.lookup((stored,), self._clock.micros())
+        return lookup if self._sealer is None else await self._opened(self._sealer, name, lookup, call)
+
+    async def look(self, key: str, call: Call, *, kept: bool = False) -> Lookup:
+        """Read one entry; also, as stale, what is `kept` past its stale time. It counts as no read."""
+        name, form = await self._naming.name(key, call), self._kept if kept else self._format
+
+        def read(replies: Sequence[Reply]) -> Lookup:
+            return form.lookup(replies, self._clock.micros())
+
+        lookup = await run_alone(Plan(form.reads(name), read), self._store, call)
         return lookup if self._sealer is None else await self._opened(self._sealer, name, lookup, call)
 
     async def _opened(self, sealer: FieldSealer, name: bytes, lookup: Lookup, call: Call) -> Lookup:

@@ -3,20 +3,21 @@
 A refusal costs microseconds, an accepted call that cannot be finished costs all of its work; under overload the
 difference decides whether anybody is served. How many are too many is `admission.py`'s to say, from what became of the
 last ones. Long-lived streams are exempt: health watches and reflection wait, and work little; a stream of batches lets
-each batch in by itself, and a call that waits for another caller each of its turns (`sidecar.rpc.turns`).
+each batch in by itself, and a call that waits for another caller each of its turns (`sidecar.rpc.turns`). A call that
+only seldom waits on purpose, such as for a cache's origin, is paused for that, and its time does not count.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
 from sidecar.errors import Reason, SidecarError
 from sidecar.interceptors.admission import WINDOW_SECONDS, Window, is_late, next_bound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 
     from sidecar.call import Call, StreamEndpoint, UnaryEndpoint
     from sidecar.clock import Deadline
@@ -58,6 +59,19 @@ class Admission:
     def resume(self) -> float:
         """Count one again that was let in before and has left to wait on purpose, and return when; never refused."""
         return self._count(time.monotonic())
+
+    @contextmanager
+    def pause(self, call: Call) -> Iterator[None]:
+        """Count a call that was let in for nothing during a block that waits on purpose; it goes on unrefused.
+
+        Blocks of one call do not overlap.
+        """
+        began = time.monotonic()
+        self._in_flight -= 1
+        try:
+            yield
+        finally:
+            call.waited += self._count(time.monotonic()) - began
 
     def _count(self, now: float) -> float:
         self._in_flight += 1
@@ -101,7 +115,7 @@ class SheddingInterceptor:
             try:
                 return await proceed(message, call)
             finally:
-                leave(entered, call.deadline)
+                leave(entered + call.waited, call.deadline)
 
         return bounded
 

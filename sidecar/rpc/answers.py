@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.cache.policy import Outcome
+from sidecar.cache.policy import FromOrigin, Outcome
 from sidecar.gen.sidecar.v1 import common_pb2
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as limit_pb
 from sidecar.ratelimit.decision import Enforcement
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MISS = Outcome.MISS
 _OUTCOME_MISS = common_pb2.OUTCOME_MISS
 _SOURCE_STORE = common_pb2.SOURCE_STORE
+_SOURCE_ORIGIN = common_pb2.SOURCE_ORIGIN
 _BY_STORE = Enforcement.STORE
 _ENFORCEMENT_STORE = limit_pb.ENFORCEMENT_STORE
 _BY_LEASE = Enforcement.LEASE
@@ -41,7 +42,7 @@ def fill_lookup(message: cache_pb2.GetResponse, lookup: Found) -> None:
     message.outcome = OUTCOMES[outcome]
     message.value = value
     message.version = version
-    message.source = _SOURCE_STORE
+    message.source = _SOURCE_ORIGIN if type(lookup) is FromOrigin else _SOURCE_STORE
     # As set_ms does, which would be called for each entry of a batch twice.
     if ttl_ms is not None:
         ttl, seconds = message.ttl, ttl_ms // 1000

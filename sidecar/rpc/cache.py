@@ -17,6 +17,7 @@ from sidecar.rpc.turns import Turns
 
 if TYPE_CHECKING:
     from sidecar.cache.catalog import Caches
+    from sidecar.cache.loads import Loaded
     from sidecar.call import Call
     from sidecar.rpc.turns import Admission
 
@@ -120,17 +121,26 @@ class CacheServicer:
 
     async def get_or_load(self, request: pb.GetOrLoadRequest, call: Call) -> pb.GetOrLoadResponse:
         """Read one entry, or say who loads it."""
-        wait_ms = ms_from_duration(request.wait) if request.HasField("wait") else None
-        with Turns(self._admission, call.deadline) as turns:
+        with Turns(self._admission, call) as turns:
             loads = self._caches.loads(request.cache)
-            loaded = await loads.get_or_load(request.key, wait_ms, call, waiting=turns.pause)
-        response = pb.GetOrLoadResponse(outcome=_LOAD_OUTCOMES[loaded.outcome], token=loaded.token)
-        if loaded.lookup.outcome is not Outcome.MISS:
-            fill_lookup(response.entry, loaded.lookup)
-        if loaded.outcome is LoadOutcome.WAIT:
-            set_ms(response.retry_after, loaded.left_ms)
-        elif loaded.left_ms:
-            set_ms(response.expires_after, loaded.left_ms)
+            loaded = await loads.get_or_load(request.key, _wait_ms_of(request), call, waiting=turns.pause)
+        response = pb.GetOrLoadResponse()
+        _fill_loaded(response, loaded)
+        return response
+
+    async def get_or_load_many(self, request: pb.GetOrLoadManyRequest, call: Call) -> pb.GetOrLoadManyResponse:
+        """Read several entries, or say who loads them."""
+        keys = list(request.keys)
+        with Turns(self._admission, call) as turns:
+            loads = self._caches.loads(request.cache)
+            told = await loads.get_or_load_many(keys, _wait_ms_of(request), call, waiting=turns.pause)
+        response = pb.GetOrLoadManyResponse()
+        for key, loaded in zip(keys, told, strict=True):
+            result = response.results.add(key=key)
+            if isinstance(loaded, SidecarError):
+                fill_failure(result.failure, loaded)
+            else:
+                _fill_loaded(result.loaded, loaded)
         return response
 
     async def fill(self, request: pb.FillRequest, call: Call) -> pb.FillResponse:
@@ -172,6 +182,21 @@ class CacheServicer:
         for key, error in done.failures:
             fill_failure(response.failures.add(key=key).failure, error)
         return response
+
+
+def _wait_ms_of(request: pb.GetOrLoadRequest | pb.GetOrLoadManyRequest) -> int | None:
+    return ms_from_duration(request.wait) if request.HasField("wait") else None
+
+
+def _fill_loaded(message: pb.GetOrLoadResponse, loaded: Loaded) -> None:
+    message.outcome = _LOAD_OUTCOMES[loaded.outcome]
+    message.token = loaded.token
+    if loaded.lookup.outcome is not Outcome.MISS:
+        fill_lookup(message.entry, loaded.lookup)
+    if loaded.outcome is LoadOutcome.WAIT:
+        set_ms(message.retry_after, loaded.left_ms)
+    elif loaded.left_ms:
+        set_ms(message.expires_after, loaded.left_ms)
 
 
 _LOAD_OUTCOMES = {

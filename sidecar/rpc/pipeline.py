@@ -107,7 +107,7 @@ class PipelineServicer:
         call.span = stream.span
         response = pb.StreamResponse(id=request.id)
         try:
-            with Turns(self._admission, deadline):
+            with Turns(self._admission, call):
                 await self._carry_out(request, response, call)
         except SidecarError as error:
             fill_failure(response.failure, error)
@@ -125,7 +125,9 @@ class PipelineServicer:
         if reads is None:
             kinds = [operation.WhichOneof("request") or "" for operation in operations]
             plans = await self._plan(operations, kinds, call)
-            results = await run_together(plans, self._store, call, max_answer_bytes=self._policy.max_answer_bytes)
+            results: Sequence[Any] = await run_together(
+                plans, self._store, call, max_answer_bytes=self._policy.max_answer_bytes
+            )
         else:
             kinds = ["get"] * len(operations)
             results = await run_reads(reads, self._store, call, max_answer_bytes=self._policy.max_answer_bytes)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sidecar.call import Call
     from sidecar.clock import Deadline
 
 
@@ -38,9 +39,10 @@ class Admission(Protocol):
 class Turns:
     """The turns of a call, or of a batch, as a block; to enter it raises OVERLOADED or DEADLINE_EXCEEDED."""
 
-    def __init__(self, admission: Admission, deadline: Deadline) -> None:
+    def __init__(self, admission: Admission, call: Call) -> None:
         self._admission = admission
-        self._deadline = deadline
+        self._call = call
+        self._deadline = call.deadline
         self._entered = 0.0
 
     def __enter__(self) -> Self:
@@ -48,7 +50,7 @@ class Turns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._admission.leave(self._entered, self._deadline)
+        self._admission.leave(self._entered + self._call.waited, self._deadline)
 
     @contextmanager
     def pause(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ another type as for one that is missing, and in a cluster its keys must share a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from sidecar.errors import Reason, SidecarError, StoreError
 from sidecar.store.base import Command
@@ -145,11 +145,13 @@ class Reads(NamedTuple, Generic[T]):
     read: Callable[[Sequence[Reply], Room], list[T | SidecarError]]
     """Say what the replies mean, each by itself, where their values may grow as long as there is room; an error among
     them means itself."""
+    open: Callable[[Sequence[T | SidecarError], Call], Awaitable[Sequence[T | SidecarError]]] | None = None
+    """What is left to be done with all of that, as of a plan; it keeps within the size of an answer itself."""
 
 
-async def run_reads(reads: Reads[T], store: Store, call: Call, *, max_answer_bytes: int) -> list[T | SidecarError]:
+async def run_reads(reads: Reads[T], store: Store, call: Call, *, max_answer_bytes: int) -> Sequence[T | SidecarError]:
     """Carry out reads as `run_together` would the plans of each: the same rounds, bounds and errors."""
-    keys, read = reads
+    keys, read, open_ = reads
     results: list[T | SidecarError] = []
     room = Room(max_answer_bytes)
     for start in range(0, len(keys), ROUND):
@@ -165,14 +167,18 @@ async def run_reads(reads: Reads[T], store: Store, call: Call, *, max_answer_byt
             replies = [again(error) for _ in part]
         room.fit(replies)
         results += read(replies, room)
-    return results
+    return results if open_ is None else await open_(results, call)
 
 
 async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[Reply], room: Room, call: Call) -> None:
-    """Replace the plans at these places by what the replies mean."""
+    """Replace the plans at these places by what the replies mean.
+
+    All is read before anything is left to be done, so that what is loaded then is loaded together.
+    """
     # All at once, so that a batch in which nothing is wrong costs no look at each.
     failed = any(issubclass(kind, SidecarError) for kind in set(map(type, replies)))
     end = 0
+    unopened: list[tuple[int, Plan[Any]]] = []
     for place in places:
         requests, read, open_, _, beside, growth = plan = results[place]
         begin, end = end, end + len(requests)
@@ -183,12 +189,31 @@ async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[R
             answer = read(own)
             if growth is not None:
                 room.take(growth(answer, own))
-            results[place] = answer if open_ is None else await open_(answer, call)
+            results[place] = answer
+            if open_ is not None:
+                unopened.append((place, plan))
         except SidecarError as error:
-            try:
-                results[place] = _without_store(plan, error)
-            except SidecarError:
-                results[place] = error
+            results[place] = _result_without_store(plan, error)
+    for place, plan in unopened:
+        try:
+            before = results[place]
+            answer = await cast("Callable[[Any, Call], Awaitable[Any]]", plan.open)(before, call)
+            room.take(_size_in(answer) - _size_in(before))
+            results[place] = answer
+        except SidecarError as error:
+            results[place] = _result_without_store(plan, error)
+
+
+def _size_in(answer: object) -> int:
+    """Return how long the values of an answer are, where it is a tuple of some."""
+    return sum([len(part) for part in answer if type(part) is bytes]) if isinstance(answer, tuple) else 0
+
+
+def _result_without_store(plan: Plan[T], error: SidecarError) -> T | SidecarError:
+    try:
+        return _without_store(plan, error)
+    except SidecarError as final:
+        return final
 
 
 def _without_store(plan: Plan[T], error: SidecarError) -> T:

@@ -6,12 +6,14 @@ that begin with `SC` are raised by the sidecar's own scripts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from sidecar.errors import Reason, StoreError
+from sidecar.errors import Reason, SidecarError, StoreError
 
 if TYPE_CHECKING:
     import hiredis
+
+E = TypeVar("E", bound=SidecarError)
 
 # Long enough for a restarted server to load a small data set, short enough not to be noticed.
 RETRY_AFTER_MS = 250
@@ -101,12 +103,12 @@ def outcome_unknown() -> StoreError:
     )
 
 
-def again(error: StoreError) -> StoreError:
+def again(error: E) -> E:
     """Return a new error that says the same.
 
     One that is raised for many callers would gather their tracebacks, and with them what they asked for.
     """
-    return StoreError(
+    return type(error)(
         error.reason,
         error.message,
         field=error.field,

@@ -277,6 +277,61 @@ class TestFilling:
         ]
 
 
+def ask_many(api: Contract, cache: str, keys: list[str], *, wait_ms: int = 0) -> list[pb.GetOrLoadResponse]:
+    """Ask for several entries, none of which fails."""
+    request = pb.GetOrLoadManyRequest(cache=cache, keys=keys, wait=milliseconds(wait_ms))
+    results = api.cache.GetOrLoadMany(request).results
+    assert keys == [result.key for result in results]
+    return [result.loaded for result in results]
+
+
+class TestMany:
+    """Several entries at once."""
+
+    @pytest.mark.parametrize("cache", ["plain", "patients", "both"])
+    def test_each_is_answered_as_alone(self, api: Contract, key: str, cache: str) -> None:
+        """What is there, what this caller is to load, what another loads; a key that is named twice, twice."""
+        keys = [f"{key}:{number}" for number in range(3)]
+        fill(api, cache, keys[0], ask(api, cache, keys[0]).token)
+        ask(api, cache, keys[1])
+        answers = ask_many(api, cache, [*keys, keys[2]], wait_ms=2_000)
+        assert [LOADED_HIT, WAIT, LEASE, LEASE] == [answer.outcome for answer in answers]
+        assert (b"v", answers[2].token) == (answers[0].entry.value, answers[3].token)
+        assert fill(api, cache, keys[2], answers[2].token).version
+
+    def test_who_has_nothing_to_load_waits(self, api: Contract, key: str) -> None:
+        """Until all is there."""
+        keys = [f"{key}:{number}" for number in range(3)]
+        tokens = [answer.token for answer in ask_many(api, "plain", keys)]
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(ask_many, api, "plain", keys, wait_ms=5_000)
+            for one, token in zip(keys, tokens, strict=True):
+                fill(api, "plain", one, token)
+            answers = waiting.result()
+        assert [(LOADED_HIT, b"v")] * 3 == [(answer.outcome, answer.entry.value) for answer in answers]
+
+    def test_what_is_not_there_is_remembered(self, api: Contract, key: str) -> None:
+        """As for one."""
+        token = ask(api, "loaded", key).token
+        api.cache.Fill(pb.FillRequest(cache="loaded", key=key, token=token, absent=True))
+        assert [ABSENT, LEASE] == [answer.outcome for answer in ask_many(api, "loaded", [key, key + "b"])]
+
+    def test_a_wrong_key_fails_the_batch(self, api: Contract, key: str) -> None:
+        """As in GetMany; no lease is given."""
+        request = pb.GetOrLoadManyRequest(cache="plain", keys=[key, ""])
+        expected = (grpc.StatusCode.INVALID_ARGUMENT, "KEY_EMPTY", "keys[1]")
+        assert (expected, LEASE) == (
+            refusal(lambda: api.cache.GetOrLoadMany(request)).brief,
+            ask(api, "plain", key).outcome,
+        )
+
+    def test_too_many_keys(self, api: Contract, key: str) -> None:
+        """As in GetMany."""
+        request = pb.GetOrLoadManyRequest(cache="plain", keys=[f"{key}{number}" for number in range(21)])
+        expected = (grpc.StatusCode.INVALID_ARGUMENT, "BATCH_SIZE", "keys")
+        assert expected == refusal(lambda: api.cache.GetOrLoadMany(request)).brief
+
+
 Step = tuple[str, int]
 STEPS = st.lists(
     st.tuples(st.sampled_from(["ask", "fill", "absent", "failed", "lapse", "set", "delete"]), st.integers(0, 2)),

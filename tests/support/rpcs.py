@@ -101,6 +101,13 @@ LOAD_RPCS = (
         ),
     ),
     Rpc(
+        "GetOrLoadMany",
+        lambda api, cache, key, _: api.cache.GetOrLoadMany(
+            cache_pb2.GetOrLoadManyRequest(cache=cache, keys=[_GOOD, key], wait=Duration(seconds=0))
+        ),
+        key_field="keys[1]",
+    ),
+    Rpc(
         "Fill",
         lambda api, cache, key, ttl: api.cache.Fill(
             cache_pb2.FillRequest(cache=cache, key=key, token="0" * 32, value=b"", ttl=ttl)

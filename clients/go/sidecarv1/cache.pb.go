@@ -1662,6 +1662,212 @@ func (x *GetOrLoadResponse) GetRetryAfter() *durationpb.Duration {
 	return nil
 }
 
+// GetOrLoadManyRequest asks for several entries of one cache, and who loads them.
+type GetOrLoadManyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cache is the name of a configured cache.
+	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
+	// keys are the keys to read, each 1 to 512 bytes; a key may be named twice, and then has the same result twice.
+	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// wait is how long to wait at most for other callers' loads, as in GetOrLoadRequest.
+	Wait          *durationpb.Duration `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOrLoadManyRequest) Reset() {
+	*x = GetOrLoadManyRequest{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOrLoadManyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOrLoadManyRequest) ProtoMessage() {}
+
+func (x *GetOrLoadManyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOrLoadManyRequest.ProtoReflect.Descriptor instead.
+func (*GetOrLoadManyRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetOrLoadManyRequest) GetCache() string {
+	if x != nil {
+		return x.Cache
+	}
+	return ""
+}
+
+func (x *GetOrLoadManyRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *GetOrLoadManyRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// GetOrLoadManyResponse holds a result for each key, in the order of the request.
+type GetOrLoadManyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// results has as many items as the request has keys.
+	Results       []*GetOrLoadManyResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOrLoadManyResponse) Reset() {
+	*x = GetOrLoadManyResponse{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOrLoadManyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOrLoadManyResponse) ProtoMessage() {}
+
+func (x *GetOrLoadManyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOrLoadManyResponse.ProtoReflect.Descriptor instead.
+func (*GetOrLoadManyResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetOrLoadManyResponse) GetResults() []*GetOrLoadManyResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// GetOrLoadManyResult is what GetOrLoadMany says of one key.
+type GetOrLoadManyResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// key is the key that was asked for.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// result is the answer or what went wrong with this key.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*GetOrLoadManyResult_Loaded
+	//	*GetOrLoadManyResult_Failure
+	Result        isGetOrLoadManyResult_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOrLoadManyResult) Reset() {
+	*x = GetOrLoadManyResult{}
+	mi := &file_sidecar_v1_cache_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOrLoadManyResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOrLoadManyResult) ProtoMessage() {}
+
+func (x *GetOrLoadManyResult) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOrLoadManyResult.ProtoReflect.Descriptor instead.
+func (*GetOrLoadManyResult) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetOrLoadManyResult) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GetOrLoadManyResult) GetResult() isGetOrLoadManyResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *GetOrLoadManyResult) GetLoaded() *GetOrLoadResponse {
+	if x != nil {
+		if x, ok := x.Result.(*GetOrLoadManyResult_Loaded); ok {
+			return x.Loaded
+		}
+	}
+	return nil
+}
+
+func (x *GetOrLoadManyResult) GetFailure() *Failure {
+	if x != nil {
+		if x, ok := x.Result.(*GetOrLoadManyResult_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+type isGetOrLoadManyResult_Result interface {
+	isGetOrLoadManyResult_Result()
+}
+
+type GetOrLoadManyResult_Loaded struct {
+	// loaded is what GetOrLoad would have answered.
+	Loaded *GetOrLoadResponse `protobuf:"bytes,2,opt,name=loaded,proto3,oneof"`
+}
+
+type GetOrLoadManyResult_Failure struct {
+	// failure is the error that GetOrLoad would have ended with.
+	Failure *Failure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
+}
+
+func (*GetOrLoadManyResult_Loaded) isGetOrLoadManyResult_Result() {}
+
+func (*GetOrLoadManyResult_Failure) isGetOrLoadManyResult_Result() {}
+
 // FillRequest says what a load brought.
 type FillRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1690,7 +1896,7 @@ type FillRequest struct {
 
 func (x *FillRequest) Reset() {
 	*x = FillRequest{}
-	mi := &file_sidecar_v1_cache_proto_msgTypes[22]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1908,7 @@ func (x *FillRequest) String() string {
 func (*FillRequest) ProtoMessage() {}
 
 func (x *FillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_proto_msgTypes[22]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1921,7 @@ func (x *FillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRequest.ProtoReflect.Descriptor instead.
 func (*FillRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{22}
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FillRequest) GetCache() string {
@@ -1825,7 +2031,7 @@ type FillResponse struct {
 
 func (x *FillResponse) Reset() {
 	*x = FillResponse{}
-	mi := &file_sidecar_v1_cache_proto_msgTypes[23]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2043,7 @@ func (x *FillResponse) String() string {
 func (*FillResponse) ProtoMessage() {}
 
 func (x *FillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_proto_msgTypes[23]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2056,7 @@ func (x *FillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillResponse.ProtoReflect.Descriptor instead.
 func (*FillResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{23}
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FillResponse) GetVersion() uint64 {
@@ -1887,7 +2093,7 @@ type InvalidateRequest struct {
 
 func (x *InvalidateRequest) Reset() {
 	*x = InvalidateRequest{}
-	mi := &file_sidecar_v1_cache_proto_msgTypes[24]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2105,7 @@ func (x *InvalidateRequest) String() string {
 func (*InvalidateRequest) ProtoMessage() {}
 
 func (x *InvalidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_proto_msgTypes[24]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2118,7 @@ func (x *InvalidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvalidateRequest.ProtoReflect.Descriptor instead.
 func (*InvalidateRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{24}
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InvalidateRequest) GetCache() string {
@@ -2009,7 +2215,7 @@ type InvalidateKeys struct {
 
 func (x *InvalidateKeys) Reset() {
 	*x = InvalidateKeys{}
-	mi := &file_sidecar_v1_cache_proto_msgTypes[25]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2227,7 @@ func (x *InvalidateKeys) String() string {
 func (*InvalidateKeys) ProtoMessage() {}
 
 func (x *InvalidateKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_proto_msgTypes[25]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2240,7 @@ func (x *InvalidateKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvalidateKeys.ProtoReflect.Descriptor instead.
 func (*InvalidateKeys) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{25}
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InvalidateKeys) GetKeys() []string {
@@ -2055,7 +2261,7 @@ type InvalidateTags struct {
 
 func (x *InvalidateTags) Reset() {
 	*x = InvalidateTags{}
-	mi := &file_sidecar_v1_cache_proto_msgTypes[26]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2273,7 @@ func (x *InvalidateTags) String() string {
 func (*InvalidateTags) ProtoMessage() {}
 
 func (x *InvalidateTags) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_proto_msgTypes[26]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2286,7 @@ func (x *InvalidateTags) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvalidateTags.ProtoReflect.Descriptor instead.
 func (*InvalidateTags) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{26}
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InvalidateTags) GetTags() []string {
@@ -2105,7 +2311,7 @@ type InvalidateResponse struct {
 
 func (x *InvalidateResponse) Reset() {
 	*x = InvalidateResponse{}
-	mi := &file_sidecar_v1_cache_proto_msgTypes[27]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2323,7 @@ func (x *InvalidateResponse) String() string {
 func (*InvalidateResponse) ProtoMessage() {}
 
 func (x *InvalidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_proto_msgTypes[27]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2336,7 @@ func (x *InvalidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvalidateResponse.ProtoReflect.Descriptor instead.
 func (*InvalidateResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{27}
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InvalidateResponse) GetRemoved() uint64 {
@@ -2167,7 +2373,7 @@ type InvalidateFailure struct {
 
 func (x *InvalidateFailure) Reset() {
 	*x = InvalidateFailure{}
-	mi := &file_sidecar_v1_cache_proto_msgTypes[28]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2385,7 @@ func (x *InvalidateFailure) String() string {
 func (*InvalidateFailure) ProtoMessage() {}
 
 func (x *InvalidateFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_proto_msgTypes[28]
+	mi := &file_sidecar_v1_cache_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2398,7 @@ func (x *InvalidateFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvalidateFailure.ProtoReflect.Descriptor instead.
 func (*InvalidateFailure) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{28}
+	return file_sidecar_v1_cache_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InvalidateFailure) GetKey() string {
@@ -2316,7 +2522,18 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x05token\x18\x03 \x01(\tR\x05token\x12>\n" +
 	"\rexpires_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\x12:\n" +
 	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter\"\xe2\x01\n" +
+	"retryAfter\"o\n" +
+	"\x14GetOrLoadManyRequest\x12\x14\n" +
+	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\tR\x04keys\x12-\n" +
+	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"R\n" +
+	"\x15GetOrLoadManyResponse\x129\n" +
+	"\aresults\x18\x01 \x03(\v2\x1f.sidecar.v1.GetOrLoadManyResultR\aresults\"\x9b\x01\n" +
+	"\x13GetOrLoadManyResult\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\x06loaded\x18\x02 \x01(\v2\x1d.sidecar.v1.GetOrLoadResponseH\x00R\x06loaded\x12/\n" +
+	"\afailure\x18\x03 \x01(\v2\x13.sidecar.v1.FailureH\x00R\afailureB\b\n" +
+	"\x06result\"\xe2\x01\n" +
 	"\vFillRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -2356,7 +2573,7 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x12LOAD_OUTCOME_STALE\x10\x02\x12\x16\n" +
 	"\x12LOAD_OUTCOME_LEASE\x10\x03\x12\x15\n" +
 	"\x11LOAD_OUTCOME_WAIT\x10\x04\x12\x17\n" +
-	"\x13LOAD_OUTCOME_ABSENT\x10\x052\xee\x05\n" +
+	"\x13LOAD_OUTCOME_ABSENT\x10\x052\xc4\x06\n" +
 	"\fCacheService\x126\n" +
 	"\x03Get\x12\x16.sidecar.v1.GetRequest\x1a\x17.sidecar.v1.GetResponse\x126\n" +
 	"\x03Set\x12\x16.sidecar.v1.SetRequest\x1a\x17.sidecar.v1.SetResponse\x12?\n" +
@@ -2368,7 +2585,8 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x05Touch\x12\x18.sidecar.v1.TouchRequest\x1a\x19.sidecar.v1.TouchResponse\x12H\n" +
 	"\tIncrement\x12\x1c.sidecar.v1.IncrementRequest\x1a\x1d.sidecar.v1.IncrementResponse\x12H\n" +
 	"\tGetOrLoad\x12\x1c.sidecar.v1.GetOrLoadRequest\x1a\x1d.sidecar.v1.GetOrLoadResponse\x129\n" +
-	"\x04Fill\x12\x17.sidecar.v1.FillRequest\x1a\x18.sidecar.v1.FillResponse\x12K\n" +
+	"\x04Fill\x12\x17.sidecar.v1.FillRequest\x1a\x18.sidecar.v1.FillResponse\x12T\n" +
+	"\rGetOrLoadMany\x12 .sidecar.v1.GetOrLoadManyRequest\x1a!.sidecar.v1.GetOrLoadManyResponse\x12K\n" +
 	"\n" +
 	"Invalidate\x12\x1d.sidecar.v1.InvalidateRequest\x1a\x1e.sidecar.v1.InvalidateResponseb\x06proto3"
 
@@ -2385,112 +2603,121 @@ func file_sidecar_v1_cache_proto_rawDescGZIP() []byte {
 }
 
 var file_sidecar_v1_cache_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sidecar_v1_cache_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_sidecar_v1_cache_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_sidecar_v1_cache_proto_goTypes = []any{
-	(LoadOutcome)(0),            // 0: sidecar.v1.LoadOutcome
-	(*GetRequest)(nil),          // 1: sidecar.v1.GetRequest
-	(*GetResponse)(nil),         // 2: sidecar.v1.GetResponse
-	(*SetRequest)(nil),          // 3: sidecar.v1.SetRequest
-	(*SetResponse)(nil),         // 4: sidecar.v1.SetResponse
-	(*DeleteRequest)(nil),       // 5: sidecar.v1.DeleteRequest
-	(*DeleteResponse)(nil),      // 6: sidecar.v1.DeleteResponse
-	(*GetManyRequest)(nil),      // 7: sidecar.v1.GetManyRequest
-	(*GetManyResponse)(nil),     // 8: sidecar.v1.GetManyResponse
-	(*GetManyResult)(nil),       // 9: sidecar.v1.GetManyResult
-	(*SetManyRequest)(nil),      // 10: sidecar.v1.SetManyRequest
-	(*SetManyEntry)(nil),        // 11: sidecar.v1.SetManyEntry
-	(*SetManyResponse)(nil),     // 12: sidecar.v1.SetManyResponse
-	(*SetManyResult)(nil),       // 13: sidecar.v1.SetManyResult
-	(*DeleteManyRequest)(nil),   // 14: sidecar.v1.DeleteManyRequest
-	(*DeleteManyResponse)(nil),  // 15: sidecar.v1.DeleteManyResponse
-	(*DeleteManyResult)(nil),    // 16: sidecar.v1.DeleteManyResult
-	(*TouchRequest)(nil),        // 17: sidecar.v1.TouchRequest
-	(*TouchResponse)(nil),       // 18: sidecar.v1.TouchResponse
-	(*IncrementRequest)(nil),    // 19: sidecar.v1.IncrementRequest
-	(*IncrementResponse)(nil),   // 20: sidecar.v1.IncrementResponse
-	(*GetOrLoadRequest)(nil),    // 21: sidecar.v1.GetOrLoadRequest
-	(*GetOrLoadResponse)(nil),   // 22: sidecar.v1.GetOrLoadResponse
-	(*FillRequest)(nil),         // 23: sidecar.v1.FillRequest
-	(*FillResponse)(nil),        // 24: sidecar.v1.FillResponse
-	(*InvalidateRequest)(nil),   // 25: sidecar.v1.InvalidateRequest
-	(*InvalidateKeys)(nil),      // 26: sidecar.v1.InvalidateKeys
-	(*InvalidateTags)(nil),      // 27: sidecar.v1.InvalidateTags
-	(*InvalidateResponse)(nil),  // 28: sidecar.v1.InvalidateResponse
-	(*InvalidateFailure)(nil),   // 29: sidecar.v1.InvalidateFailure
-	(Outcome)(0),                // 30: sidecar.v1.Outcome
-	(*durationpb.Duration)(nil), // 31: google.protobuf.Duration
-	(Source)(0),                 // 32: sidecar.v1.Source
-	(*Condition)(nil),           // 33: sidecar.v1.Condition
-	(WriteOutcome)(0),           // 34: sidecar.v1.WriteOutcome
-	(*Failure)(nil),             // 35: sidecar.v1.Failure
+	(LoadOutcome)(0),              // 0: sidecar.v1.LoadOutcome
+	(*GetRequest)(nil),            // 1: sidecar.v1.GetRequest
+	(*GetResponse)(nil),           // 2: sidecar.v1.GetResponse
+	(*SetRequest)(nil),            // 3: sidecar.v1.SetRequest
+	(*SetResponse)(nil),           // 4: sidecar.v1.SetResponse
+	(*DeleteRequest)(nil),         // 5: sidecar.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 6: sidecar.v1.DeleteResponse
+	(*GetManyRequest)(nil),        // 7: sidecar.v1.GetManyRequest
+	(*GetManyResponse)(nil),       // 8: sidecar.v1.GetManyResponse
+	(*GetManyResult)(nil),         // 9: sidecar.v1.GetManyResult
+	(*SetManyRequest)(nil),        // 10: sidecar.v1.SetManyRequest
+	(*SetManyEntry)(nil),          // 11: sidecar.v1.SetManyEntry
+	(*SetManyResponse)(nil),       // 12: sidecar.v1.SetManyResponse
+	(*SetManyResult)(nil),         // 13: sidecar.v1.SetManyResult
+	(*DeleteManyRequest)(nil),     // 14: sidecar.v1.DeleteManyRequest
+	(*DeleteManyResponse)(nil),    // 15: sidecar.v1.DeleteManyResponse
+	(*DeleteManyResult)(nil),      // 16: sidecar.v1.DeleteManyResult
+	(*TouchRequest)(nil),          // 17: sidecar.v1.TouchRequest
+	(*TouchResponse)(nil),         // 18: sidecar.v1.TouchResponse
+	(*IncrementRequest)(nil),      // 19: sidecar.v1.IncrementRequest
+	(*IncrementResponse)(nil),     // 20: sidecar.v1.IncrementResponse
+	(*GetOrLoadRequest)(nil),      // 21: sidecar.v1.GetOrLoadRequest
+	(*GetOrLoadResponse)(nil),     // 22: sidecar.v1.GetOrLoadResponse
+	(*GetOrLoadManyRequest)(nil),  // 23: sidecar.v1.GetOrLoadManyRequest
+	(*GetOrLoadManyResponse)(nil), // 24: sidecar.v1.GetOrLoadManyResponse
+	(*GetOrLoadManyResult)(nil),   // 25: sidecar.v1.GetOrLoadManyResult
+	(*FillRequest)(nil),           // 26: sidecar.v1.FillRequest
+	(*FillResponse)(nil),          // 27: sidecar.v1.FillResponse
+	(*InvalidateRequest)(nil),     // 28: sidecar.v1.InvalidateRequest
+	(*InvalidateKeys)(nil),        // 29: sidecar.v1.InvalidateKeys
+	(*InvalidateTags)(nil),        // 30: sidecar.v1.InvalidateTags
+	(*InvalidateResponse)(nil),    // 31: sidecar.v1.InvalidateResponse
+	(*InvalidateFailure)(nil),     // 32: sidecar.v1.InvalidateFailure
+	(Outcome)(0),                  // 33: sidecar.v1.Outcome
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(Source)(0),                   // 35: sidecar.v1.Source
+	(*Condition)(nil),             // 36: sidecar.v1.Condition
+	(WriteOutcome)(0),             // 37: sidecar.v1.WriteOutcome
+	(*Failure)(nil),               // 38: sidecar.v1.Failure
 }
 var file_sidecar_v1_cache_proto_depIdxs = []int32{
-	30, // 0: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
-	31, // 1: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
-	31, // 2: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
-	32, // 3: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
-	31, // 4: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
-	33, // 5: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
-	34, // 6: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	31, // 7: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
-	33, // 8: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
-	34, // 9: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	33, // 0: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
+	34, // 1: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
+	34, // 2: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
+	35, // 3: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
+	34, // 4: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
+	36, // 5: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
+	37, // 6: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	34, // 7: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
+	36, // 8: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
+	37, // 9: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
 	9,  // 10: sidecar.v1.GetManyResponse.results:type_name -> sidecar.v1.GetManyResult
 	2,  // 11: sidecar.v1.GetManyResult.entry:type_name -> sidecar.v1.GetResponse
-	35, // 12: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
+	38, // 12: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
 	11, // 13: sidecar.v1.SetManyRequest.entries:type_name -> sidecar.v1.SetManyEntry
-	31, // 14: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
-	31, // 15: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
-	33, // 16: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
+	34, // 14: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
+	34, // 15: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
+	36, // 16: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
 	13, // 17: sidecar.v1.SetManyResponse.results:type_name -> sidecar.v1.SetManyResult
 	4,  // 18: sidecar.v1.SetManyResult.written:type_name -> sidecar.v1.SetResponse
-	35, // 19: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
+	38, // 19: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
 	16, // 20: sidecar.v1.DeleteManyResponse.results:type_name -> sidecar.v1.DeleteManyResult
 	6,  // 21: sidecar.v1.DeleteManyResult.deleted:type_name -> sidecar.v1.DeleteResponse
-	35, // 22: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
-	31, // 23: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
-	34, // 24: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	31, // 25: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
-	31, // 26: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
-	31, // 27: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
-	31, // 28: sidecar.v1.GetOrLoadRequest.wait:type_name -> google.protobuf.Duration
+	38, // 22: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
+	34, // 23: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 24: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	34, // 25: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
+	34, // 26: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
+	34, // 27: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
+	34, // 28: sidecar.v1.GetOrLoadRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 29: sidecar.v1.GetOrLoadResponse.outcome:type_name -> sidecar.v1.LoadOutcome
 	2,  // 30: sidecar.v1.GetOrLoadResponse.entry:type_name -> sidecar.v1.GetResponse
-	31, // 31: sidecar.v1.GetOrLoadResponse.expires_after:type_name -> google.protobuf.Duration
-	31, // 32: sidecar.v1.GetOrLoadResponse.retry_after:type_name -> google.protobuf.Duration
-	31, // 33: sidecar.v1.FillRequest.ttl:type_name -> google.protobuf.Duration
-	31, // 34: sidecar.v1.FillResponse.ttl:type_name -> google.protobuf.Duration
-	26, // 35: sidecar.v1.InvalidateRequest.keys:type_name -> sidecar.v1.InvalidateKeys
-	27, // 36: sidecar.v1.InvalidateRequest.tags:type_name -> sidecar.v1.InvalidateTags
-	29, // 37: sidecar.v1.InvalidateResponse.failures:type_name -> sidecar.v1.InvalidateFailure
-	35, // 38: sidecar.v1.InvalidateFailure.failure:type_name -> sidecar.v1.Failure
-	1,  // 39: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
-	3,  // 40: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
-	5,  // 41: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
-	7,  // 42: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
-	10, // 43: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
-	14, // 44: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
-	17, // 45: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
-	19, // 46: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
-	21, // 47: sidecar.v1.CacheService.GetOrLoad:input_type -> sidecar.v1.GetOrLoadRequest
-	23, // 48: sidecar.v1.CacheService.Fill:input_type -> sidecar.v1.FillRequest
-	25, // 49: sidecar.v1.CacheService.Invalidate:input_type -> sidecar.v1.InvalidateRequest
-	2,  // 50: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
-	4,  // 51: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
-	6,  // 52: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
-	8,  // 53: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
-	12, // 54: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
-	15, // 55: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
-	18, // 56: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
-	20, // 57: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
-	22, // 58: sidecar.v1.CacheService.GetOrLoad:output_type -> sidecar.v1.GetOrLoadResponse
-	24, // 59: sidecar.v1.CacheService.Fill:output_type -> sidecar.v1.FillResponse
-	28, // 60: sidecar.v1.CacheService.Invalidate:output_type -> sidecar.v1.InvalidateResponse
-	50, // [50:61] is the sub-list for method output_type
-	39, // [39:50] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	34, // 31: sidecar.v1.GetOrLoadResponse.expires_after:type_name -> google.protobuf.Duration
+	34, // 32: sidecar.v1.GetOrLoadResponse.retry_after:type_name -> google.protobuf.Duration
+	34, // 33: sidecar.v1.GetOrLoadManyRequest.wait:type_name -> google.protobuf.Duration
+	25, // 34: sidecar.v1.GetOrLoadManyResponse.results:type_name -> sidecar.v1.GetOrLoadManyResult
+	22, // 35: sidecar.v1.GetOrLoadManyResult.loaded:type_name -> sidecar.v1.GetOrLoadResponse
+	38, // 36: sidecar.v1.GetOrLoadManyResult.failure:type_name -> sidecar.v1.Failure
+	34, // 37: sidecar.v1.FillRequest.ttl:type_name -> google.protobuf.Duration
+	34, // 38: sidecar.v1.FillResponse.ttl:type_name -> google.protobuf.Duration
+	29, // 39: sidecar.v1.InvalidateRequest.keys:type_name -> sidecar.v1.InvalidateKeys
+	30, // 40: sidecar.v1.InvalidateRequest.tags:type_name -> sidecar.v1.InvalidateTags
+	32, // 41: sidecar.v1.InvalidateResponse.failures:type_name -> sidecar.v1.InvalidateFailure
+	38, // 42: sidecar.v1.InvalidateFailure.failure:type_name -> sidecar.v1.Failure
+	1,  // 43: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
+	3,  // 44: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
+	5,  // 45: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
+	7,  // 46: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
+	10, // 47: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
+	14, // 48: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
+	17, // 49: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
+	19, // 50: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
+	21, // 51: sidecar.v1.CacheService.GetOrLoad:input_type -> sidecar.v1.GetOrLoadRequest
+	26, // 52: sidecar.v1.CacheService.Fill:input_type -> sidecar.v1.FillRequest
+	23, // 53: sidecar.v1.CacheService.GetOrLoadMany:input_type -> sidecar.v1.GetOrLoadManyRequest
+	28, // 54: sidecar.v1.CacheService.Invalidate:input_type -> sidecar.v1.InvalidateRequest
+	2,  // 55: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
+	4,  // 56: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
+	6,  // 57: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
+	8,  // 58: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
+	12, // 59: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
+	15, // 60: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
+	18, // 61: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
+	20, // 62: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
+	22, // 63: sidecar.v1.CacheService.GetOrLoad:output_type -> sidecar.v1.GetOrLoadResponse
+	27, // 64: sidecar.v1.CacheService.Fill:output_type -> sidecar.v1.FillResponse
+	24, // 65: sidecar.v1.CacheService.GetOrLoadMany:output_type -> sidecar.v1.GetOrLoadManyResponse
+	31, // 66: sidecar.v1.CacheService.Invalidate:output_type -> sidecar.v1.InvalidateResponse
+	55, // [55:67] is the sub-list for method output_type
+	43, // [43:55] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_cache_proto_init() }
@@ -2512,12 +2739,16 @@ func file_sidecar_v1_cache_proto_init() {
 		(*DeleteManyResult_Failure)(nil),
 	}
 	file_sidecar_v1_cache_proto_msgTypes[18].OneofWrappers = []any{}
-	file_sidecar_v1_cache_proto_msgTypes[22].OneofWrappers = []any{
+	file_sidecar_v1_cache_proto_msgTypes[24].OneofWrappers = []any{
+		(*GetOrLoadManyResult_Loaded)(nil),
+		(*GetOrLoadManyResult_Failure)(nil),
+	}
+	file_sidecar_v1_cache_proto_msgTypes[25].OneofWrappers = []any{
 		(*FillRequest_Value)(nil),
 		(*FillRequest_Absent)(nil),
 		(*FillRequest_Failed)(nil),
 	}
-	file_sidecar_v1_cache_proto_msgTypes[24].OneofWrappers = []any{
+	file_sidecar_v1_cache_proto_msgTypes[27].OneofWrappers = []any{
 		(*InvalidateRequest_Keys)(nil),
 		(*InvalidateRequest_Tags)(nil),
 		(*InvalidateRequest_Prefix)(nil),
@@ -2529,7 +2760,7 @@ func file_sidecar_v1_cache_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_cache_proto_rawDesc), len(file_sidecar_v1_cache_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

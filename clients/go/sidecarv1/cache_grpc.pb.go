@@ -19,17 +19,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CacheService_Get_FullMethodName        = "/sidecar.v1.CacheService/Get"
-	CacheService_Set_FullMethodName        = "/sidecar.v1.CacheService/Set"
-	CacheService_Delete_FullMethodName     = "/sidecar.v1.CacheService/Delete"
-	CacheService_GetMany_FullMethodName    = "/sidecar.v1.CacheService/GetMany"
-	CacheService_SetMany_FullMethodName    = "/sidecar.v1.CacheService/SetMany"
-	CacheService_DeleteMany_FullMethodName = "/sidecar.v1.CacheService/DeleteMany"
-	CacheService_Touch_FullMethodName      = "/sidecar.v1.CacheService/Touch"
-	CacheService_Increment_FullMethodName  = "/sidecar.v1.CacheService/Increment"
-	CacheService_GetOrLoad_FullMethodName  = "/sidecar.v1.CacheService/GetOrLoad"
-	CacheService_Fill_FullMethodName       = "/sidecar.v1.CacheService/Fill"
-	CacheService_Invalidate_FullMethodName = "/sidecar.v1.CacheService/Invalidate"
+	CacheService_Get_FullMethodName           = "/sidecar.v1.CacheService/Get"
+	CacheService_Set_FullMethodName           = "/sidecar.v1.CacheService/Set"
+	CacheService_Delete_FullMethodName        = "/sidecar.v1.CacheService/Delete"
+	CacheService_GetMany_FullMethodName       = "/sidecar.v1.CacheService/GetMany"
+	CacheService_SetMany_FullMethodName       = "/sidecar.v1.CacheService/SetMany"
+	CacheService_DeleteMany_FullMethodName    = "/sidecar.v1.CacheService/DeleteMany"
+	CacheService_Touch_FullMethodName         = "/sidecar.v1.CacheService/Touch"
+	CacheService_Increment_FullMethodName     = "/sidecar.v1.CacheService/Increment"
+	CacheService_GetOrLoad_FullMethodName     = "/sidecar.v1.CacheService/GetOrLoad"
+	CacheService_Fill_FullMethodName          = "/sidecar.v1.CacheService/Fill"
+	CacheService_GetOrLoadMany_FullMethodName = "/sidecar.v1.CacheService/GetOrLoadMany"
+	CacheService_Invalidate_FullMethodName    = "/sidecar.v1.CacheService/Invalidate"
 )
 
 // CacheServiceClient is the client API for CacheService service.
@@ -42,7 +43,10 @@ const (
 // NOT_FOUND (CACHE_UNKNOWN) for a cache that is not configured, INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG) for a key that
 // is empty or over 512 bytes, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be reached. See ErrorReason for all.
 type CacheServiceClient interface {
-	// Get reads one entry. A miss is not an error.
+	// Get reads one entry. A miss is not an error. In a cache whose `strategy` asks an origin, what is missed is loaded from
+	// there first, once for all who ask for it, beside whatever sidecar; a miss then says that the origin has none. It ends
+	// as the origin does (ORIGIN_UNAVAILABLE, ORIGIN_REFUSED, ORIGIN_ANSWER, ORIGIN_BUSY), and with ORIGIN_TIMED_OUT once
+	// the cache's `load_wait` or most of the deadline has passed; with a stale entry instead if `fail_safe_for` keeps one.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 	// Set writes one entry, if its condition holds. Value and TTL are set in one atomic step.
 	Set(ctx context.Context, in *SetRequest, opts ...grpc.CallOption) (*SetResponse, error)
@@ -63,13 +67,20 @@ type CacheServiceClient interface {
 	Increment(ctx context.Context, in *IncrementRequest, opts ...grpc.CallOption) (*IncrementResponse, error)
 	// GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
 	// others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
-	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself. In a
+	// cache whose `strategy` asks an origin nobody is told to load: the sidecar does, and the answer is HIT, STALE, ABSENT,
+	// or WAIT where that takes longer than `wait`; it ends as Get does where the origin fails.
 	GetOrLoad(ctx context.Context, in *GetOrLoadRequest, opts ...grpc.CallOption) (*GetOrLoadResponse, error)
 	// Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
 	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
 	// was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
 	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache whose `strategy` asks an origin, where nobody has a lease.
 	Fill(ctx context.Context, in *FillRequest, opts ...grpc.CallOption) (*FillResponse, error)
+	// GetOrLoadMany does for up to `limits.max_batch_keys` keys what GetOrLoad does for one; each has its own result. Who is
+	// told to load one of them is answered at once, and does not wait for what others load: fill that in, then ask again for
+	// the keys with LOAD_OUTCOME_WAIT.
+	GetOrLoadMany(ctx context.Context, in *GetOrLoadManyRequest, opts ...grpc.CallOption) (*GetOrLoadManyResponse, error)
 	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
 	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
 	// to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
@@ -187,6 +198,16 @@ func (c *cacheServiceClient) Fill(ctx context.Context, in *FillRequest, opts ...
 	return out, nil
 }
 
+func (c *cacheServiceClient) GetOrLoadMany(ctx context.Context, in *GetOrLoadManyRequest, opts ...grpc.CallOption) (*GetOrLoadManyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetOrLoadManyResponse)
+	err := c.cc.Invoke(ctx, CacheService_GetOrLoadMany_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *cacheServiceClient) Invalidate(ctx context.Context, in *InvalidateRequest, opts ...grpc.CallOption) (*InvalidateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(InvalidateResponse)
@@ -207,7 +228,10 @@ func (c *cacheServiceClient) Invalidate(ctx context.Context, in *InvalidateReque
 // NOT_FOUND (CACHE_UNKNOWN) for a cache that is not configured, INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG) for a key that
 // is empty or over 512 bytes, UNAVAILABLE (STORE_UNAVAILABLE) when Redis cannot be reached. See ErrorReason for all.
 type CacheServiceServer interface {
-	// Get reads one entry. A miss is not an error.
+	// Get reads one entry. A miss is not an error. In a cache whose `strategy` asks an origin, what is missed is loaded from
+	// there first, once for all who ask for it, beside whatever sidecar; a miss then says that the origin has none. It ends
+	// as the origin does (ORIGIN_UNAVAILABLE, ORIGIN_REFUSED, ORIGIN_ANSWER, ORIGIN_BUSY), and with ORIGIN_TIMED_OUT once
+	// the cache's `load_wait` or most of the deadline has passed; with a stale entry instead if `fail_safe_for` keeps one.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	// Set writes one entry, if its condition holds. Value and TTL are set in one atomic step.
 	Set(context.Context, *SetRequest) (*SetResponse, error)
@@ -228,13 +252,20 @@ type CacheServiceServer interface {
 	Increment(context.Context, *IncrementRequest) (*IncrementResponse, error)
 	// GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
 	// others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
-	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+	// a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself. In a
+	// cache whose `strategy` asks an origin nobody is told to load: the sidecar does, and the answer is HIT, STALE, ABSENT,
+	// or WAIT where that takes longer than `wait`; it ends as Get does where the origin fails.
 	GetOrLoad(context.Context, *GetOrLoadRequest) (*GetOrLoadResponse, error)
 	// Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
 	// (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
 	// was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
 	// INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache whose `strategy` asks an origin, where nobody has a lease.
 	Fill(context.Context, *FillRequest) (*FillResponse, error)
+	// GetOrLoadMany does for up to `limits.max_batch_keys` keys what GetOrLoad does for one; each has its own result. Who is
+	// told to load one of them is answered at once, and does not wait for what others load: fill that in, then ask again for
+	// the keys with LOAD_OUTCOME_WAIT.
+	GetOrLoadMany(context.Context, *GetOrLoadManyRequest) (*GetOrLoadManyResponse, error)
 	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
 	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
 	// to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
@@ -281,6 +312,9 @@ func (UnimplementedCacheServiceServer) GetOrLoad(context.Context, *GetOrLoadRequ
 }
 func (UnimplementedCacheServiceServer) Fill(context.Context, *FillRequest) (*FillResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Fill not implemented")
+}
+func (UnimplementedCacheServiceServer) GetOrLoadMany(context.Context, *GetOrLoadManyRequest) (*GetOrLoadManyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetOrLoadMany not implemented")
 }
 func (UnimplementedCacheServiceServer) Invalidate(context.Context, *InvalidateRequest) (*InvalidateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Invalidate not implemented")
@@ -486,6 +520,24 @@ func _CacheService_Fill_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CacheService_GetOrLoadMany_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetOrLoadManyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CacheServiceServer).GetOrLoadMany(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CacheService_GetOrLoadMany_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CacheServiceServer).GetOrLoadMany(ctx, req.(*GetOrLoadManyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CacheService_Invalidate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(InvalidateRequest)
 	if err := dec(in); err != nil {
@@ -550,6 +602,10 @@ var CacheService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Fill",
 			Handler:    _CacheService_Fill_Handler,
+		},
+		{
+			MethodName: "GetOrLoadMany",
+			Handler:    _CacheService_GetOrLoadMany_Handler,
 		},
 		{
 			MethodName: "Invalidate",

@@ -146,6 +146,8 @@ const (
 	Source_SOURCE_UNSPECIFIED Source = 0
 	// SOURCE_STORE: the answer was read from Redis or Valkey in this call.
 	Source_SOURCE_STORE Source = 1
+	// SOURCE_ORIGIN: the cache missed it, and the sidecar has asked the cache's origin for this call or one beside it.
+	Source_SOURCE_ORIGIN Source = 3
 )
 
 // Enum value maps for Source.
@@ -153,10 +155,12 @@ var (
 	Source_name = map[int32]string{
 		0: "SOURCE_UNSPECIFIED",
 		1: "SOURCE_STORE",
+		3: "SOURCE_ORIGIN",
 	}
 	Source_value = map[string]int32{
 		"SOURCE_UNSPECIFIED": 0,
 		"SOURCE_STORE":       1,
+		"SOURCE_ORIGIN":      3,
 	}
 )
 
@@ -418,10 +422,11 @@ const file_sidecar_v1_common_proto_rawDesc = "" +
 	"\x19WRITE_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15WRITE_OUTCOME_APPLIED\x10\x01\x12#\n" +
 	"\x1fWRITE_OUTCOME_CONDITION_NOT_MET\x10\x02\x12\x1b\n" +
-	"\x17WRITE_OUTCOME_NOT_FOUND\x10\x03*2\n" +
+	"\x17WRITE_OUTCOME_NOT_FOUND\x10\x03*E\n" +
 	"\x06Source\x12\x16\n" +
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n" +
-	"\fSOURCE_STORE\x10\x01b\x06proto3"
+	"\fSOURCE_STORE\x10\x01\x12\x11\n" +
+	"\rSOURCE_ORIGIN\x10\x03b\x06proto3"
 
 var (
 	file_sidecar_v1_common_proto_rawDescOnce sync.Once

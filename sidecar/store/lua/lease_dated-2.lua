@@ -4,7 +4,7 @@
 -- KEYS[2]  who loads it
 -- ARGV[1]  the caller's token
 -- ARGV[2]  for how long the caller may load (ms)
--- ARGV[3]  1 if the entry counts even if it is fresh as one that is to be loaded, else 0
+-- ARGV[3]  the version of the entry that is to be loaded though it is fresh, * for any, '' for none
 -- ARGV[4]  the position below which nothing counts
 -- returns  {1 it is fresh | 2 the caller loads | 3 another loads | 4 the origin has none, for how long that is so (ms), the
 --          entry or ''}
@@ -21,7 +21,7 @@ if entry then
   local left = left_ms(fresh_until, now_us())
   if position < floor then
     entry = false
-  elseif left > 0 and ARGV[3] == '0' then
+  elseif left > 0 and not loads_anyway(ARGV[3], version) then
     return {FRESH, left, entry}
   end
 end

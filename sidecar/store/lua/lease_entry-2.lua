@@ -4,7 +4,7 @@
 -- KEYS[2]  who loads it
 -- ARGV[1]  the caller's token
 -- ARGV[2]  for how long the caller may load (ms)
--- ARGV[3]  1 if the entry counts even if it is fresh as one that is to be loaded, else 0
+-- ARGV[3]  the version of the entry that is to be loaded though it is fresh, * for any, '' for none
 -- returns  {1 it is fresh | 2 the caller loads | 3 another loads | 4 the origin has none, for how long that is so (ms), the
 --          entry or ''}
 -- include: now
@@ -16,7 +16,7 @@ if entry then
   local version, _, fresh_until = parse_either(entry)
   if not version then return malformed() end
   local left = left_ms(fresh_until, now_us())
-  if left > 0 and ARGV[3] == '0' then return {FRESH, left, entry} end
+  if left > 0 and not loads_anyway(ARGV[3], version) then return {FRESH, left, entry} end
 end
 local held = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[1] then

@@ -3,3 +3,8 @@
 --   '-'  that the origin has no such thing
 -- Writing or deleting the entry removes it, so whoever loads then hears that what was loaded is out of date.
 local NOTHING_THERE = '-'
+
+-- loads_anyway(which, version): whether an entry of that version is to be loaded though it is fresh: '*' any, '' none.
+local function loads_anyway(which, version)
+  return which == '*' or (which ~= '' and which == string.format('%.0f', version))
+end

@@ -260,6 +260,32 @@ class GetOrLoadResponse(_message.Message):
     retry_after: _duration_pb2.Duration
     def __init__(self, outcome: _Optional[_Union[LoadOutcome, str]] = ..., entry: _Optional[_Union[GetResponse, _Mapping]] = ..., token: _Optional[str] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class GetOrLoadManyRequest(_message.Message):
+    __slots__ = ("cache", "keys", "wait")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    wait: _duration_pb2.Duration
+    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetOrLoadManyResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[GetOrLoadManyResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[GetOrLoadManyResult, _Mapping]]] = ...) -> None: ...
+
+class GetOrLoadManyResult(_message.Message):
+    __slots__ = ("key", "loaded", "failure")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    loaded: GetOrLoadResponse
+    failure: _common_pb2.Failure
+    def __init__(self, key: _Optional[str] = ..., loaded: _Optional[_Union[GetOrLoadResponse, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+
 class FillRequest(_message.Message):
     __slots__ = ("cache", "key", "token", "value", "absent", "failed", "ttl", "tags")
     CACHE_FIELD_NUMBER: _ClassVar[int]

@@ -89,6 +89,11 @@ class CacheServiceStub:
                 request_serializer=sidecar_dot_v1_dot_cache__pb2.FillRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_cache__pb2.FillResponse.FromString,
                 _registered_method=True)
+        self.GetOrLoadMany = channel.unary_unary(
+                '/sidecar.v1.CacheService/GetOrLoadMany',
+                request_serializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadManyRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadManyResponse.FromString,
+                _registered_method=True)
         self.Invalidate = channel.unary_unary(
                 '/sidecar.v1.CacheService/Invalidate',
                 request_serializer=sidecar_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
@@ -105,7 +110,10 @@ class CacheServiceServicer:
     """
 
     def Get(self, request, context):
-        """Get reads one entry. A miss is not an error.
+        """Get reads one entry. A miss is not an error. In a cache whose `strategy` asks an origin, what is missed is loaded from
+        there first, once for all who ask for it, beside whatever sidecar; a miss then says that the origin has none. It ends
+        as the origin does (ORIGIN_UNAVAILABLE, ORIGIN_REFUSED, ORIGIN_ANSWER, ORIGIN_BUSY), and with ORIGIN_TIMED_OUT once
+        the cache's `load_wait` or most of the deadline has passed; with a stale entry instead if `fail_safe_for` keeps one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,7 +174,9 @@ class CacheServiceServicer:
     def GetOrLoad(self, request, context):
         """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
         others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
-        a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+        a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself. In a
+        cache whose `strategy` asks an origin nobody is told to load: the sidecar does, and the answer is HIT, STALE, ABSENT,
+        or WAIT where that takes longer than `wait`; it ends as Get does where the origin fails.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +187,16 @@ class CacheServiceServicer:
         (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
         was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
         INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache whose `strategy` asks an origin, where nobody has a lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrLoadMany(self, request, context):
+        """GetOrLoadMany does for up to `limits.max_batch_keys` keys what GetOrLoad does for one; each has its own result. Who is
+        told to load one of them is answered at once, and does not wait for what others load: fill that in, then ask again for
+        the keys with LOAD_OUTCOME_WAIT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,6 +266,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Fill,
                     request_deserializer=sidecar_dot_v1_dot_cache__pb2.FillRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_cache__pb2.FillResponse.SerializeToString,
+            ),
+            'GetOrLoadMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrLoadMany,
+                    request_deserializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadManyRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_cache__pb2.GetOrLoadManyResponse.SerializeToString,
             ),
             'Invalidate': grpc.unary_unary_rpc_method_handler(
                     servicer.Invalidate,
@@ -528,6 +553,33 @@ class CacheService:
             '/sidecar.v1.CacheService/Fill',
             sidecar_dot_v1_dot_cache__pb2.FillRequest.SerializeToString,
             sidecar_dot_v1_dot_cache__pb2.FillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrLoadMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.CacheService/GetOrLoadMany',
+            sidecar_dot_v1_dot_cache__pb2.GetOrLoadManyRequest.SerializeToString,
+            sidecar_dot_v1_dot_cache__pb2.GetOrLoadManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,7 +39,11 @@ class CacheServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CacheServiceAsyncStub: ...
     Get: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetRequest, _cache_pb2.GetResponse]
-    """Get reads one entry. A miss is not an error."""
+    """Get reads one entry. A miss is not an error. In a cache whose `strategy` asks an origin, what is missed is loaded from
+    there first, once for all who ask for it, beside whatever sidecar; a miss then says that the origin has none. It ends
+    as the origin does (ORIGIN_UNAVAILABLE, ORIGIN_REFUSED, ORIGIN_ANSWER, ORIGIN_BUSY), and with ORIGIN_TIMED_OUT once
+    the cache's `load_wait` or most of the deadline has passed; with a stale entry instead if `fail_safe_for` keeps one.
+    """
     Set: _grpc.UnaryUnaryMultiCallable[_cache_pb2.SetRequest, _cache_pb2.SetResponse]
     """Set writes one entry, if its condition holds. Value and TTL are set in one atomic step."""
     Delete: _grpc.UnaryUnaryMultiCallable[_cache_pb2.DeleteRequest, _cache_pb2.DeleteResponse]
@@ -62,13 +66,21 @@ class CacheServiceStub:
     GetOrLoad: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadRequest, _cache_pb2.GetOrLoadResponse]
     """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
     others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
-    a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+    a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself. In a
+    cache whose `strategy` asks an origin nobody is told to load: the sidecar does, and the answer is HIT, STALE, ABSENT,
+    or WAIT where that takes longer than `wait`; it ends as Get does where the origin fails.
     """
     Fill: _grpc.UnaryUnaryMultiCallable[_cache_pb2.FillRequest, _cache_pb2.FillResponse]
     """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
     (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
     was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
     INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache whose `strategy` asks an origin, where nobody has a lease.
+    """
+    GetOrLoadMany: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadManyRequest, _cache_pb2.GetOrLoadManyResponse]
+    """GetOrLoadMany does for up to `limits.max_batch_keys` keys what GetOrLoad does for one; each has its own result. Who is
+    told to load one of them is answered at once, and does not wait for what others load: fill that in, then ask again for
+    the keys with LOAD_OUTCOME_WAIT.
     """
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
@@ -90,7 +102,11 @@ class CacheServiceAsyncStub(CacheServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Get: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetRequest, _cache_pb2.GetResponse]  # type: ignore[assignment]
-    """Get reads one entry. A miss is not an error."""
+    """Get reads one entry. A miss is not an error. In a cache whose `strategy` asks an origin, what is missed is loaded from
+    there first, once for all who ask for it, beside whatever sidecar; a miss then says that the origin has none. It ends
+    as the origin does (ORIGIN_UNAVAILABLE, ORIGIN_REFUSED, ORIGIN_ANSWER, ORIGIN_BUSY), and with ORIGIN_TIMED_OUT once
+    the cache's `load_wait` or most of the deadline has passed; with a stale entry instead if `fail_safe_for` keeps one.
+    """
     Set: _aio.UnaryUnaryMultiCallable[_cache_pb2.SetRequest, _cache_pb2.SetResponse]  # type: ignore[assignment]
     """Set writes one entry, if its condition holds. Value and TTL are set in one atomic step."""
     Delete: _aio.UnaryUnaryMultiCallable[_cache_pb2.DeleteRequest, _cache_pb2.DeleteResponse]  # type: ignore[assignment]
@@ -113,13 +129,21 @@ class CacheServiceAsyncStub(CacheServiceStub):
     GetOrLoad: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadRequest, _cache_pb2.GetOrLoadResponse]  # type: ignore[assignment]
     """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
     others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
-    a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+    a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself. In a
+    cache whose `strategy` asks an origin nobody is told to load: the sidecar does, and the answer is HIT, STALE, ABSENT,
+    or WAIT where that takes longer than `wait`; it ends as Get does where the origin fails.
     """
     Fill: _aio.UnaryUnaryMultiCallable[_cache_pb2.FillRequest, _cache_pb2.FillResponse]  # type: ignore[assignment]
     """Fill ends a load: with the value, or the news that the origin has none, or could not be asked. FAILED_PRECONDITION
     (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
     was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
     INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache whose `strategy` asks an origin, where nobody has a lease.
+    """
+    GetOrLoadMany: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetOrLoadManyRequest, _cache_pb2.GetOrLoadManyResponse]  # type: ignore[assignment]
+    """GetOrLoadMany does for up to `limits.max_batch_keys` keys what GetOrLoad does for one; each has its own result. Who is
+    told to load one of them is answered at once, and does not wait for what others load: fill that in, then ask again for
+    the keys with LOAD_OUTCOME_WAIT.
     """
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
@@ -144,7 +168,11 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.GetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.GetResponse, _abc.Awaitable[_cache_pb2.GetResponse]]:
-        """Get reads one entry. A miss is not an error."""
+        """Get reads one entry. A miss is not an error. In a cache whose `strategy` asks an origin, what is missed is loaded from
+        there first, once for all who ask for it, beside whatever sidecar; a miss then says that the origin has none. It ends
+        as the origin does (ORIGIN_UNAVAILABLE, ORIGIN_REFUSED, ORIGIN_ANSWER, ORIGIN_BUSY), and with ORIGIN_TIMED_OUT once
+        the cache's `load_wait` or most of the deadline has passed; with a stale entry instead if `fail_safe_for` keeps one.
+        """
 
     @_abc_1.abstractmethod
     def Set(
@@ -215,7 +243,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_pb2.GetOrLoadResponse, _abc.Awaitable[_cache_pb2.GetOrLoadResponse]]:
         """GetOrLoad reads one entry; where there is none, one of all callers, beside whatever sidecar, is told to load it, and the
         others wait for that. It is Get with an answer to "who asks the origin". FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in
-        a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself.
+        a cache with `format: raw`. Safe to repeat; a lease that was given in an answer that was lost ends by itself. In a
+        cache whose `strategy` asks an origin nobody is told to load: the sidecar does, and the answer is HIT, STALE, ABSENT,
+        or WAIT where that takes longer than `wait`; it ends as Get does where the origin fails.
         """
 
     @_abc_1.abstractmethod
@@ -228,6 +258,18 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         (LEASE_UNKNOWN) when the lease has ended, is another's, or the entry was written, deleted or invalidated since; what
         was loaded may be out of date: nothing is changed then, and the caller may use what it has loaded once.
         INVALID_ARGUMENT (TOKEN_MALFORMED) for what is no token, (OPERATION_EMPTY, field `result`) for no result.
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache whose `strategy` asks an origin, where nobody has a lease.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOrLoadMany(
+        self,
+        request: _cache_pb2.GetOrLoadManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.GetOrLoadManyResponse, _abc.Awaitable[_cache_pb2.GetOrLoadManyResponse]]:
+        """GetOrLoadMany does for up to `limits.max_batch_keys` keys what GetOrLoad does for one; each has its own result. Who is
+        told to load one of them is answered at once, and does not wait for what others load: fill that in, then ask again for
+        the keys with LOAD_OUTCOME_WAIT.
         """
 
     @_abc_1.abstractmethod
