@@ -8,15 +8,18 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sidecar.cache.background import Background
 from sidecar.cache.flights import Flights, LoadMetrics
 from sidecar.cache.formats import NativeFormat
 from sidecar.cache.invalidation import Invalidation
 from sidecar.cache.loads import Loads
+from sidecar.cache.origin_writes import OriginWrites
 from sidecar.cache.policy import Strategy
 from sidecar.cache.records import RecordCache
-from sidecar.cache.through import ReadThrough
+from sidecar.cache.through import ReadThrough, Through
 from sidecar.cache.values import ValueCache
 from sidecar.cache.waits import Waits
+from sidecar.cache.writing import WriteThrough
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError, unknown_name
 
 if TYPE_CHECKING:
@@ -130,6 +133,12 @@ def build_caches(
     loaded = metrics.counter(
         "sidecar_cache_loads", "What became of the loads of caches' entries, by cache and outcome", "cache", "outcome"
     )
+    written = metrics.counter(
+        "sidecar_cache_origin_writes",
+        "What became of writes that went to origins, by cache and outcome.",
+        "cache",
+        "outcome",
+    )
     waits = Waits(store)
     values: dict[str, Values] = {}
     records: dict[str, RecordCache] = {}
@@ -174,16 +183,22 @@ def build_caches(
             metrics=load_metrics,
             most_keys=limits.max_batch_keys,
         )
-        cache = ReadThrough(
-            policy=policy,
-            limits=bounds,
-            origin=origin,
-            entries=entries,
-            flights=flights,
-            metrics=load_metrics,
-            pause=pause,
-            draw=random.random,
-        )
+        parts = Through(policy, bounds, origin, entries, flights, load_metrics, pause, random.random)
+        cache = ReadThrough(parts)
+        if policy.strategy is Strategy.WRITE_THROUGH:
+            background = Background(f"writes of {policy.name}")
+            writes = OriginWrites(
+                policy=policy,
+                origin=origin,
+                entries=entries,
+                loads=own_loads,
+                store=store,
+                native=NativeFormat(policy, keys, bounds.max_unpacked_bytes),
+                waits=waits,
+                background=background,
+                writes=written,
+            )
+            cache = WriteThrough(parts, own_loads, writes, background)
         values[policy.name] = loads[policy.name] = cache
         through.append(cache)
     return Caches(values, records, loads, invalidations, through)

@@ -22,16 +22,16 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.cache.background import Background
 from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, LeaseState, Wanted, draw
 from sidecar.cache.policy import MISS, FromOrigin, Lookup, Outcome
 from sidecar.cache.refresh import mean_after
 from sidecar.call import Call
-from sidecar.clock import after, remaining
+from sidecar.clock import after
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from sidecar.cache.leases import Asked
     from sidecar.cache.loads import Loads
@@ -142,7 +142,7 @@ class Flights:
         self._hard_seconds = policy.hard_timeout_ms / 1_000
         self._flights: dict[str, Flight] = {}
         self._setting_off: list[Flight] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(f"loads of {policy.name}")
         self._refreshing = 0
         self._rests: dict[str, float] = {}
         self._cells = {
@@ -192,30 +192,19 @@ class Flights:
 
     async def drain(self, seconds: float) -> None:
         """Let what is under way end, and end it after that time."""
-        ends = after(seconds)
-        while self._tasks and remaining(ends) > 0:  # one may start another
-            await asyncio.wait(self._tasks, timeout=remaining(ends))
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.drain(seconds)
 
     # --- on the way ---
 
     def _queue(self, flight: Flight) -> None:
         self._setting_off.append(flight)
         if len(self._setting_off) == 1:
-            self._start(self._set_off())
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=f"loads of {self._policy.name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._background.start(self._set_off())
 
     async def _set_off(self) -> None:
         flights, self._setting_off = self._setting_off, []
         for begin in range(0, len(flights), self._most_keys):
-            self._start(self._go(flights[begin : begin + self._most_keys]))
+            self._background.start(self._go(flights[begin : begin + self._most_keys]))
 
     async def _go(self, flights: Sequence[Flight]) -> None:
         going = list(flights)
@@ -262,7 +251,7 @@ class Flights:
             self._end(flight, asked)
         elif asked.state is LeaseState.TAKEN:
             flight.slow = True
-            self._start(self._follow(flight, asked.left_ms))
+            self._background.start(self._follow(flight, asked.left_ms))
         elif asked.state is LeaseState.ABSENT:
             self._end(flight, Landing(MISS, flight.looks, asked.left_ms))
         else:

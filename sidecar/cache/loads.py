@@ -214,10 +214,16 @@ class Loads:
     ) -> Filled:
         """Write what was loaded; raises LEASE_UNKNOWN, TOKEN_MALFORMED, and what a write raises."""
         self._check_token(token)
+        return await self.keep(key, token, value, ttl_ms, call, tags=tags)
+
+    async def keep(
+        self, key: str, token: str, value: bytes, ttl_ms: int | None, call: Call, *, tags: Sequence[str] = ()
+    ) -> Filled:
+        """Do what `fill` does, with a token of the sidecar's own."""
         check_size(len(value), self._limits.max_value_bytes, "value")
         fresh_ms = choose_ttl(self._policy, ttl_ms, self._draw())
         name = await self._values.name(key, call)
-        stored_tags = await self._checked_tags(tags, call)
+        stored_tags = await self.checked_tags(tags, call)
         content, packed = await self._values.stored(name, value, call)
         keys = (self._native.key(name), self._native.load_key(name))
         dating, script, magic = self._dating, _FILL, PACKED_MAGIC
@@ -239,8 +245,12 @@ class Loads:
         What is known not to be there is forgotten when one of its `tags` is invalidated.
         """
         self._check_token(token)
+        return await self.finish(key, token, call, absent=absent, tags=tags)
+
+    async def finish(self, key: str, token: str, call: Call, *, absent: bool, tags: Sequence[str] = ()) -> Filled:
+        """Do what `end` does, with a token of the sidecar's own."""
         name = await self._values.name(key, call)
-        stored_tags = await self._checked_tags(tags, call)
+        stored_tags = await self.checked_tags(tags, call)
         dating = self._dating
         if absent and dating is not None and (stored_tags or dating.has_generations):
             await self._refuse_overtaken(dating, Tagged(name, stored_tags, self._policy.negative_ttl_ms), token, call)
@@ -256,11 +266,12 @@ class Loads:
 
     # --- in a cache with tags or generations ---
 
-    async def _checked_tags(self, tags: Sequence[str], call: Call) -> tuple[bytes, ...]:
+    async def checked_tags(self, tags: Sequence[str], call: Call, field: str = "tags") -> tuple[bytes, ...]:
+        """Return tags as they are stored; raises TAGS_UNSUITABLE, and UNSUPPORTED_BY_CACHE where there are none."""
         if self._dating is not None:
-            return await self._dating.tags.checked(tags, call)
+            return await self._dating.tags.checked(tags, call, field)
         if tags:
-            refuse_tags(self._policy.name, "tags")
+            refuse_tags(self._policy.name, field)
         return ()
 
     async def _refuse_overtaken(self, dating: Dating, entry: Tagged, token: str, call: Call) -> None:

@@ -14,7 +14,7 @@ A miss therefore says that the origin has none. Whether an entry is written thro
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.flights import Flights, timed_out
 from sidecar.cache.loads import FOR_THE_WAY, Loaded, LoadOutcome, fitting
@@ -46,28 +46,34 @@ if TYPE_CHECKING:
     """Makes what a call is within while it waits on purpose."""
 
 
+class Through(NamedTuple):
+    """What a cache with an origin is made of."""
+
+    policy: CachePolicy
+    limits: Limits
+    origin: Origin
+    entries: ValueCache
+    """The cache without its origin."""
+    flights: Flights
+    metrics: LoadMetrics
+    pause: Pause
+    """What a call waits for its origin within."""
+    draw: Callable[[], float]
+    """Chance: a number in [0, 1)."""
+
+
 class ReadThrough:
     """A cache of values, and who loads them."""
 
-    def __init__(
-        self,
-        *,
-        policy: CachePolicy,
-        limits: Limits,
-        origin: Origin,
-        entries: ValueCache,
-        flights: Flights,
-        metrics: LoadMetrics,
-        pause: Pause,
-        draw: Callable[[], float],
-    ) -> None:
+    def __init__(self, through: Through) -> None:
+        policy, metrics = through.policy, through.metrics
         self._policy = policy
-        self._limits = limits
-        self._origin = origin
-        self._entries = entries
-        self._flights = flights
-        self._pause = pause
-        self._draw = draw
+        self._limits = through.limits
+        self._origin = through.origin
+        self._entries = through.entries
+        self._flights = through.flights
+        self._pause = through.pause
+        self._draw = through.draw
         self._share = policy.refresh_at if policy.strategy is Strategy.REFRESH_AHEAD else None
         self._looks_ahead = self._share is not None or policy.early_refresh > 0
         self._waits = metrics.waits.cell(policy.name)

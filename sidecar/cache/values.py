@@ -288,9 +288,9 @@ class ValueCache:
 
     # --- what loading needs of the same entries ---
 
-    async def name(self, key: str, call: Call) -> bytes:
+    async def name(self, key: str, call: Call, field: str = "key") -> bytes:
         """Return the name under which an entry is stored; raises KEY_EMPTY, KEY_TOO_LONG."""
-        return await self._naming.name(key, call)
+        return await self._naming.name(key, call, field)
 
     async def stored(self, name: bytes, value: bytes, call: Call) -> Stored:
         """Return a value as it is stored: sealed, or compressed, or as it is."""

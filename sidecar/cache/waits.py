@@ -26,6 +26,9 @@ _GROWTH = 1.5
 
 _REPLY_SECONDS = 1.0
 
+# What lies in a loader's place once the origin is known to have none (lua/includes/loads.lua): nobody loads then.
+_NOTHING_THERE = b"-"
+
 
 class _Wait:
     """Those who wait for one entry."""
@@ -88,7 +91,7 @@ class Waits:
             except SidecarError:
                 break  # who waits asks the store and hears what is wrong with it
             first = first or held
-            if held is None or held != first:
+            if held is None or held != first or held.startswith(_NOTHING_THERE):
                 break
             await asyncio.sleep(pause)
             pause = min(pause * _GROWTH, _LAST_SECONDS)

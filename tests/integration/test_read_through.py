@@ -14,7 +14,9 @@ from sidecar.cache.loads import LoadOutcome
 from sidecar.cache.origin import OriginValue
 from sidecar.cache.policy import FromOrigin, Outcome
 from sidecar.cache.request import WriteOptions
+from sidecar.cache.waits import Waits
 from sidecar.errors import Reason, SidecarError
+from sidecar.store import commands
 from sidecar.store.plans import run_reads, run_together
 
 if TYPE_CHECKING:
@@ -160,6 +162,13 @@ class TestTogether:
         await stopping
         assert b"v" == (await Process(store, origin).cache.get("k", a_call())).value
         assert [["k"]] == origin.loads
+
+
+async def test_nobody_waits_for_what_is_known_not_to_be_there(store: StandaloneStore) -> None:
+    """Though it was still being loaded when he was told to wait."""
+    await store.call(commands.set_for(b"loading", b"-", 60_000), a_call())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await Waits(store).wait(b"loading", 60.0)
 
 
 class TestOvertaken:

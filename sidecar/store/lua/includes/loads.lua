@@ -8,3 +8,6 @@ local NOTHING_THERE = '-'
 local function loads_anyway(which, version)
   return which == '*' or (which ~= '' and which == string.format('%.0f', version))
 end
+
+-- is_writers(held): whether it is the token of who writes the entry to its origin, not of one who loads it.
+local function is_writers(held) return string.sub(held, -1) == 'w' end
