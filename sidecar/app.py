@@ -216,6 +216,7 @@ class App:
         await caching.start(self._stack)
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
+        await caching.start(self._stack)
         await rate_limits.start(probe, self._stack)
         await caching.start(self._stack)
         self._serve_metrics()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sidecar.cache.bounding import Bounding
 from sidecar.cache.catalog import build_caches
 from sidecar.cache.policy import DataClass
 from sidecar.cache.watches import Watches
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
 from sidecar.store.subscription import Subscription
-from sidecar.translate import cache_policy, request_limits, subscription_policy
+from sidecar.translate import cache_policy, memory_bounds, request_limits, subscription_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,8 +106,11 @@ class Caching:
             clock=clock,
             metrics=metrics,
         )
+        self._bounding = Bounding(memory_bounds(settings), store=store, keys=keys, metrics=metrics)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin what goes on in the background; `stack` ends it."""
         stack.push_async_callback(self.watches.close)
         stack.push_async_callback(self.caches.drain, self._grace_seconds)
+        self._bounding.start()
+        stack.push_async_callback(self._bounding.stop)

@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.cache.footprint import MemoryBound
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
 from sidecar.config.addresses import parse_url
 from sidecar.config.policies import (
@@ -77,6 +78,15 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
         compress_above_bytes=settings.compress_above,
         max_value_bytes=settings.max_value_bytes,
     )
+
+
+def memory_bounds(settings: Settings) -> dict[str, MemoryBound]:
+    """Return the most that caches are to take of the store's memory, of those that have a bound."""
+    return {
+        name: MemoryBound(cache.max_memory.size_bytes, cache.max_memory.percent)
+        for name, cache in settings.caches.items()
+        if cache.max_memory is not None
+    }
 
 
 def rate_limit_policy(name: str, settings: RateLimitSettings) -> Policy | CombinedPolicy | ConcurrencyPolicy:

@@ -29,6 +29,10 @@ def bound_rules(path: Path, cache: CacheSettings, limits: LimitSettings) -> Iter
             )
         if cache.format == "raw":
             yield Finding(compress, "a raw cache has none, since others read its values", ((*path, "format"),))
+    if cache.max_memory is not None and cache.format == "raw":
+        yield Finding(
+            (*path, "max_memory"), "a raw cache has none, since others count on its keys", ((*path, "format"),)
+        )
     if cache.max_value_bytes is not None and cache.max_value_bytes > limits.max_value_bytes:
         yield Finding(
             (*path, "max_value_bytes"),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
+from sidecar.config.memory import MemoryShare  # noqa: TC001 (as above)
 from sidecar.config.quantities import Duration, Lasting, Sized
 from sidecar.config.reservations import ReservationSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
@@ -100,6 +101,12 @@ class CacheSettings(Section):
         None,
         description="Longest value or whole record of this cache, as bytes or a size. 1B to 64MiB; at most "
         "`limits.max_value_bytes`. Null: that.",
+    )
+    max_memory: MemoryShare | None = Field(
+        None,
+        description="Most that the cache's entries are to take of the store's memory: a share of its `maxmemory`, 1% "
+        "to 99%, or a size from 1MiB. The least used are evicted above it. Not in a raw cache. Null: no bound but the "
+        "store's.",
     )
 
     @property

@@ -40,6 +40,36 @@ def delete(*keys: bytes) -> Command:
     return Command(("DEL", *keys), False)
 
 
+def unlink(key: bytes) -> Command:
+    """Remove a key, its memory a little later: how many there were. Not repeatable, as `delete`."""
+    return Command(("UNLINK", key), False)
+
+
+def random_key() -> Command:
+    """Read the name of a key at random: None if there is none."""
+    return Command(("RANDOMKEY",), True)
+
+
+def memory_info() -> Command:
+    """Read what the store says of its memory: lines of `name:value`."""
+    return Command(("INFO", "memory"), True)
+
+
+def memory_usage(key: bytes) -> Command:
+    """Read how many bytes a key takes: None for no such key."""
+    return Command(("MEMORY", "USAGE", key), True)
+
+
+def frequency(key: bytes) -> Command:
+    """Read how often a key is used, on a scale from 0 to 255; an error where that is not counted."""
+    return Command(("OBJECT", "FREQ", key), True)
+
+
+def idle_time(key: bytes) -> Command:
+    """Read for how many seconds a key has not been used; an error where that is not kept."""
+    return Command(("OBJECT", "IDLETIME", key), True)
+
+
 def time() -> Command:
     """Ask for the store's time: `[seconds, microseconds]`."""
     return Command(("TIME",), True)

@@ -18,6 +18,7 @@
     sc:<tenant>:o                                the overrides of rate limits, a hash
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
     sc:<tenant>:m:{sidecars}                     the sidecars that are alive
+    sc:<tenant>:u:{<cache>}:<what>               the process that does something for all that serve a cache
 
 Redis Cluster hashes what stands between the first `{` and the first `}` after it (Cluster specification, "Hash tags").
 Tenant, cache and policy names hold neither brace nor colon (the configuration sees to that), so the first `{` is ours,
@@ -63,6 +64,7 @@ class KeySpace:
         "_load",
         "_reports",
         "_tag",
+        "_upkeep",
         "members",
         "overrides",
     )
@@ -78,6 +80,7 @@ class KeySpace:
         self._descriptor = f"sc:{tenant}:d:{{".encode()
         self._data_key = f"sc:{tenant}:k:{{".encode()
         self._reports = f"sc:{tenant}:r:{{".encode()
+        self._upkeep = f"sc:{tenant}:u:{{".encode()
         self.overrides = f"sc:{tenant}:o".encode()
         """The key of the overrides of rate limits."""
         self.members = f"sc:{tenant}:m:{{sidecars}}".encode()
@@ -146,6 +149,10 @@ class KeySpace:
     def data_key(self, cache: str, epoch: str) -> bytes:
         """Return the key of a wrapped data key; `epoch` holds no brace."""
         return b"%b%b:%b}" % (self._data_key, cache.encode(), epoch.encode())
+
+    def upkeep(self, cache: str, what: bytes) -> bytes:
+        """Return the key of the process that does `what` for all that serve a cache."""
+        return b"%b%b}:%b" % (self._upkeep, cache.encode(), what)
 
 
 def limit_suffix(algorithm: bytes, limit: str) -> bytes:

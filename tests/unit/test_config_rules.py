@@ -42,6 +42,10 @@ REDIS = "url: 'redis://host'"
         ("caches: {a: {data_class: phi, compress_above: 1KiB}}", "caches.a.compress_above: a phi cache has none, since the length of what is compressed, then sealed, tells of the content"),
         ("caches: {a: {format: raw, key_prefix: p, compress_above: 1KiB}}", "caches.a.compress_above: a raw cache has none, since others read its values"),
         ("caches: {a: {compress_above: 63B}}", "caches.a.compress_above: 63B is below the least allowed, 64B"),
+        ("caches: {a: {format: raw, key_prefix: p, max_memory: 80%}}", "caches.a.max_memory: a raw cache has none, since others count on its keys"),
+        ("caches: {a: {max_memory: 0%}}", "caches.a.max_memory: a share of the store's memory is a whole number from 1 to 99 and %, such as 80%"),
+        ("caches: {a: {max_memory: 1KiB}}", "caches.a.max_memory: 1KiB is below the least allowed, 1MiB"),
+        ("caches: {a: {max_memory: 80}}", "caches.a.max_memory: must be a share of the store's memory, such as 80%, or a size, such as 256MiB"),
         ("caches: {a: {max_value_bytes: 2MiB}}", "caches.a.max_value_bytes: 2MiB is above limits.max_value_bytes (1MiB)"),
         # Rate limits.
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
