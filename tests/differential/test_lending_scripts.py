@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from sidecar.ratelimit.calendar_windows import Boundaries
 
-SEQUENCES = 10_000
 BATCH_SEQUENCES = 500
 NO_KEY = -2
 
@@ -145,11 +144,11 @@ def load_all(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_random_sequences_equal_the_model(wire: Wire, kind: type[Lendable]) -> None:
+def test_random_sequences_equal_the_model(wire: Wire, kind: type[Lendable], sequences: int) -> None:
     """Ten thousand random sequences give the models' answers step by step, and leave their TTL."""
     load_all(wire)
     rng = random.Random(f"lending: {kind.__name__}")
-    for _ in range(SEQUENCES // BATCH_SEQUENCES):
+    for _ in range(sequences // BATCH_SEQUENCES):
         compare(wire, [random_sequence(rng, kind) for _ in range(BATCH_SEQUENCES)])
 
 

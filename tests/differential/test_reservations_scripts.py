@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     Step = tuple[Request, int, list[int]]
 
-SEQUENCES = 10_000
 BATCH_SEQUENCES = 250
 NAMES = ("check_reserved", "reserve_limits", "commit_hold", "release_slots")
 TIMED = {name: load_from(LUA, name, replaced={"now": TIMED_NOW_AMONG_OTHERS}) for name in NAMES}
@@ -61,7 +60,7 @@ def random_steps(walk: Walk, number: int) -> list[Step]:
     return steps
 
 
-def test_random_sequences_equal_the_model(wire: Wire) -> None:
+def test_random_sequences_equal_the_model(wire: Wire, sequences: int) -> None:
     """Ten thousand random sequences give the model's answers step by step, and leave its holds and TTLs.
 
     Checks of several policies, reservations, commits and cancellations, at times around those when holds end or limits
@@ -69,7 +68,7 @@ def test_random_sequences_equal_the_model(wire: Wire) -> None:
     """
     load_all(wire, TIMED)
     rng = random.Random("reservations")
-    for _ in range(SEQUENCES // BATCH_SEQUENCES):
+    for _ in range(sequences // BATCH_SEQUENCES):
         walks = [Walk(rng, f"reserved:{number}") for number in range(BATCH_SEQUENCES)]
         compare(wire, [(walk, random_steps(walk, rng.randint(1, 12))) for walk in walks])
 
