@@ -38,13 +38,17 @@ def binary_of(kind: str) -> str:
 
 
 # Below what systems hand out by themselves, to whoever connects or binds port 0: nobody else comes by a port between
-# its choice and its use. Shuffled, for the sake of other suites on the machine.
-_PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
+# its choice and its use. Shuffled, for the sake of other suites on the machine; of processes that share the tests of a
+# suite (`pytest -n`) each has every so-manieth port to itself, so that none takes what another has let go for a moment.
+_SHARERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARERS
+_PORTS = range(10_000 + _SHARE, 32_000, _SHARERS)
+_SHUFFLED = iter(random.sample(_PORTS, len(_PORTS)))
 
 
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on, never the same twice."""
-    for port in _PORTS:
+    for port in _SHUFFLED:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
