@@ -49,7 +49,7 @@ def test_a_record_is_of_the_wrong_type_for_a_value(api: Contract, key: str, rpc:
 
 
 @each([rpc for rpc in SINGLE if rpc.name != "Delete"])
-@pytest.mark.parametrize("text", [b"foreign", b"S\x01short", b"S\x03" + b"\0" * 24 + b"v"])
+@pytest.mark.parametrize("text", [b"foreign", b"S\x01short", b"S\xff" + b"\0" * 24 + b"v"])
 def test_a_foreign_string_is_malformed(api: Contract, key: str, rpc: Rpc, text: bytes) -> None:
     """ENTRY_MALFORMED for a value without header, with a part of one, or one of another format."""
     api.oracle.set(entry_key("plain", key), text)
