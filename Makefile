@@ -47,10 +47,7 @@ $(VENV)/.installed-compile: $(VENV)/.installed requirements/compile.txt
 	@touch $@
 
 test: install-dev ## run all tests, with coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report
+	tools/test_all.sh
 
 test-fast: install-dev ## run the tests that take less than ten seconds each
 	$(BIN)/pytest -m "not slow"
@@ -59,7 +56,7 @@ test-compiled: install-dev ## build the compiled wheel and test what mypyc made 
 	tools/test_compiled.sh
 
 conformance: install-dev ## hold the engines against the conformance suites, and call them from five languages
-	$(BIN)/pytest tests/conformance
+	$(BIN)/pytest -n 2 --dist worksteal tests/conformance
 
 proto-go: ## generate the Go module
 	clients/go/generate.sh

@@ -42,7 +42,7 @@ run() {
 
 case ${1:-} in
   "" | --brief)
-    run tests/unit/h2 tests/unit/test_link.py tests/integration/test_pool_faults.py \
+    run -n 2 --dist worksteal tests/unit/h2 tests/unit/test_link.py tests/integration/test_pool_faults.py \
       tests/integration/test_pool_misfortunes.py tests/contract/test_engines.py
     [ $# = 1 ] || run tests/attacks -k fast
     ;;

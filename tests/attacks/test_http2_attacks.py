@@ -42,6 +42,8 @@ from support.victim import EACH, ECHO, SLOW
 if TYPE_CHECKING:
     from support.attacked import Attacked
 
+pytestmark = pytest.mark.alone
+
 # gRPC's C core answers attackers in its own way.
 HAS_ITS_OWN_WAY = "grpcio"
 MANY = 10_000

@@ -22,6 +22,8 @@ from support.victim import WORK, WORK_SECONDS, WORK_SLOTS
 if TYPE_CHECKING:
     from support.attacked import Attacked
 
+pytestmark = pytest.mark.alone
+
 PEAK = WORK_SLOTS / WORK_SECONDS
 DEADLINE_SECONDS = 1.0
 BLOCK = stateless_block(request(WORK, [("grpc-timeout", "1S")]))

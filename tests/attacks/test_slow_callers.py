@@ -14,6 +14,7 @@ import math
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import pytest
 from support.attacked import MOST_GROWTH_BYTES
 from support.raw_http2 import (
     PREFACE,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from support.attacked import Attacked
+
+pytestmark = pytest.mark.alone
 
 GRPCIO = "grpcio"
 THOUSAND = 1000

@@ -6,6 +6,7 @@ folder of its own, so nothing stale is ever run; what is generated from others' 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -131,16 +132,22 @@ def _go_install(package: str, version: str) -> Path:
 
 
 def _built(name: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder of that name, built if it is not there yet; one that is there was built to its end."""
+    """Return the folder of that name, built if it is not there yet; one that is there was built to its end.
+
+    Of several processes that want the same one, the first builds it and the others wait.
+    """
     folder = _TOOLS / name
-    if not folder.exists():
-        unfinished = _TOOLS / f"{name}.{os.getpid()}"
-        unfinished.mkdir(parents=True)
-        try:
-            build(unfinished)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    _TOOLS.mkdir(parents=True, exist_ok=True)
+    with (_TOOLS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = _TOOLS / f"{name}.{os.getpid()}"
+            unfinished.mkdir()
+            try:
+                build(unfinished)
+                unfinished.rename(folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from support.servers import StoreServer
 
+pytestmark = pytest.mark.alone
+
 LIMIT, MOST = 1_000, 50
 PROCESSES, CALLERS, CALLS = 8, 20, 15
 LEASE = "lease: {max_fraction: 0.05, ttl: 100ms}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
 from support.hammered import allowed_by, hammered
 from support.programs import SidecarProgram
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.servers import StoreServer
+
+pytestmark = pytest.mark.alone
 
 LIMIT = 1_000
 SIDECARS, PROCESSES, CALLERS = 4, 8, 50

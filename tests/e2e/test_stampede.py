@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from support.servers import StoreServer
 
+pytestmark = pytest.mark.alone
+
 SIDECARS, CALLERS = 4, 1_000
 LEASE_SECONDS = 2
 CONFIG = f"""

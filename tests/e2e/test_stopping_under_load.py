@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from support.servers import StoreServer
 
+pytestmark = pytest.mark.alone
+
 _TIMES = 50 if "SIDECAR_LONG" in os.environ else 5
 # On each connection, all the time.
 _IN_FLIGHT = 20

@@ -18,7 +18,7 @@ LIMIT = 500
 ASKED = PROCESSES * CALLERS * LEAST_CALLS
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
-pytestmark = pytest.mark.timeout(2 * PATIENCE_SECONDS)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(2 * PATIENCE_SECONDS)]
 
 
 class Taken(NamedTuple):

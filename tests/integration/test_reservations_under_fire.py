@@ -34,7 +34,7 @@ CALLERS, ROUNDS = 50, 4
 # Less than half of what the callers ask for.
 LIMIT = 2_000
 DAY_US = 86_400 * 1_000_000
-pytestmark = pytest.mark.timeout(2 * PATIENCE_SECONDS)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(2 * PATIENCE_SECONDS)]
 
 
 class Watch:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sidecar.store.base import Command, Reply, ScriptCall, Store
     from sidecar.store.standalone import StandaloneStore
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 4
 MINUTE_US = 60 * 1_000_000
 PROJECT = Path(__file__).parents[2]
