@@ -100,6 +100,8 @@ class Berth:
     """The embedded store; None where the settings name another."""
     envoy_files: tuple[EnvoyFile, ...] | None = None
     """What the files of Envoy's limits held when they were last taken in; None where there are none."""
+    listens: bool = True
+    """Whether this one of the workers listens to events."""
 
 
 class App:
@@ -214,6 +216,7 @@ class App:
             pause=self._admission.pause,
         )
         await caching.start(self._stack)
+        await self._start_eventing(caching, address)
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
         await caching.start(self._stack)
@@ -288,6 +291,23 @@ class App:
             "sidecar_store_in_flight", "Requests that wait for the store.", lambda: {(): pool.in_flight}
         )
         return TracedStore(StandaloneStore(pool), tracing, address)
+
+    async def _start_eventing(self, caching: Caching, address: StoreAddress) -> None:
+        """Listen to events, in one of a sidecar's processes."""
+        if not self._settings.events or (self._berth is not None and not self._berth.listens):
+            return
+        # A sidecar without it has no use for the modules.
+        from sidecar.eventing import Eventing  # noqa: PLC0415
+
+        eventing = Eventing(
+            self._settings,
+            self._environ,
+            address=address,
+            clock=self._clock,
+            caches=caching.caches,
+            metrics=self._metrics,
+        )
+        await eventing.start(self._stack)
 
     # --- services ---
 

@@ -1,4 +1,4 @@
-"""The command line: `sidecar serve | check-config | health | version`.
+"""The command line: `sidecar serve | check-config | sql | health | version`.
 
 Exit codes: 0 for success, 1 for a health check that found the sidecar not serving, 2 for anything that a person has
 to mend, with one clear line on standard error for each thing, 130 after Ctrl-C before there was anything to stop.
@@ -107,6 +107,15 @@ def _parser() -> argparse.ArgumentParser:
         "--service", default="", metavar="NAME", help="a service's full name (default: the whole sidecar)"
     )
     health.set_defaults(run=_health)
+
+    sql = commands.add_parser("sql", help="print SQL for a database that the sidecar works with")
+    statements = sql.add_subparsers(required=True, metavar="WHAT")
+    triggers = statements.add_parser("triggers", help="what notifies the sidecar of changed rows (events.*.postgres)")
+    triggers.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default: $SIDECAR_CONFIG, or none)"
+    )
+    triggers.add_argument("--event", metavar="NAME", help="the event's name (default: all that have tables)")
+    triggers.set_defaults(run=_sql_triggers)
 
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -280,6 +289,14 @@ def _check_config(options: argparse.Namespace) -> int:
     for checked in (options.file, settings.envoy.config_dir):
         if checked is not None:
             print(f"{checked}: no problems found")
+    return 0
+
+
+def _sql_triggers(options: argparse.Namespace) -> int:
+    from sidecar.config.loader import load  # noqa: PLC0415
+    from sidecar.translate_events import triggers  # noqa: PLC0415
+
+    print(triggers(load(options.config or _named_config(), os.environ), options.event), end="")
     return 0
 
 

@@ -42,6 +42,8 @@ _log = logging.getLogger("sidecar.worker")
 
 # As the command line's: 2 for what a person has to mend.
 _EXIT_MEND = 2
+# One is enough: what events invalidate, all sidecars see.
+_LISTENING_WORKER = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -72,7 +74,12 @@ async def _serve(link: socket.socket) -> int:
         raise TypeError("the first message is no assignment")
     settings = assignment.settings
     set_up_logging(settings.telemetry.log.level, settings.telemetry.log.format, assignment.worker)
-    berth = Berth(listeners=assignment.listeners, embedded=assignment.embedded, envoy_files=assignment.envoy_files)
+    berth = Berth(
+        listeners=assignment.listeners,
+        embedded=assignment.embedded,
+        envoy_files=assignment.envoy_files,
+        listens=assignment.worker == _LISTENING_WORKER,
+    )
     app = App(settings, os.environ, berth)
     supervisor = _Supervisor(reader, writer)
     listening = asyncio.create_task(supervisor.listen(app, stop), name="supervisor")

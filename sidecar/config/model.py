@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from sidecar.config.addresses import check_store_url, is_local
 from sidecar.config.envoy.settings import EnvoySettings
+from sidecar.config.events import EventSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.policies import CacheSettings, RateLimitSettings, TokenBucketSettings
 from sidecar.config.quantities import Duration, Lasting, Rate, Sized, WorkerCount
 from sidecar.config.rules import broken_rules
@@ -305,6 +306,12 @@ class Settings(Section):
         {"default": CacheSettings()},
         json_schema_extra={"additionalProperties": False},
         description="Caches by name (`[a-z][a-z0-9_-]{0,62}`). Not given: one named `default`.",
+    )
+    events: dict[Name, EventSettings] = Field(
+        {},
+        max_length=64,
+        json_schema_extra={"additionalProperties": False},
+        description="What happens elsewhere and invalidates entries, by name (`[a-z][a-z0-9_-]{0,62}`).",
     )
     rate_limits: dict[Name, RateLimitSettings] = Field(
         {"default": TokenBucketSettings(algorithm="token_bucket", rate=Rate(100, 1000), burst=200)},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sidecar.config.addresses import has_password, has_username, is_local, wants_tls
 from sidecar.config.bounds import bound_rules
 from sidecar.config.buckets import slow_refill
+from sidecar.config.event_rules import event_rules
 from sidecar.config.exceptions import exception_rules
 from sidecar.config.findings import Finding
 from sidecar.config.leases import lease_rules
@@ -43,6 +44,8 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from _cache_format(path, cache)
         yield from bound_rules(path, cache, settings.limits)
     yield from _raw_prefixes(settings.caches)
+    for name, event in settings.events.items():
+        yield from event_rules(("events", name), event, settings.caches)
     for name, limit in settings.rate_limits.items():
         yield from _rate_limit(("rate_limits", name), limit)
         if isinstance(limit, CheckedSettings):

@@ -126,3 +126,38 @@ def test_health_of_a_sidecar_without_a_store(tmp_path: Path) -> None:
     with SidecarProgram(tmp_path, arguments=["--redis", f"redis://127.0.0.1:{free_port()}"]) as program:
         ended = run_sidecar("health", "--address", program.address)
     assert (1, f"{program.address}: NOT_SERVING\n") == (ended.returncode, ended.stdout)
+
+
+class TestSqlTriggers:
+    """`sidecar sql triggers`."""
+
+    CONFIG = """\
+caches: {balances: {ttl: 30s}}
+events:
+  ledger:
+    postgres: {url_env: LEDGER, channels: [posted], tables: {posting: {key_columns: [account_id]}}}
+    rules: [{cache: balances, keys: ["account-{rows.account_id}"]}]
+  other:
+    pubsub: {channels: [a]}
+    rules: [{cache: balances, keys: ["{id}"]}]
+"""
+
+    def test_prints_sql(self, tmp_path: Path) -> None:
+        """For each table that is watched; the database is not asked."""
+        (tmp_path / "sidecar.yaml").write_text(self.CONFIG)
+        printed = run_sidecar("sql", "triggers", "--config", "sidecar.yaml", folder=tmp_path)
+        assert (0, "", "BEGIN;") == (printed.returncode, printed.stderr, printed.stdout.splitlines()[0])
+        assert 'AFTER TRUNCATE ON "public"."posting"' in printed.stdout
+
+    @pytest.mark.parametrize(
+        ("event", "said"),
+        [
+            ("nope", "there is no event 'nope' in the configuration"),
+            ("other", "the event 'other' does not have `postgres.tables`, from which triggers could be made"),
+        ],
+    )
+    def test_an_event_without_tables(self, tmp_path: Path, event: str, said: str) -> None:
+        """Is said, with exit code 2."""
+        (tmp_path / "sidecar.yaml").write_text(self.CONFIG)
+        printed = run_sidecar("sql", "triggers", "--config", "sidecar.yaml", "--event", event, folder=tmp_path)
+        assert (2, "", f"{said}\n") == (printed.returncode, printed.stdout, printed.stderr)
