@@ -215,13 +215,11 @@ class App:
             metrics=self._metrics,
             pause=self._admission.pause,
         )
-        await caching.start(self._stack)
-        await self._start_eventing(caching, address)
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
-        await caching.start(self._stack)
         await rate_limits.start(probe, self._stack)
         await caching.start(self._stack)
+        await self._start_eventing(caching, address)
         self._serve_metrics()
         await self._start_engines(table)
         lag = LoopLag(self._metrics)
