@@ -68,6 +68,7 @@ from sidecar_client.retry import RetryPolicy
 from sidecar_client.rules import Answer, OnFailure, Rule, Ruling, Verdict
 from sidecar_client.serializers import MsgspecSerializer, Serializer
 from sidecar_client.slot import NoSlotError, Slot
+from sidecar_client.watching import Change, ChangeKind, Copies
 
 __all__ = [
     "Acquired",
@@ -83,9 +84,12 @@ __all__ = [
     "CachedFunction",
     "CandidateRefusal",
     "CandidateReport",
+    "Change",
+    "ChangeKind",
     "Check",
     "Committed",
     "Condition",
+    "Copies",
     "CostOutcome",
     "Counted",
     "DataLossError",

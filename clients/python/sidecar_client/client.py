@@ -11,6 +11,7 @@ from sidecar_client.cache import Cache
 from sidecar_client.caller import Caller
 from sidecar_client.channel import open_channel, target
 from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceStub
+from sidecar_client.gen.sidecar.v1.invalidation_pb2_grpc import InvalidationServiceStub
 from sidecar_client.gen.sidecar.v1.pipeline_pb2_grpc import PipelineServiceStub
 from sidecar_client.gen.sidecar.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 from sidecar_client.gen.sidecar.v1.record_pb2_grpc import RecordServiceStub
@@ -19,9 +20,10 @@ from sidecar_client.overrides import list_overrides
 from sidecar_client.policies import list_policies
 from sidecar_client.records import Records
 from sidecar_client.retry import RetryPolicy
+from sidecar_client.watching import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from types import TracebackType
 
     import grpc
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from sidecar_client.overrides import Override
     from sidecar_client.policies import Policy
     from sidecar_client.results import Decisions
+    from sidecar_client.watching import Change
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
@@ -104,6 +107,15 @@ class SidecarClient:
     def cache(self, name: str) -> Cache:
         """Return the cache of values with that name. Whether it is configured, the first call tells."""
         return Cache(name, CacheServiceStub(self.channel), self._caller)
+
+    def watch(self, cache: str, *, prefixes: Sequence[str] = ()) -> AsyncGenerator[Change, None]:
+        """Tell what changes in a cache, by whichever sidecar, for as long as the caller listens.
+
+        `prefixes` are the beginnings of the keys that are wanted; none for all. When the sidecar stops or goes away, a
+        RESET is told, and it is watched again. Raises SidecarError for what cannot be watched. `Copies` keeps entries
+        rightly by what is told.
+        """
+        return watch(InvalidationServiceStub(self.channel), cache, prefixes)
 
     def records(self, name: str) -> Records:
         """Return the cache of records with that name."""
