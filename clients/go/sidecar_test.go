@@ -199,3 +199,34 @@ func TestNotFoundEndsTheLoad(t *testing.T) {
 	}
 	equal(t, "loads", 2, loads)
 }
+
+func TestWatchHearsOfAChange(t *testing.T) {
+	connection := dial(t)
+	ctx, cancel := context.WithCancel(deadline(t))
+	caches := sidecarv1.NewCacheServiceClient(connection)
+	key := fresh(t)
+	var heard []string
+	err := cache.Watch(ctx, sidecarv1.NewInvalidationServiceClient(connection), "balances", []string{key},
+		func(told *sidecarv1.WatchInvalidationsResponse) {
+			switch what := told.GetWhat().(type) {
+			case *sidecarv1.WatchInvalidationsResponse_Ready:
+				if _, err := caches.Set(ctx, &sidecarv1.SetRequest{Cache: "balances", Key: key, Value: []byte("v")}); err != nil {
+					t.Error(err)
+				}
+			case *sidecarv1.WatchInvalidationsResponse_Keys:
+				heard = append(heard, what.Keys.GetKeys()...)
+				cancel()
+			}
+		})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("the watch ended with %v", err)
+	}
+	equal(t, "keys", 1, len(heard))
+	equal(t, "key", key, heard[0])
+}
+
+func TestWatchOfAnUnknownCacheIsAnError(t *testing.T) {
+	client := sidecarv1.NewInvalidationServiceClient(dial(t))
+	err := cache.Watch(deadline(t), client, "no-such-cache", nil, func(*sidecarv1.WatchInvalidationsResponse) {})
+	equal(t, "code", codes.NotFound, status.Code(err))
+}
