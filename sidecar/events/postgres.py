@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sidecar.events")
 
+# All that the driver raises for a server, a network or a URL that is not as it should be.
+_FAILURES = (
+    OSError,
+    TimeoutError,
+    ValueError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresPolicy:
@@ -65,8 +75,8 @@ class PostgresSource:
         while True:
             try:
                 await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-                if attempt == 0:
+            except _FAILURES as error:
+                if attempt == 0 or self.up.is_set():
                     # The type alone: what the server says may quote what it was given.
                     _log.warning(
                         "the database of event %r cannot be listened to (%s)",

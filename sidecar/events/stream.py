@@ -89,7 +89,7 @@ class StreamSource:
                 self._handling.gap()
                 _log.warning("the stream of event %r was deleted; its events may have been missed", self._handling.name)
             except SidecarError as error:
-                if attempt == 0:
+                if attempt == 0 or self.up.is_set():
                     _log.warning("the stream of event %r cannot be read: %s", self._handling.name, error.message)
             if self.up.is_set():
                 attempt = 0

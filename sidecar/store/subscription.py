@@ -214,7 +214,7 @@ class Subscription:
             try:
                 await self._hold()
             except SidecarError as error:
-                if attempt == 0:
+                if attempt == 0 or self.is_up:
                     _log.warning("the subscription %s is not in force: %s", self._name, error.message)
             if self.is_up:
                 self.is_up = False
