@@ -102,6 +102,7 @@ class StreamSource:
         reader = await open_group(self._address, self._policy, self._group)
         try:
             await reader.join(self._start)
+            await reader.tidy()
             self._handling.counters.set_up(is_up=True)
             self.up.set()
             while entries := await reader.unfinished():

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A page is acknowledged as one.
 _PAGE = 100
+# Who lives asks at least once in `block_ms`.
+_DEAD_AFTER_MS = 3_600_000
 # Redis 7.0 says UNBLOCKED to who waits for a stream that is deleted.
 _GONE = frozenset({"NOGROUP", "UNBLOCKED"})
 
@@ -105,6 +107,13 @@ class GroupReader:
         policy = self._policy
         if not await self._ask("XPENDING", policy.stream, policy.group, "-", "+", 1, policy.consumer):
             await self._ask("XGROUP", "DELCONSUMER", policy.stream, policy.group, policy.consumer)
+
+    async def tidy(self) -> None:
+        """Remove consumers that have been dead for an hour and left nothing; those that left something are claimed."""
+        for told in await self._ask("XINFO", "CONSUMERS", self._policy.stream, self._policy.group):
+            consumer = told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
+            if consumer[b"idle"] > _DEAD_AFTER_MS and not consumer[b"pending"]:
+                await self._ask("XGROUP", "DELCONSUMER", self._policy.stream, self._policy.group, consumer[b"name"])
 
     async def _read(self, start: str, *more: Arg) -> list[StreamEntry]:
         policy = self._policy

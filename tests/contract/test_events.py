@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from support.sidecars import RunningSidecar
 
 from sidecar.config.loader import load
 from sidecar.errors import StartupError
+from sidecar.store import stream_group
 from sidecar.translate_events import triggers
 
 if TYPE_CHECKING:
@@ -303,6 +305,21 @@ class TestStream:
             api.add(kind="account", id="7")
             api.loses("plain", "account-7")
             api.loses("full", "bed")
+
+    def test_consumers_that_died_long_ago_are_removed(
+        self, server: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where they left nothing to be claimed."""
+        monkeypatch.setattr(stream_group, "_DEAD_AFTER_MS", 0)
+        oracle: Any = server.oracle()
+        oracle.xgroup_create("ledger", "sidecar", id="$", mkstream=True)
+        oracle.xadd("ledger", {"kind": "account", "id": "7"})
+        oracle.xreadgroup("sidecar", "left-something", {"ledger": ">"})
+        oracle.xgroup_createconsumer("ledger", "sidecar", "left-nothing")
+        time.sleep(0.01)
+        with listening(server, tmp_path, STREAM + RULES):
+            names = {one["name"] for one in oracle.xinfo_consumers("ledger", "sidecar")}
+        assert (True, False) == (b"left-something" in names, b"left-nothing" in names)
 
     @pytest.mark.parametrize("store_kind", ["valkey"])
     def test_a_sidecar_that_ends_leaves_no_consumer(self, server: StoreServer, tmp_path: Path) -> None:
