@@ -25,7 +25,14 @@ from sidecar.call import MethodTable
 from sidecar.clock import StoreClock
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
 from sidecar.errors import Reason, SidecarError, StartupError
-from sidecar.gen.sidecar.v1 import cache_pb2, invalidation_pb2, pipeline_pb2, rate_limit_pb2, record_pb2
+from sidecar.gen.sidecar.v1 import (
+    cache_admin_pb2,
+    cache_pb2,
+    invalidation_pb2,
+    pipeline_pb2,
+    rate_limit_pb2,
+    record_pb2,
+)
 from sidecar.interceptors.admission import AdmissionPolicy
 from sidecar.interceptors.chain import build_endpoint
 from sidecar.interceptors.errors import ErrorInterceptor
@@ -33,6 +40,7 @@ from sidecar.interceptors.shedding import Admission, SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
 from sidecar.rate_limits import RateLimits
 from sidecar.rpc.cache import CacheServicer
+from sidecar.rpc.cache_admin import CacheAdminServicer
 from sidecar.rpc.health import HealthServicer
 from sidecar.rpc.invalidation import InvalidationServicer
 from sidecar.rpc.methods import methods_of
@@ -339,6 +347,10 @@ class App:
             ),
             (_PIPELINE, pipeline),
             (_INVALIDATION, InvalidationServicer(caching.watches)),
+            (
+                _CACHE_ADMIN,
+                CacheAdminServicer(caching.caches, self.snapshot, max_value_bytes=settings.limits.max_value_bytes),
+            ),
             (_HEALTH, health),
         ]
         if envoy is not None:
@@ -449,11 +461,12 @@ _RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
 _RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
 _PIPELINE = pipeline_pb2.DESCRIPTOR.services_by_name["PipelineService"]
 _INVALIDATION = invalidation_pb2.DESCRIPTOR.services_by_name["InvalidationService"]
+_CACHE_ADMIN = cache_admin_pb2.DESCRIPTOR.services_by_name["CacheAdminService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT, _PIPELINE, _INVALIDATION)
+_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT, _PIPELINE, _INVALIDATION, _CACHE_ADMIN)
 # Not shed: operators need them under overload most of all, a pipeline's stream lets in each of its batches itself, and
 # who watches a cache waits.
 _EXEMPT = (
     "/grpc.health.", "/grpc.reflection.", "/sidecar.v1.PipelineService/Stream", "/sidecar.v1.CacheService/GetOrLoad",
-    "/sidecar.v1.InvalidationService/",
+    "/sidecar.v1.InvalidationService/", "/sidecar.v1.CacheAdminService/",
 )  # fmt: skip

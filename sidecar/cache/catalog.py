@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sidecar.cache.background import Background
 from sidecar.cache.flights import Flights, LoadMetrics
 from sidecar.cache.formats import NativeFormat
+from sidecar.cache.inspection import Inspection
 from sidecar.cache.invalidation import Invalidation
 from sidecar.cache.loads import Loads
 from sidecar.cache.origin_writes import OriginWrites
@@ -48,12 +49,15 @@ class Caches:
         loads: Mapping[str, Loading],
         invalidations: Mapping[str, Invalidation],
         through: Sequence[ReadThrough] = (),
+        *,
+        inspections: Mapping[str, Inspection],
     ) -> None:
         self._values = values
         self._records = records
         self._loads = loads
         self._invalidations = invalidations
         self._through = through
+        self._inspections = inspections
 
     async def drain(self, seconds: float) -> None:
         """Let what is on its way from origins and to them end, within that time."""
@@ -92,6 +96,19 @@ class Caches:
         if invalidation is None:
             raise self._raw_or_unknown(name, "is written by others too: delete its entries by their keys")
         return invalidation
+
+    def inspection(self, name: str) -> Inspection:
+        """Return what looks at the entries of cache `name`; raises CACHE_UNKNOWN."""
+        inspection = self._inspections.get(name)
+        if inspection is None:
+            raise self._unknown(name)
+        return inspection
+
+    def policies(self, name: str = "") -> list[CachePolicy]:
+        """Return the policy of cache `name`, or all if it is empty; raises CACHE_UNKNOWN."""
+        if name:
+            return [self.inspection(name).policy]
+        return [inspection.policy for inspection in self._inspections.values()]
 
     def _raw_or_unknown(self, name: str, what_raw_lacks: str) -> SidecarError:
         if name not in self._values:
@@ -145,6 +162,7 @@ def build_caches(
     loads: dict[str, Loading] = {}
     invalidations: dict[str, Invalidation] = {}
     through: list[ReadThrough] = []
+    inspections: dict[str, Inspection] = {}
     load_metrics = LoadMetrics(metrics)
     for policy in policies:
         bounds = _limits_of(policy, limits)
@@ -152,6 +170,7 @@ def build_caches(
         entries = values[policy.name] = ValueCache(
             policy=policy, limits=bounds, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
         )
+        inspections[policy.name] = Inspection(policy, bounds, entries=entries, store=store, clock=clock)
         if policy.raw_prefix is not None:
             continue
         aside = policy.strategy is Strategy.CACHE_ASIDE
@@ -201,7 +220,7 @@ def build_caches(
             cache = WriteThrough(parts, own_loads, writes, background)
         values[policy.name] = loads[policy.name] = cache
         through.append(cache)
-    return Caches(values, records, loads, invalidations, through)
+    return Caches(values, records, loads, invalidations, through, inspections=inspections)
 
 
 def _limits_of(policy: CachePolicy, limits: Limits) -> Limits:

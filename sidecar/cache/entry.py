@@ -84,6 +84,19 @@ def position_of(stored: bytes) -> int:
     return position
 
 
+def tags_of(stored: bytes) -> list[bytes]:
+    """Return the tags of an entry, as they are stored."""
+    if len(stored) < _VALUE_AFTER or not stored.startswith((DATED_MAGIC, DATED_PACKED_MAGIC)):
+        return []
+    _, size = _BLOCK.unpack_from(stored, HEADER_BYTES)
+    place, end = _VALUE_AFTER, min(_VALUE_AFTER + size, len(stored))
+    tags = []
+    while place < end:
+        tags.append(stored[place + 1 : place + 1 + stored[place]])
+        place += 1 + stored[place]
+    return tags
+
+
 def dated_block(position: int, tags: Sequence[bytes]) -> bytes:
     """Return what stands before the value of an entry with a position and tags, each of at most 255 bytes."""
     framed = b"".join([bytes((len(tag),)) + tag for tag in tags])

@@ -54,17 +54,18 @@ class Packer:
 
 def unpack(packed: bytes, most_bytes: int) -> bytes:
     """Return what a value was before it was compressed; raises ENTRY_MALFORMED if it is none, or above `most_bytes`."""
-    return _content_of(packed, _size_of(packed, most_bytes))
+    return _content_of(packed, unpacked_size(packed, most_bytes))
 
 
 def unpack_within(packed: bytes, most_bytes: int, room: Room) -> bytes:
     """Do the same for an answer of which so much is left; raises ANSWER_TOO_LARGE before anything is made."""
-    size = _size_of(packed, most_bytes)
+    size = unpacked_size(packed, most_bytes)
     room.take(size - len(packed))
     return _content_of(packed, size)
 
 
-def _size_of(packed: bytes, most_bytes: int) -> int:
+def unpacked_size(packed: bytes, most_bytes: int) -> int:
+    """Return how long a value was before it was compressed; raises ENTRY_MALFORMED, and if that is above the most."""
     library = _library()
     try:
         size: int = library.get_frame_parameters(packed).content_size

@@ -288,6 +288,10 @@ class ValueCache:
 
     # --- what loading needs of the same entries ---
 
+    def entry_key(self, name: bytes) -> bytes:
+        """Return the Redis key of an entry."""
+        return self._format.key(name)
+
     async def name(self, key: str, call: Call, field: str = "key") -> bytes:
         """Return the name under which an entry is stored; raises KEY_EMPTY, KEY_TOO_LONG."""
         return await self._naming.name(key, call, field)

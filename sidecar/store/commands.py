@@ -25,6 +25,11 @@ def whole_hash(key: bytes) -> Command:
     return Command(("HGETALL", key), True)
 
 
+def hash_length(key: bytes) -> Command:
+    """Read how many fields a hash has: 0 if there is none."""
+    return Command(("HLEN", key), True)
+
+
 def set_for(key: bytes, value: bytes, ttl_ms: int) -> Command:
     """Write a string, for a time. Not repeatable: a late copy would bring back what was written before."""
     return Command(("SET", key, value, "PX", ttl_ms), False)

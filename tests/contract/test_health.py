@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from support.servers import StoreServer
 
-SERVICES = ("", *(f"sidecar.v1.{name}Service" for name in ("Cache", "Record", "RateLimit", "Pipeline", "Invalidation")))
+SERVICES = (
+    "",
+    *(
+        f"sidecar.v1.{name}Service"
+        for name in ("Cache", "Record", "RateLimit", "Pipeline", "Invalidation", "CacheAdmin")
+    ),
+)
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
 PATIENCE_SECONDS = 30

@@ -19,6 +19,7 @@ SERVICES = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
+    "sidecar.v1.CacheAdminService",
     "sidecar.v1.CacheService",
     "sidecar.v1.InvalidationService",
     "sidecar.v1.PipelineService",

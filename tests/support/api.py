@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sidecar_client.gen.sidecar.v1.cache_admin_pb2_grpc import CacheAdminServiceStub
 from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceStub
 from sidecar_client.gen.sidecar.v1.invalidation_pb2_grpc import InvalidationServiceStub
 from sidecar_client.gen.sidecar.v1.pipeline_pb2_grpc import PipelineServiceStub
@@ -41,6 +42,7 @@ class Api:
         self.records = RecordServiceStub(self.channel)
         self.limits = RateLimitServiceStub(self.channel)
         self.invalidations = InvalidationServiceStub(self.channel)
+        self.cache_admin = CacheAdminServiceStub(self.channel)
         self.pipeline = PipelineServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
 

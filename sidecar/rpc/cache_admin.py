@@ -1,0 +1,114 @@
+"""`sidecar.v1.CacheAdminService`: for operators."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from sidecar.cache.policy import LONGEST_TTL_MS, Outcome
+from sidecar.cache.statistics import statistics_of
+from sidecar.gen.sidecar.v1 import cache_admin_pb2 as pb
+from sidecar.rpc.convert import OUTCOMES, set_ms, set_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sidecar.cache.catalog import Caches
+    from sidecar.cache.inspection import Inspected
+    from sidecar.cache.policy import CachePolicy
+    from sidecar.cache.statistics import CacheStatistics
+    from sidecar.call import Call
+    from sidecar.telemetry.snapshot import FamilySnapshot
+
+
+class CacheAdminServicer:
+    """Shows what the caches are, how they fare, and what lies in them."""
+
+    def __init__(
+        self, caches: Caches, snapshot: Callable[[], Sequence[FamilySnapshot]], *, max_value_bytes: int
+    ) -> None:
+        self._caches = caches
+        self._snapshot = snapshot
+        self._max_value_bytes = max_value_bytes
+        self._since_us = time.time_ns() // 1000
+
+    async def list_caches(self, request: pb.ListCachesRequest, _call: Call) -> pb.ListCachesResponse:
+        """List one cache, or all."""
+        response = pb.ListCachesResponse()
+        for policy in self._caches.policies(request.cache):
+            self._describe(response.caches.add(), policy)
+        return response
+
+    def _describe(self, message: pb.CacheDescription, policy: CachePolicy) -> None:
+        message.name = policy.name
+        message.strategy = policy.strategy.value
+        message.data_class = policy.data_class.value
+        message.raw = policy.raw_prefix is not None
+        set_ms(message.ttl, policy.ttl_ms)
+        if policy.max_ttl_ms != LONGEST_TTL_MS:
+            set_ms(message.max_ttl, policy.max_ttl_ms)
+        set_us(message.stale_for, policy.stale_for_ms * 1000)
+        set_us(message.negative_ttl, policy.negative_ttl_ms * 1000)
+        message.tags = policy.tags
+        message.generations = policy.generations
+        if policy.compress_above_bytes is not None:
+            message.compress_above = policy.compress_above_bytes
+        own = policy.max_value_bytes
+        message.max_value_bytes = self._max_value_bytes if own is None else min(own, self._max_value_bytes)
+
+    async def get_cache_stats(self, request: pb.GetCacheStatsRequest, _call: Call) -> pb.GetCacheStatsResponse:
+        """Tell how one cache fares, or all."""
+        response = pb.GetCacheStatsResponse(process_id=os.getpid())
+        response.since.FromMicroseconds(self._since_us)
+        names = [policy.name for policy in self._caches.policies(request.cache)]
+        for statistics in statistics_of(self._snapshot(), names):
+            _fill_statistics(response.caches.add(), statistics)
+        return response
+
+    async def inspect_entry(self, request: pb.InspectEntryRequest, call: Call) -> pb.InspectEntryResponse:
+        """Look at one entry."""
+        inspected = await self._caches.inspection(request.cache).inspect(request.key, call)
+        return _inspected(inspected)
+
+
+def _fill_statistics(message: pb.CacheStats, statistics: CacheStatistics) -> None:
+    message.cache = statistics.cache
+    message.hits = statistics.hits
+    message.misses = statistics.misses
+    message.stale = statistics.stale
+    message.loads.update(statistics.loads)
+    message.origin_loads.update(statistics.origin_loads)
+    message.origin_waits = statistics.origin_waits
+    message.refreshes = statistics.refreshes
+    message.evicted = statistics.evicted
+    if statistics.memory_bytes is not None:
+        message.memory_bytes = statistics.memory_bytes
+    times = statistics.origin_times
+    if times is not None:
+        message.origin_times.count = times.count
+        for part in ("mean", "p50", "p95", "p99"):
+            set_us(getattr(message.origin_times, part), round(getattr(times, part) * 1_000_000))
+
+
+def _inspected(inspected: Inspected) -> pb.InspectEntryResponse:
+    lookup = inspected.lookup
+    response = pb.InspectEntryResponse(outcome=OUTCOMES[lookup.outcome], stored_bytes=inspected.stored_bytes)
+    if inspected.expires_ms is not None:
+        set_ms(response.expires_after, inspected.expires_ms)
+    if lookup.outcome is Outcome.MISS:
+        return response
+    response.version = lookup.version
+    if lookup.ttl_ms is not None:
+        set_us(response.ttl, lookup.ttl_ms * 1000)
+    if lookup.age_ms is not None:
+        set_us(response.age, lookup.age_ms * 1000)
+    response.memory_bytes = inspected.memory_bytes
+    if inspected.value_bytes is not None and not inspected.fields:
+        response.value_bytes = inspected.value_bytes
+    response.compressed = inspected.compressed
+    response.sealed = inspected.sealed
+    response.fields = inspected.fields
+    response.tags.extend(inspected.tags)
+    response.tag_count = inspected.tag_count
+    return response

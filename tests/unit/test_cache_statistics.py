@@ -1,0 +1,58 @@
+"""The statistics of caches are what the metrics say."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.cache.statistics import LoadTimes, percentile, statistics_of
+from sidecar.telemetry.metrics import Metrics
+from sidecar.telemetry.snapshot import take
+
+
+def test_each_cache_has_its_own_numbers() -> None:
+    """Reads and loads by outcome; what is not counted of a cache is 0."""
+    metrics = Metrics()
+    reads = metrics.counter("sidecar_cache_reads", "Reads.", "cache", "outcome")
+    for outcome, count in (("hit", 3), ("miss", 2), ("stale", 1)):
+        reads.cell("a", outcome).value = count
+    metrics.counter("sidecar_cache_loads", "Loads.", "cache", "outcome").cell("a", "filled").value = 5
+    metrics.counter("sidecar_cache_refreshes", "Refreshes.", "cache", "why").cell("b", "ahead").value = 4
+    metrics.gauge("sidecar_cache_memory_bytes", "Memory.", lambda: {("b",): 7.0}, "cache")
+    first, second = statistics_of(take(metrics), ["a", "b"])
+    assert (3, 2, 1, {"filled": 5}, 0, None) == (
+        first.hits, first.misses, first.stale, first.loads, first.refreshes, first.memory_bytes,
+    )  # fmt: skip
+    assert (0, 0, 0, {}, 4, 7) == (
+        second.hits, second.misses, second.stale, second.loads, second.refreshes, second.memory_bytes,
+    )  # fmt: skip
+
+
+def test_load_times_are_those_of_the_histogram() -> None:
+    """Their number, mean and percentiles; none where nothing was loaded."""
+    metrics = Metrics()
+    seconds = metrics.histogram("sidecar_cache_origin_load_seconds", "Loads.", "cache")
+    for _ in range(99):
+        seconds.cell("a").observe(0.02)
+    seconds.cell("a").observe(2.0)
+    loaded, idle = statistics_of(take(metrics), ["a", "b"])
+    times = loaded.origin_times
+    assert isinstance(times, LoadTimes)
+    assert idle.origin_times is None
+    assert 100 == times.count
+    assert 0.0398 == pytest.approx(times.mean)
+    assert 0.01 < times.p50 < times.p95 < times.p99 <= 0.025
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=50), st.floats(0.01, 1))
+def test_a_percentile_lies_in_the_bucket_of_the_one_it_estimates(observed: list[float], part: float) -> None:
+    """Between that bucket's bounds, or at the last bound for what is above."""
+    bounds = (1.0, 2.0, 4.0)
+    edges = (0.0, *bounds)
+    places = [next((place for place, bound in enumerate(bounds) if one <= bound), 3) for one in observed]
+    buckets = [places.count(place) for place in range(4)]
+    rank = sorted(observed)[min(len(observed) - 1, max(0, -int(-part * len(observed) // 1) - 1))]
+    found = percentile(buckets, bounds, part)
+    nearest = next((index for index, bound in enumerate(bounds) if rank <= bound), 3)
+    assert edges[nearest] - 1e-9 <= found <= edges[min(nearest + 1, 3)] + 1e-9
