@@ -349,7 +349,12 @@ class App:
             (_INVALIDATION, InvalidationServicer(caching.watches)),
             (
                 _CACHE_ADMIN,
-                CacheAdminServicer(caching.caches, self.snapshot, max_value_bytes=settings.limits.max_value_bytes),
+                CacheAdminServicer(
+                    caching.caches,
+                    self.snapshot,
+                    warm_policies=caching.warm_start.policies,
+                    max_value_bytes=settings.limits.max_value_bytes,
+                ),
             ),
             (_HEALTH, health),
         ]

@@ -1,4 +1,4 @@
-"""`sidecar cache ls | get | ttl | invalidate | stats`: what operators ask a running sidecar about its caches.
+"""`sidecar cache ls | get | ttl | invalidate | warm | stats`: what operators ask a running sidecar about its caches.
 
 Text for people in columns, `--json` for machines (the messages of the API as protobuf's JSON). Exit codes: 0, 1 where
 there is no such entry, 2 for an error, with a line on standard error.
@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sidecar.errors import StartupError
+from sidecar.warm_command import add_warm_arguments, warm
 
 if TYPE_CHECKING:
     import argparse
@@ -50,6 +51,7 @@ def add_cache_commands(commands: Any, own_address: Callable[[], str]) -> None:
     what.add_argument("--tag", action="append", metavar="TAG", help="all with this tag; again for more than one")
     what.add_argument("--prefix", metavar="PREFIX", help="all whose keys begin so; it ends with a colon")
     what.add_argument("--all", action="store_true", help="the whole cache")
+    add_warm_arguments(add("warm", "load entries from their origin before anybody asks for them", warm))
     stats = add("stats", "say what was counted of the caches", _stats)
     stats.add_argument("cache", nargs="?", default="", metavar="CACHE")
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from sidecar.cache.bounding import Bounding
 from sidecar.cache.catalog import build_caches
 from sidecar.cache.policy import DataClass
+from sidecar.cache.warm_start import WarmStart
 from sidecar.cache.watches import Watches
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
 from sidecar.store.subscription import Subscription
-from sidecar.translate import cache_policy, memory_bounds, request_limits, subscription_policy
+from sidecar.translate import cache_policy, memory_bounds, request_limits, subscription_policy, warm_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,11 +107,16 @@ class Caching:
             clock=clock,
             metrics=metrics,
         )
+        self.warm_start = WarmStart(
+            warm_policies(settings), caches=self.caches, store=store, keys=keys, metrics=metrics
+        )
         self._bounding = Bounding(memory_bounds(settings), store=store, keys=keys, metrics=metrics)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin what goes on in the background; `stack` ends it."""
         stack.push_async_callback(self.watches.close)
         stack.push_async_callback(self.caches.drain, self._grace_seconds)
+        self.warm_start.start()
+        stack.push_async_callback(self.warm_start.stop)
         self._bounding.start()
         stack.push_async_callback(self._bounding.stop)

@@ -92,6 +92,8 @@ class Reason(Enum):
     ORIGIN_BUSY = 144
     ORIGIN_OUTCOME_UNKNOWN = 145
 
+    WARM_LIST_UNSUITABLE = 180
+
 
 class SidecarError(Exception):
     """A call that ends with an error.

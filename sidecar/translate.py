@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cache.footprint import MemoryBound
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
+from sidecar.cache.warm_start import WarmPolicy
 from sidecar.config.addresses import parse_url
 from sidecar.config.policies import (
     CheckedSettings,
@@ -86,6 +87,20 @@ def memory_bounds(settings: Settings) -> dict[str, MemoryBound]:
         name: MemoryBound(cache.max_memory.size_bytes, cache.max_memory.percent)
         for name, cache in settings.caches.items()
         if cache.max_memory is not None
+    }
+
+
+def warm_policies(settings: Settings) -> dict[str, WarmPolicy]:
+    """Return what is to be loaded into caches, of those that name anything."""
+    return {
+        name: WarmPolicy(
+            keys=cache.warm.keys,
+            file=cache.warm.file,
+            per_second=cache.warm.rate.amount * 1000 / cache.warm.rate.per_ms,
+            at_start=cache.warm.at_start,
+        )
+        for name, cache in settings.caches.items()
+        if cache.warm is not None
     }
 
 

@@ -20,6 +20,7 @@ from sidecar.cache.records import RecordCache
 from sidecar.cache.through import ReadThrough, Through
 from sidecar.cache.values import ValueCache
 from sidecar.cache.waits import Waits
+from sidecar.cache.warming import Warming
 from sidecar.cache.writing import WriteThrough
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError, unknown_name
 
@@ -103,6 +104,11 @@ class Caches:
         if inspection is None:
             raise self._unknown(name)
         return inspection
+
+    def warming(self, name: str) -> Warming:
+        """Return what warms cache `name`; raises CACHE_UNKNOWN."""
+        inspection = self.inspection(name)
+        return Warming(inspection.policy, inspection.limits, self.values(name))
 
     def policies(self, name: str = "") -> list[CachePolicy]:
         """Return the policy of cache `name`, or all if it is empty; raises CACHE_UNKNOWN."""

@@ -49,7 +49,7 @@ class Inspection:
         self, policy: CachePolicy, limits: Limits, *, entries: ValueCache, store: Store, clock: StoreClock
     ) -> None:
         self.policy = policy
-        self._limits = limits
+        self.limits = limits
         self._entries = entries
         self._store = store
         self._clock = clock
@@ -97,7 +97,7 @@ class Inspection:
                 lookup = MISS
         compressed, tags = is_packed(stored), tags_of(stored)
         content = b"" if entry is None else entry[3]
-        size = unpacked_size(content, self._limits.max_unpacked_bytes) if compressed else len(content)
+        size = unpacked_size(content, self.limits.max_unpacked_bytes) if compressed else len(content)
         return Inspected(
             lookup,
             stored_bytes=len(stored),

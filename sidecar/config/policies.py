@@ -12,6 +12,7 @@ from sidecar.config.quantities import Duration, Lasting, Sized
 from sidecar.config.reservations import ReservationSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
 from sidecar.config.tiers import TierSettings  # noqa: TC001 (as above)
+from sidecar.config.warming import WarmSettings  # noqa: TC001 (as above)
 from sidecar.config.zones import check_zone
 
 
@@ -107,6 +108,9 @@ class CacheSettings(Section):
         description="Most that the cache's entries are to take of the store's memory: a share of its `maxmemory`, 1% "
         "to 99%, or a size from 1MiB. The least used are evicted above it. Not in a raw cache. Null: no bound but the "
         "store's.",
+    )
+    warm: WarmSettings | None = Field(
+        None, title="Warm", description="What to load before anybody asks for it. Null: nothing."
     )
 
     @property

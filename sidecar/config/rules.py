@@ -15,6 +15,7 @@ from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
 from sidecar.config.reservations import reservation_rules
 from sidecar.config.tiers import tier_rules
+from sidecar.config.warming import warm_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from _cache_fields(path, cache)
         yield from _cache_format(path, cache)
         yield from bound_rules(path, cache, settings.limits)
+        yield from warm_rules(path, cache.warm, cache.strategy)
     yield from _raw_prefixes(settings.caches)
     for name, event in settings.events.items():
         yield from event_rules(("events", name), event, settings.caches)

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sidecar.cache.policy import LONGEST_TTL_MS, Outcome
 from sidecar.cache.statistics import statistics_of
+from sidecar.cache.warm_start import WarmPolicy
+from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import cache_admin_pb2 as pb
 from sidecar.rpc.convert import OUTCOMES, set_ms, set_us
+from sidecar.rpc.status import fill_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from sidecar.cache.catalog import Caches
     from sidecar.cache.inspection import Inspected
     from sidecar.cache.policy import CachePolicy
     from sidecar.cache.statistics import CacheStatistics
+    from sidecar.cache.warming import Progress
     from sidecar.call import Call
     from sidecar.telemetry.snapshot import FamilySnapshot
+
+
+# Often enough for a bar that moves, and no load on anybody.
+_TELL_SECONDS = 0.2
 
 
 class CacheAdminServicer:
     """Shows what the caches are, how they fare, and what lies in them."""
 
     def __init__(
-        self, caches: Caches, snapshot: Callable[[], Sequence[FamilySnapshot]], *, max_value_bytes: int
+        self,
+        caches: Caches,
+        snapshot: Callable[[], Sequence[FamilySnapshot]],
+        *,
+        warm_policies: Mapping[str, WarmPolicy],
+        max_value_bytes: int,
     ) -> None:
         self._caches = caches
         self._snapshot = snapshot
+        self._warm_policies = warm_policies
         self._max_value_bytes = max_value_bytes
         self._since_us = time.time_ns() // 1000
 
@@ -70,6 +85,55 @@ class CacheAdminServicer:
         """Look at one entry."""
         inspected = await self._caches.inspection(request.cache).inspect(request.key, call)
         return _inspected(inspected)
+
+    async def warm(
+        self,
+        requests: AsyncIterator[pb.WarmRequest],
+        call: Call,  # noqa: ARG002 (it lasts as long as it takes)
+    ) -> AsyncGenerator[pb.WarmResponse, None]:
+        """Load entries, and tell how far it is."""
+        async for request in requests:
+            policy = self._warm_policies.get(request.cache)
+            warming = self._caches.warming(request.cache)
+            keys = await self._keys_of(request, policy)
+            per_second = request.rate or (WarmPolicy() if policy is None else policy).per_second
+            told, progress = 0.0, None
+            async with aclosing(warming.warm(keys, per_second)) as steps:
+                async for progress in steps:
+                    if time.monotonic() - told >= _TELL_SECONDS:
+                        told = time.monotonic()
+                        yield _warmed(progress)
+            if progress is not None:
+                response = _warmed(progress)
+                for key, error in progress.failures:
+                    fill_failure(response.failures.add(key=key).failure, error)
+                yield response
+
+    @staticmethod
+    async def _keys_of(request: pb.WarmRequest, policy: WarmPolicy | None) -> list[str]:
+        if not request.configured:
+            if not request.keys:
+                raise InvalidArgumentError(
+                    Reason.OPERATION_EMPTY, "nothing is to be loaded: name keys, or set configured", field="keys"
+                )
+            return list(request.keys)
+        if policy is None:
+            raise SidecarError(
+                Reason.UNSUPPORTED_BY_CACHE,
+                f"the configuration of cache {request.cache!r} names nothing to load (caches.<name>.warm)",
+                field="configured",
+            )
+        return [*await policy.listed(), *request.keys]
+
+
+def _warmed(progress: Progress) -> pb.WarmResponse:
+    return pb.WarmResponse(
+        total=progress.total,
+        loaded=progress.loaded,
+        present=progress.present,
+        absent=progress.absent,
+        failed=progress.failed,
+    )
 
 
 def _fill_statistics(message: pb.CacheStats, statistics: CacheStatistics) -> None:

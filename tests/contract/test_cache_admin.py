@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import grpc
 import pytest
+from grpc import StatusCode
 from sidecar_client.gen.sidecar.v1 import cache_admin_pb2 as pb
 from sidecar_client.gen.sidecar.v1 import cache_pb2, common_pb2, record_pb2
 from support.contract import Contract, entry_key, refusal
@@ -160,10 +160,33 @@ class TestInspect:
 def test_an_unknown_cache_is_refused(api: Contract, call: Callable[[Contract], object]) -> None:
     """By each method, with the name that is nearest."""
     failed = refusal(lambda: call(api))
-    assert (grpc.StatusCode.NOT_FOUND, "CACHE_UNKNOWN", "cache") == failed.brief
+    assert (StatusCode.NOT_FOUND, "CACHE_UNKNOWN", "cache") == failed.brief
     assert "plain" == failed.metadata["nearest"]
 
 
 def test_an_unsuitable_key_is_refused(api: Contract) -> None:
     """As everywhere."""
     assert "KEY_EMPTY" == refusal(lambda: inspect(api, "plain", "")).reason
+
+
+class TestWarm:
+    """What Warm refuses; what it does needs an origin."""
+
+    @pytest.mark.parametrize(
+        ("request_", "code", "reason"),
+        [
+            (pb.WarmRequest(cache="plain"), StatusCode.INVALID_ARGUMENT, "OPERATION_EMPTY"),
+            (pb.WarmRequest(cache="plain", keys=["k"]), StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BY_CACHE"),
+            (
+                pb.WarmRequest(cache="plain", configured=True),
+                StatusCode.FAILED_PRECONDITION,
+                "UNSUPPORTED_BY_CACHE",
+            ),
+            (pb.WarmRequest(cache="plane", keys=["k"]), StatusCode.NOT_FOUND, "CACHE_UNKNOWN"),
+        ],
+        ids=["nothing", "no origin", "no list", "no cache"],
+    )
+    def test_it_says_why_not(self, api: Contract, request_: pb.WarmRequest, code: StatusCode, reason: str) -> None:
+        """Before anything is loaded."""
+        failed = refusal(lambda: list(api.cache_admin.Warm(request_)))
+        assert (code, reason) == (failed.code, failed.reason)

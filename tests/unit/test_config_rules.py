@@ -47,6 +47,7 @@ REDIS = "url: 'redis://host'"
         ("caches: {a: {max_memory: 1KiB}}", "caches.a.max_memory: 1KiB is below the least allowed, 1MiB"),
         ("caches: {a: {max_memory: 80}}", "caches.a.max_memory: must be a share of the store's memory, such as 80%, or a size, such as 256MiB"),
         ("caches: {a: {max_value_bytes: 2MiB}}", "caches.a.max_value_bytes: 2MiB is above limits.max_value_bytes (1MiB)"),
+        ("caches: {a: {warm: {keys: [k]}}}", "caches.a.warm: needs an origin to load from: a strategy other than cache_aside"),
         # Rate limits.
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
         ("rate_limits: {a: {algorithm: concurrency, limit: 1, max_lease: 29s}}", "rate_limits.a.lease: 30s is above max_lease (29s)"),

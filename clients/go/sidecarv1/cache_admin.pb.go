@@ -589,6 +589,225 @@ func (x *LoadTimes) GetP99() *durationpb.Duration {
 	return nil
 }
 
+// WarmRequest says what to load.
+type WarmRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cache is the name of a configured cache with an origin.
+	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
+	// keys are what to load, each once. Empty with `configured`.
+	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// configured, if true, loads what the cache's `warm` names.
+	Configured bool `protobuf:"varint,3,opt,name=configured,proto3" json:"configured,omitempty"`
+	// rate is how many keys are asked for a second at most. 0: that of the cache's `warm`, or 500.
+	Rate          uint32 `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WarmRequest) Reset() {
+	*x = WarmRequest{}
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WarmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WarmRequest) ProtoMessage() {}
+
+func (x *WarmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WarmRequest.ProtoReflect.Descriptor instead.
+func (*WarmRequest) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WarmRequest) GetCache() string {
+	if x != nil {
+		return x.Cache
+	}
+	return ""
+}
+
+func (x *WarmRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *WarmRequest) GetConfigured() bool {
+	if x != nil {
+		return x.Configured
+	}
+	return false
+}
+
+func (x *WarmRequest) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+// WarmResponse says how far it is.
+type WarmResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// total is how many keys there are.
+	Total uint64 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
+	// loaded is how many came from the origin.
+	Loaded uint64 `protobuf:"varint,2,opt,name=loaded,proto3" json:"loaded,omitempty"`
+	// present is how many were there already.
+	Present uint64 `protobuf:"varint,3,opt,name=present,proto3" json:"present,omitempty"`
+	// absent is how many the origin does not have.
+	Absent uint64 `protobuf:"varint,4,opt,name=absent,proto3" json:"absent,omitempty"`
+	// failed is how many could not be loaded.
+	Failed uint64 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// failures says of the first of these, at most 20, what was wrong. Only in the last message.
+	Failures      []*WarmFailure `protobuf:"bytes,6,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WarmResponse) Reset() {
+	*x = WarmResponse{}
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WarmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WarmResponse) ProtoMessage() {}
+
+func (x *WarmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WarmResponse.ProtoReflect.Descriptor instead.
+func (*WarmResponse) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WarmResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *WarmResponse) GetLoaded() uint64 {
+	if x != nil {
+		return x.Loaded
+	}
+	return 0
+}
+
+func (x *WarmResponse) GetPresent() uint64 {
+	if x != nil {
+		return x.Present
+	}
+	return 0
+}
+
+func (x *WarmResponse) GetAbsent() uint64 {
+	if x != nil {
+		return x.Absent
+	}
+	return 0
+}
+
+func (x *WarmResponse) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *WarmResponse) GetFailures() []*WarmFailure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+// WarmFailure is a key that could not be loaded.
+type WarmFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// key is the key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// failure is what a Get of it would have ended with.
+	Failure       *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WarmFailure) Reset() {
+	*x = WarmFailure{}
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WarmFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WarmFailure) ProtoMessage() {}
+
+func (x *WarmFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WarmFailure.ProtoReflect.Descriptor instead.
+func (*WarmFailure) Descriptor() ([]byte, []int) {
+	return file_sidecar_v1_cache_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WarmFailure) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *WarmFailure) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 // InspectEntryRequest asks about one entry.
 type InspectEntryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -602,7 +821,7 @@ type InspectEntryRequest struct {
 
 func (x *InspectEntryRequest) Reset() {
 	*x = InspectEntryRequest{}
-	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[7]
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +833,7 @@ func (x *InspectEntryRequest) String() string {
 func (*InspectEntryRequest) ProtoMessage() {}
 
 func (x *InspectEntryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[7]
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +846,7 @@ func (x *InspectEntryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectEntryRequest.ProtoReflect.Descriptor instead.
 func (*InspectEntryRequest) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_admin_proto_rawDescGZIP(), []int{7}
+	return file_sidecar_v1_cache_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *InspectEntryRequest) GetCache() string {
@@ -680,7 +899,7 @@ type InspectEntryResponse struct {
 
 func (x *InspectEntryResponse) Reset() {
 	*x = InspectEntryResponse{}
-	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[8]
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +911,7 @@ func (x *InspectEntryResponse) String() string {
 func (*InspectEntryResponse) ProtoMessage() {}
 
 func (x *InspectEntryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[8]
+	mi := &file_sidecar_v1_cache_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +924,7 @@ func (x *InspectEntryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectEntryResponse.ProtoReflect.Descriptor instead.
 func (*InspectEntryResponse) Descriptor() ([]byte, []int) {
-	return file_sidecar_v1_cache_admin_proto_rawDescGZIP(), []int{8}
+	return file_sidecar_v1_cache_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *InspectEntryResponse) GetOutcome() Outcome {
@@ -859,7 +1078,24 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	"\x04mean\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04mean\x12+\n" +
 	"\x03p50\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
 	"\x03p95\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03p95\x12+\n" +
-	"\x03p99\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"=\n" +
+	"\x03p99\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"k\n" +
+	"\vWarmRequest\x12\x14\n" +
+	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x1e\n" +
+	"\n" +
+	"configured\x18\x03 \x01(\bR\n" +
+	"configured\x12\x12\n" +
+	"\x04rate\x18\x04 \x01(\rR\x04rate\"\xbb\x01\n" +
+	"\fWarmResponse\x12\x14\n" +
+	"\x05total\x18\x01 \x01(\x04R\x05total\x12\x16\n" +
+	"\x06loaded\x18\x02 \x01(\x04R\x06loaded\x12\x18\n" +
+	"\apresent\x18\x03 \x01(\x04R\apresent\x12\x16\n" +
+	"\x06absent\x18\x04 \x01(\x04R\x06absent\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\x04R\x06failed\x123\n" +
+	"\bfailures\x18\x06 \x03(\v2\x17.sidecar.v1.WarmFailureR\bfailures\"N\n" +
+	"\vWarmFailure\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
+	"\afailure\x18\x02 \x01(\v2\x13.sidecar.v1.FailureR\afailure\"=\n" +
 	"\x13InspectEntryRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\xf6\x03\n" +
@@ -881,12 +1117,13 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	"\x06fields\x18\v \x01(\rR\x06fields\x12\x12\n" +
 	"\x04tags\x18\f \x03(\tR\x04tags\x12\x1b\n" +
 	"\ttag_count\x18\r \x01(\rR\btagCountB\x0e\n" +
-	"\f_value_bytes2\x89\x02\n" +
+	"\f_value_bytes2\xc6\x02\n" +
 	"\x11CacheAdminService\x12K\n" +
 	"\n" +
 	"ListCaches\x12\x1d.sidecar.v1.ListCachesRequest\x1a\x1e.sidecar.v1.ListCachesResponse\x12T\n" +
 	"\rGetCacheStats\x12 .sidecar.v1.GetCacheStatsRequest\x1a!.sidecar.v1.GetCacheStatsResponse\x12Q\n" +
-	"\fInspectEntry\x12\x1f.sidecar.v1.InspectEntryRequest\x1a .sidecar.v1.InspectEntryResponseb\x06proto3"
+	"\fInspectEntry\x12\x1f.sidecar.v1.InspectEntryRequest\x1a .sidecar.v1.InspectEntryResponse\x12;\n" +
+	"\x04Warm\x12\x17.sidecar.v1.WarmRequest\x1a\x18.sidecar.v1.WarmResponse0\x01b\x06proto3"
 
 var (
 	file_sidecar_v1_cache_admin_proto_rawDescOnce sync.Once
@@ -900,7 +1137,7 @@ func file_sidecar_v1_cache_admin_proto_rawDescGZIP() []byte {
 	return file_sidecar_v1_cache_admin_proto_rawDescData
 }
 
-var file_sidecar_v1_cache_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sidecar_v1_cache_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_sidecar_v1_cache_admin_proto_goTypes = []any{
 	(*ListCachesRequest)(nil),     // 0: sidecar.v1.ListCachesRequest
 	(*ListCachesResponse)(nil),    // 1: sidecar.v1.ListCachesResponse
@@ -909,44 +1146,52 @@ var file_sidecar_v1_cache_admin_proto_goTypes = []any{
 	(*GetCacheStatsResponse)(nil), // 4: sidecar.v1.GetCacheStatsResponse
 	(*CacheStats)(nil),            // 5: sidecar.v1.CacheStats
 	(*LoadTimes)(nil),             // 6: sidecar.v1.LoadTimes
-	(*InspectEntryRequest)(nil),   // 7: sidecar.v1.InspectEntryRequest
-	(*InspectEntryResponse)(nil),  // 8: sidecar.v1.InspectEntryResponse
-	nil,                           // 9: sidecar.v1.CacheStats.LoadsEntry
-	nil,                           // 10: sidecar.v1.CacheStats.OriginLoadsEntry
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(Outcome)(0),                  // 13: sidecar.v1.Outcome
+	(*WarmRequest)(nil),           // 7: sidecar.v1.WarmRequest
+	(*WarmResponse)(nil),          // 8: sidecar.v1.WarmResponse
+	(*WarmFailure)(nil),           // 9: sidecar.v1.WarmFailure
+	(*InspectEntryRequest)(nil),   // 10: sidecar.v1.InspectEntryRequest
+	(*InspectEntryResponse)(nil),  // 11: sidecar.v1.InspectEntryResponse
+	nil,                           // 12: sidecar.v1.CacheStats.LoadsEntry
+	nil,                           // 13: sidecar.v1.CacheStats.OriginLoadsEntry
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Failure)(nil),               // 16: sidecar.v1.Failure
+	(Outcome)(0),                  // 17: sidecar.v1.Outcome
 }
 var file_sidecar_v1_cache_admin_proto_depIdxs = []int32{
 	2,  // 0: sidecar.v1.ListCachesResponse.caches:type_name -> sidecar.v1.CacheDescription
-	11, // 1: sidecar.v1.CacheDescription.ttl:type_name -> google.protobuf.Duration
-	11, // 2: sidecar.v1.CacheDescription.max_ttl:type_name -> google.protobuf.Duration
-	11, // 3: sidecar.v1.CacheDescription.stale_for:type_name -> google.protobuf.Duration
-	11, // 4: sidecar.v1.CacheDescription.negative_ttl:type_name -> google.protobuf.Duration
+	14, // 1: sidecar.v1.CacheDescription.ttl:type_name -> google.protobuf.Duration
+	14, // 2: sidecar.v1.CacheDescription.max_ttl:type_name -> google.protobuf.Duration
+	14, // 3: sidecar.v1.CacheDescription.stale_for:type_name -> google.protobuf.Duration
+	14, // 4: sidecar.v1.CacheDescription.negative_ttl:type_name -> google.protobuf.Duration
 	5,  // 5: sidecar.v1.GetCacheStatsResponse.caches:type_name -> sidecar.v1.CacheStats
-	12, // 6: sidecar.v1.GetCacheStatsResponse.since:type_name -> google.protobuf.Timestamp
-	9,  // 7: sidecar.v1.CacheStats.loads:type_name -> sidecar.v1.CacheStats.LoadsEntry
-	10, // 8: sidecar.v1.CacheStats.origin_loads:type_name -> sidecar.v1.CacheStats.OriginLoadsEntry
+	15, // 6: sidecar.v1.GetCacheStatsResponse.since:type_name -> google.protobuf.Timestamp
+	12, // 7: sidecar.v1.CacheStats.loads:type_name -> sidecar.v1.CacheStats.LoadsEntry
+	13, // 8: sidecar.v1.CacheStats.origin_loads:type_name -> sidecar.v1.CacheStats.OriginLoadsEntry
 	6,  // 9: sidecar.v1.CacheStats.origin_times:type_name -> sidecar.v1.LoadTimes
-	11, // 10: sidecar.v1.LoadTimes.mean:type_name -> google.protobuf.Duration
-	11, // 11: sidecar.v1.LoadTimes.p50:type_name -> google.protobuf.Duration
-	11, // 12: sidecar.v1.LoadTimes.p95:type_name -> google.protobuf.Duration
-	11, // 13: sidecar.v1.LoadTimes.p99:type_name -> google.protobuf.Duration
-	13, // 14: sidecar.v1.InspectEntryResponse.outcome:type_name -> sidecar.v1.Outcome
-	11, // 15: sidecar.v1.InspectEntryResponse.ttl:type_name -> google.protobuf.Duration
-	11, // 16: sidecar.v1.InspectEntryResponse.age:type_name -> google.protobuf.Duration
-	11, // 17: sidecar.v1.InspectEntryResponse.expires_after:type_name -> google.protobuf.Duration
-	0,  // 18: sidecar.v1.CacheAdminService.ListCaches:input_type -> sidecar.v1.ListCachesRequest
-	3,  // 19: sidecar.v1.CacheAdminService.GetCacheStats:input_type -> sidecar.v1.GetCacheStatsRequest
-	7,  // 20: sidecar.v1.CacheAdminService.InspectEntry:input_type -> sidecar.v1.InspectEntryRequest
-	1,  // 21: sidecar.v1.CacheAdminService.ListCaches:output_type -> sidecar.v1.ListCachesResponse
-	4,  // 22: sidecar.v1.CacheAdminService.GetCacheStats:output_type -> sidecar.v1.GetCacheStatsResponse
-	8,  // 23: sidecar.v1.CacheAdminService.InspectEntry:output_type -> sidecar.v1.InspectEntryResponse
-	21, // [21:24] is the sub-list for method output_type
-	18, // [18:21] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	14, // 10: sidecar.v1.LoadTimes.mean:type_name -> google.protobuf.Duration
+	14, // 11: sidecar.v1.LoadTimes.p50:type_name -> google.protobuf.Duration
+	14, // 12: sidecar.v1.LoadTimes.p95:type_name -> google.protobuf.Duration
+	14, // 13: sidecar.v1.LoadTimes.p99:type_name -> google.protobuf.Duration
+	9,  // 14: sidecar.v1.WarmResponse.failures:type_name -> sidecar.v1.WarmFailure
+	16, // 15: sidecar.v1.WarmFailure.failure:type_name -> sidecar.v1.Failure
+	17, // 16: sidecar.v1.InspectEntryResponse.outcome:type_name -> sidecar.v1.Outcome
+	14, // 17: sidecar.v1.InspectEntryResponse.ttl:type_name -> google.protobuf.Duration
+	14, // 18: sidecar.v1.InspectEntryResponse.age:type_name -> google.protobuf.Duration
+	14, // 19: sidecar.v1.InspectEntryResponse.expires_after:type_name -> google.protobuf.Duration
+	0,  // 20: sidecar.v1.CacheAdminService.ListCaches:input_type -> sidecar.v1.ListCachesRequest
+	3,  // 21: sidecar.v1.CacheAdminService.GetCacheStats:input_type -> sidecar.v1.GetCacheStatsRequest
+	10, // 22: sidecar.v1.CacheAdminService.InspectEntry:input_type -> sidecar.v1.InspectEntryRequest
+	7,  // 23: sidecar.v1.CacheAdminService.Warm:input_type -> sidecar.v1.WarmRequest
+	1,  // 24: sidecar.v1.CacheAdminService.ListCaches:output_type -> sidecar.v1.ListCachesResponse
+	4,  // 25: sidecar.v1.CacheAdminService.GetCacheStats:output_type -> sidecar.v1.GetCacheStatsResponse
+	11, // 26: sidecar.v1.CacheAdminService.InspectEntry:output_type -> sidecar.v1.InspectEntryResponse
+	8,  // 27: sidecar.v1.CacheAdminService.Warm:output_type -> sidecar.v1.WarmResponse
+	24, // [24:28] is the sub-list for method output_type
+	20, // [20:24] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_cache_admin_proto_init() }
@@ -957,14 +1202,14 @@ func file_sidecar_v1_cache_admin_proto_init() {
 	file_sidecar_v1_common_proto_init()
 	file_sidecar_v1_cache_admin_proto_msgTypes[2].OneofWrappers = []any{}
 	file_sidecar_v1_cache_admin_proto_msgTypes[5].OneofWrappers = []any{}
-	file_sidecar_v1_cache_admin_proto_msgTypes[8].OneofWrappers = []any{}
+	file_sidecar_v1_cache_admin_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidecar_v1_cache_admin_proto_rawDesc), len(file_sidecar_v1_cache_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	CacheAdminService_ListCaches_FullMethodName    = "/sidecar.v1.CacheAdminService/ListCaches"
 	CacheAdminService_GetCacheStats_FullMethodName = "/sidecar.v1.CacheAdminService/GetCacheStats"
 	CacheAdminService_InspectEntry_FullMethodName  = "/sidecar.v1.CacheAdminService/InspectEntry"
+	CacheAdminService_Warm_FullMethodName          = "/sidecar.v1.CacheAdminService/Warm"
 )
 
 // CacheAdminServiceClient is the client API for CacheAdminService service.
@@ -40,6 +41,12 @@ type CacheAdminServiceClient interface {
 	// no error. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG), FAILED_PRECONDITION (ENTRY_MALFORMED,
 	// WRONG_TYPE) for what no sidecar wrote.
 	InspectEntry(ctx context.Context, in *InspectEntryRequest, opts ...grpc.CallOption) (*InspectEntryResponse, error)
+	// Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
+	// second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
+	// what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
+	// INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
+	// origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+	Warm(ctx context.Context, in *WarmRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WarmResponse], error)
 }
 
 type cacheAdminServiceClient struct {
@@ -80,6 +87,25 @@ func (c *cacheAdminServiceClient) InspectEntry(ctx context.Context, in *InspectE
 	return out, nil
 }
 
+func (c *cacheAdminServiceClient) Warm(ctx context.Context, in *WarmRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WarmResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CacheAdminService_ServiceDesc.Streams[0], CacheAdminService_Warm_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WarmRequest, WarmResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CacheAdminService_WarmClient = grpc.ServerStreamingClient[WarmResponse]
+
 // CacheAdminServiceServer is the server API for CacheAdminService service.
 // All implementations must embed UnimplementedCacheAdminServiceServer
 // for forward compatibility.
@@ -96,6 +122,12 @@ type CacheAdminServiceServer interface {
 	// no error. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG), FAILED_PRECONDITION (ENTRY_MALFORMED,
 	// WRONG_TYPE) for what no sidecar wrote.
 	InspectEntry(context.Context, *InspectEntryRequest) (*InspectEntryResponse, error)
+	// Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
+	// second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
+	// what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
+	// INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
+	// origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+	Warm(*WarmRequest, grpc.ServerStreamingServer[WarmResponse]) error
 	mustEmbedUnimplementedCacheAdminServiceServer()
 }
 
@@ -114,6 +146,9 @@ func (UnimplementedCacheAdminServiceServer) GetCacheStats(context.Context, *GetC
 }
 func (UnimplementedCacheAdminServiceServer) InspectEntry(context.Context, *InspectEntryRequest) (*InspectEntryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method InspectEntry not implemented")
+}
+func (UnimplementedCacheAdminServiceServer) Warm(*WarmRequest, grpc.ServerStreamingServer[WarmResponse]) error {
+	return status.Error(codes.Unimplemented, "method Warm not implemented")
 }
 func (UnimplementedCacheAdminServiceServer) mustEmbedUnimplementedCacheAdminServiceServer() {}
 func (UnimplementedCacheAdminServiceServer) testEmbeddedByValue()                           {}
@@ -190,6 +225,17 @@ func _CacheAdminService_InspectEntry_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CacheAdminService_Warm_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WarmRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CacheAdminServiceServer).Warm(m, &grpc.GenericServerStream[WarmRequest, WarmResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CacheAdminService_WarmServer = grpc.ServerStreamingServer[WarmResponse]
+
 // CacheAdminService_ServiceDesc is the grpc.ServiceDesc for CacheAdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -210,6 +256,12 @@ var CacheAdminService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CacheAdminService_InspectEntry_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Warm",
+			Handler:       _CacheAdminService_Warm_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "sidecar/v1/cache_admin.proto",
 }

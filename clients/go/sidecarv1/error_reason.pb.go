@@ -207,6 +207,9 @@ const (
 	// ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN (UNKNOWN): a change was sent to the origin and has no answer; it may have been made.
 	// Metadata: `origin`.
 	ErrorReason_ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN ErrorReason = 145
+	// ERROR_REASON_WARM_LIST_UNSUITABLE (FAILED_PRECONDITION): the file of keys that a cache is to be warmed with cannot be
+	// read, is no UTF-8, or holds more than a million.
+	ErrorReason_ERROR_REASON_WARM_LIST_UNSUITABLE ErrorReason = 180
 )
 
 // Enum value maps for ErrorReason.
@@ -277,6 +280,7 @@ var (
 		143: "ERROR_REASON_ORIGIN_ANSWER",
 		144: "ERROR_REASON_ORIGIN_BUSY",
 		145: "ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN",
+		180: "ERROR_REASON_WARM_LIST_UNSUITABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -344,6 +348,7 @@ var (
 		"ERROR_REASON_ORIGIN_ANSWER":                 143,
 		"ERROR_REASON_ORIGIN_BUSY":                   144,
 		"ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN":        145,
+		"ERROR_REASON_WARM_LIST_UNSUITABLE":          180,
 	}
 )
 
@@ -379,7 +384,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xce\x11\n" +
+	"sidecar.v1*\xf6\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -446,7 +451,8 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_ORIGIN_REFUSED\x10\x8e\x01\x12\x1f\n" +
 	"\x1aERROR_REASON_ORIGIN_ANSWER\x10\x8f\x01\x12\x1d\n" +
 	"\x18ERROR_REASON_ORIGIN_BUSY\x10\x90\x01\x12(\n" +
-	"#ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN\x10\x91\x01b\x06proto3"
+	"#ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN\x10\x91\x01\x12&\n" +
+	"!ERROR_REASON_WARM_LIST_UNSUITABLE\x10\xb4\x01b\x06proto3"
 
 var (
 	file_sidecar_v1_error_reason_proto_rawDescOnce sync.Once

@@ -121,6 +121,42 @@ class LoadTimes(_message.Message):
     p99: _duration_pb2.Duration
     def __init__(self, count: _Optional[int] = ..., mean: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p50: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p95: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p99: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class WarmRequest(_message.Message):
+    __slots__ = ("cache", "keys", "configured", "rate")
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    cache: str
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    configured: bool
+    rate: int
+    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., configured: _Optional[bool] = ..., rate: _Optional[int] = ...) -> None: ...
+
+class WarmResponse(_message.Message):
+    __slots__ = ("total", "loaded", "present", "absent", "failed", "failures")
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    total: int
+    loaded: int
+    present: int
+    absent: int
+    failed: int
+    failures: _containers.RepeatedCompositeFieldContainer[WarmFailure]
+    def __init__(self, total: _Optional[int] = ..., loaded: _Optional[int] = ..., present: _Optional[int] = ..., absent: _Optional[int] = ..., failed: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[WarmFailure, _Mapping]]] = ...) -> None: ...
+
+class WarmFailure(_message.Message):
+    __slots__ = ("key", "failure")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    failure: _common_pb2.Failure
+    def __init__(self, key: _Optional[str] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+
 class InspectEntryRequest(_message.Message):
     __slots__ = ("cache", "key")
     CACHE_FIELD_NUMBER: _ClassVar[int]

@@ -51,6 +51,11 @@ class CacheAdminServiceStub:
                 request_serializer=sidecar_dot_v1_dot_cache__admin__pb2.InspectEntryRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_cache__admin__pb2.InspectEntryResponse.FromString,
                 _registered_method=True)
+        self.Warm = channel.unary_stream(
+                '/sidecar.v1.CacheAdminService/Warm',
+                request_serializer=sidecar_dot_v1_dot_cache__admin__pb2.WarmRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_cache__admin__pb2.WarmResponse.FromString,
+                _registered_method=True)
 
 
 class CacheAdminServiceServicer:
@@ -82,6 +87,17 @@ class CacheAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Warm(self, request, context):
+        """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
+        second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
+        what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
+        INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
+        origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +115,11 @@ def add_CacheAdminServiceServicer_to_server(servicer, server):
                     servicer.InspectEntry,
                     request_deserializer=sidecar_dot_v1_dot_cache__admin__pb2.InspectEntryRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_cache__admin__pb2.InspectEntryResponse.SerializeToString,
+            ),
+            'Warm': grpc.unary_stream_rpc_method_handler(
+                    servicer.Warm,
+                    request_deserializer=sidecar_dot_v1_dot_cache__admin__pb2.WarmRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_cache__admin__pb2.WarmResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +205,33 @@ class CacheAdminService:
             '/sidecar.v1.CacheAdminService/InspectEntry',
             sidecar_dot_v1_dot_cache__admin__pb2.InspectEntryRequest.SerializeToString,
             sidecar_dot_v1_dot_cache__admin__pb2.InspectEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Warm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sidecar.v1.CacheAdminService/Warm',
+            sidecar_dot_v1_dot_cache__admin__pb2.WarmRequest.SerializeToString,
+            sidecar_dot_v1_dot_cache__admin__pb2.WarmResponse.FromString,
             options,
             channel_credentials,
             insecure,

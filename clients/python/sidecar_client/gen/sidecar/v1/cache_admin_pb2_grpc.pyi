@@ -46,6 +46,13 @@ class CacheAdminServiceStub:
     no error. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG), FAILED_PRECONDITION (ENTRY_MALFORMED,
     WRONG_TYPE) for what no sidecar wrote.
     """
+    Warm: _grpc.UnaryStreamMultiCallable[_cache_admin_pb2.WarmRequest, _cache_admin_pb2.WarmResponse]
+    """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
+    second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
+    what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
+    INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
+    origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+    """
 
 @_typing.type_check_only
 class CacheAdminServiceAsyncStub(CacheAdminServiceStub):
@@ -64,6 +71,13 @@ class CacheAdminServiceAsyncStub(CacheAdminServiceStub):
     """InspectEntry looks at one entry as it lies in the store, and counts as no read in the statistics. That there is none is
     no error. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG), FAILED_PRECONDITION (ENTRY_MALFORMED,
     WRONG_TYPE) for what no sidecar wrote.
+    """
+    Warm: _aio.UnaryStreamMultiCallable[_cache_admin_pb2.WarmRequest, _cache_admin_pb2.WarmResponse]  # type: ignore[assignment]
+    """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
+    second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
+    what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
+    INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
+    origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
     """
 
 class CacheAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -98,6 +112,19 @@ class CacheAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """InspectEntry looks at one entry as it lies in the store, and counts as no read in the statistics. That there is none is
         no error. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG), FAILED_PRECONDITION (ENTRY_MALFORMED,
         WRONG_TYPE) for what no sidecar wrote.
+        """
+
+    @_abc_1.abstractmethod
+    def Warm(
+        self,
+        request: _cache_admin_pb2.WarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cache_admin_pb2.WarmResponse], _abc.AsyncIterator[_cache_admin_pb2.WarmResponse]]:
+        """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
+        second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
+        what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
+        INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
+        origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
         """
 
 def add_CacheAdminServiceServicer_to_server(servicer: CacheAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
