@@ -166,7 +166,7 @@ def _stats(remote: Remote, options: argparse.Namespace) -> int:
     answer = remote.call(_admin(), "GetCacheStats", pb.GetCacheStatsRequest(cache=options.cache))
     if options.json:
         return _print_json(answer)
-    rows = [("cache", "reads", "hit", "stale", "miss", "loads", "mean", "p95", "waits", "refreshed", "evicted")]
+    rows = [("cache", "reads", "hit", "stale", "miss", "loads", "mean", "p95", "waits", "refreshed", "evicted", "lag")]
     for one in answer.caches:
         reads = one.hits + one.misses + one.stale
         loads = sum(one.origin_loads.values()) + one.loads["filled"] + one.loads["empty"] + one.loads["failed"]
@@ -182,6 +182,7 @@ def _stats(remote: Remote, options: argparse.Namespace) -> int:
                 str(one.origin_waits + one.loads["waited"]),
                 str(one.refreshes),
                 str(one.evicted),
+                _time_left(one.write_behind_lag) if one.write_behind_pending else "-",
             )
         )
     _print_rows(rows)

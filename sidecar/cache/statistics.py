@@ -41,6 +41,9 @@ class CacheStatistics:
     refreshes: int
     evicted: int
     memory_bytes: int | None
+    write_behind_pending: int
+    write_behind_lag_seconds: float
+    l1_hits: int
 
 
 def statistics_of(families: Sequence[FamilySnapshot], caches: Sequence[str]) -> list[CacheStatistics]:
@@ -64,6 +67,9 @@ def _of_one(families: Mapping[str, FamilySnapshot], cache: str) -> CacheStatisti
         refreshes=sum(_by_label(families, "sidecar_cache_refreshes", cache).values()),
         evicted=sum(_by_label(families, "sidecar_cache_evicted", cache).values()),
         memory_bytes=memory.get(""),
+        write_behind_pending=sum(_by_label(families, "sidecar_write_behind_pending", cache).values()),
+        write_behind_lag_seconds=max(_numbers(families, "sidecar_write_behind_lag_seconds", cache), default=0.0),
+        l1_hits=sum(_by_label(families, "sidecar_l1_hits", cache).values()),
     )
 
 
@@ -72,6 +78,12 @@ def _by_label(families: Mapping[str, FamilySnapshot], name: str, cache: str) -> 
     family = families.get(name)
     rows = () if family is None else family.rows
     return {"".join(labels[1:]): int(numbers[0]) for labels, numbers in rows if labels[0] == cache}
+
+
+def _numbers(families: Mapping[str, FamilySnapshot], name: str, cache: str) -> list[float]:
+    """Return a metric's numbers of a cache, whatever labels stand beside its name."""
+    family = families.get(name)
+    return [] if family is None else [numbers[0] for labels, numbers in family.rows if labels[0] == cache]
 
 
 def _times(families: Mapping[str, FamilySnapshot], cache: str) -> LoadTimes | None:

@@ -148,6 +148,9 @@ def _fill_statistics(message: pb.CacheStats, statistics: CacheStatistics) -> Non
     message.evicted = statistics.evicted
     if statistics.memory_bytes is not None:
         message.memory_bytes = statistics.memory_bytes
+    message.write_behind_pending = statistics.write_behind_pending
+    set_us(message.write_behind_lag, round(statistics.write_behind_lag_seconds * 1_000_000))
+    message.l1_hits = statistics.l1_hits
     times = statistics.origin_times
     if times is not None:
         message.origin_times.count = times.count

@@ -29,6 +29,17 @@ def test_each_cache_has_its_own_numbers() -> None:
     )  # fmt: skip
 
 
+def test_what_is_still_to_be_written_is_told() -> None:
+    """How many changes, and how old the oldest is; and which reads a copy has answered."""
+    metrics = Metrics()
+    metrics.gauge("sidecar_write_behind_pending", "Pending.", lambda: {("a",): 3.0, ("b",): 5.0}, "cache")
+    metrics.gauge("sidecar_write_behind_lag_seconds", "Lag.", lambda: {("a",): 1.5}, "cache")
+    metrics.counter("sidecar_l1_hits", "Hits.", "cache").cell("b").value = 9
+    first, second = statistics_of(take(metrics), ["a", "b"])
+    assert (3, 1.5, 0) == (first.write_behind_pending, first.write_behind_lag_seconds, first.l1_hits)
+    assert (5, 0.0, 9) == (second.write_behind_pending, second.write_behind_lag_seconds, second.l1_hits)
+
+
 def test_load_times_are_those_of_the_histogram() -> None:
     """Their number, mean and percentiles; none where nothing was loaded."""
     metrics = Metrics()

@@ -42,7 +42,8 @@ def _metrics() -> Metrics:
 @pytest.mark.parametrize("config", _CONFIGS, ids=["defaults", "hospital", "contract"])
 def test_an_assignment(config: Path | None) -> None:
     """Every setting reaches the worker as it was loaded, the store's password included."""
-    overrides = {"store.url": "redis://user:password@host:1/2", "workers": 2, "shutdown_grace": "1m"}
+    overrides: dict[str, object] = {"store.url": "redis://user:password@host:1/2", "workers": 2, "shutdown_grace": "1m"}
+    overrides |= {"caches.default.max_memory": "80%", "caches.default.compress_above": "4KiB"}
     assignment = Assignment(
         worker=1,
         settings=load(config, {}, overrides),

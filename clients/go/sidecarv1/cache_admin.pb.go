@@ -395,7 +395,13 @@ type CacheStats struct {
 	// evicted is how many entries were evicted by this process to keep the cache within its `max_memory`.
 	Evicted uint64 `protobuf:"varint,10,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	// memory_bytes is what the cache takes of the store's memory, at most. Unset unless this process keeps it within a bound.
-	MemoryBytes   *uint64 `protobuf:"varint,11,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
+	MemoryBytes *uint64 `protobuf:"varint,11,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
+	// write_behind_pending is how many changes the origin does not have yet, of those that this process sends it.
+	WriteBehindPending uint64 `protobuf:"varint,12,opt,name=write_behind_pending,json=writeBehindPending,proto3" json:"write_behind_pending,omitempty"`
+	// write_behind_lag is the age of the oldest of these.
+	WriteBehindLag *durationpb.Duration `protobuf:"bytes,13,opt,name=write_behind_lag,json=writeBehindLag,proto3" json:"write_behind_lag,omitempty"`
+	// l1_hits is how many reads a copy in the process has answered; they are among the hits.
+	L1Hits        uint64 `protobuf:"varint,14,opt,name=l1_hits,json=l1Hits,proto3" json:"l1_hits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -503,6 +509,27 @@ func (x *CacheStats) GetEvicted() uint64 {
 func (x *CacheStats) GetMemoryBytes() uint64 {
 	if x != nil && x.MemoryBytes != nil {
 		return *x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *CacheStats) GetWriteBehindPending() uint64 {
+	if x != nil {
+		return x.WriteBehindPending
+	}
+	return 0
+}
+
+func (x *CacheStats) GetWriteBehindLag() *durationpb.Duration {
+	if x != nil {
+		return x.WriteBehindLag
+	}
+	return nil
+}
+
+func (x *CacheStats) GetL1Hits() uint64 {
+	if x != nil {
+		return x.L1Hits
 	}
 	return 0
 }
@@ -1050,7 +1077,7 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	"\x06caches\x18\x01 \x03(\v2\x16.sidecar.v1.CacheStatsR\x06caches\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1d\n" +
 	"\n" +
-	"process_id\x18\x03 \x01(\rR\tprocessId\"\xb1\x04\n" +
+	"process_id\x18\x03 \x01(\rR\tprocessId\"\xc1\x05\n" +
 	"\n" +
 	"CacheStats\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x12\n" +
@@ -1064,7 +1091,10 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	"\trefreshes\x18\t \x01(\x04R\trefreshes\x12\x18\n" +
 	"\aevicted\x18\n" +
 	" \x01(\x04R\aevicted\x12&\n" +
-	"\fmemory_bytes\x18\v \x01(\x04H\x00R\vmemoryBytes\x88\x01\x01\x1a8\n" +
+	"\fmemory_bytes\x18\v \x01(\x04H\x00R\vmemoryBytes\x88\x01\x01\x120\n" +
+	"\x14write_behind_pending\x18\f \x01(\x04R\x12writeBehindPending\x12C\n" +
+	"\x10write_behind_lag\x18\r \x01(\v2\x19.google.protobuf.DurationR\x0ewriteBehindLag\x12\x17\n" +
+	"\al1_hits\x18\x0e \x01(\x04R\x06l1Hits\x1a8\n" +
 	"\n" +
 	"LoadsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -1169,29 +1199,30 @@ var file_sidecar_v1_cache_admin_proto_depIdxs = []int32{
 	12, // 7: sidecar.v1.CacheStats.loads:type_name -> sidecar.v1.CacheStats.LoadsEntry
 	13, // 8: sidecar.v1.CacheStats.origin_loads:type_name -> sidecar.v1.CacheStats.OriginLoadsEntry
 	6,  // 9: sidecar.v1.CacheStats.origin_times:type_name -> sidecar.v1.LoadTimes
-	14, // 10: sidecar.v1.LoadTimes.mean:type_name -> google.protobuf.Duration
-	14, // 11: sidecar.v1.LoadTimes.p50:type_name -> google.protobuf.Duration
-	14, // 12: sidecar.v1.LoadTimes.p95:type_name -> google.protobuf.Duration
-	14, // 13: sidecar.v1.LoadTimes.p99:type_name -> google.protobuf.Duration
-	9,  // 14: sidecar.v1.WarmResponse.failures:type_name -> sidecar.v1.WarmFailure
-	16, // 15: sidecar.v1.WarmFailure.failure:type_name -> sidecar.v1.Failure
-	17, // 16: sidecar.v1.InspectEntryResponse.outcome:type_name -> sidecar.v1.Outcome
-	14, // 17: sidecar.v1.InspectEntryResponse.ttl:type_name -> google.protobuf.Duration
-	14, // 18: sidecar.v1.InspectEntryResponse.age:type_name -> google.protobuf.Duration
-	14, // 19: sidecar.v1.InspectEntryResponse.expires_after:type_name -> google.protobuf.Duration
-	0,  // 20: sidecar.v1.CacheAdminService.ListCaches:input_type -> sidecar.v1.ListCachesRequest
-	3,  // 21: sidecar.v1.CacheAdminService.GetCacheStats:input_type -> sidecar.v1.GetCacheStatsRequest
-	10, // 22: sidecar.v1.CacheAdminService.InspectEntry:input_type -> sidecar.v1.InspectEntryRequest
-	7,  // 23: sidecar.v1.CacheAdminService.Warm:input_type -> sidecar.v1.WarmRequest
-	1,  // 24: sidecar.v1.CacheAdminService.ListCaches:output_type -> sidecar.v1.ListCachesResponse
-	4,  // 25: sidecar.v1.CacheAdminService.GetCacheStats:output_type -> sidecar.v1.GetCacheStatsResponse
-	11, // 26: sidecar.v1.CacheAdminService.InspectEntry:output_type -> sidecar.v1.InspectEntryResponse
-	8,  // 27: sidecar.v1.CacheAdminService.Warm:output_type -> sidecar.v1.WarmResponse
-	24, // [24:28] is the sub-list for method output_type
-	20, // [20:24] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	14, // 10: sidecar.v1.CacheStats.write_behind_lag:type_name -> google.protobuf.Duration
+	14, // 11: sidecar.v1.LoadTimes.mean:type_name -> google.protobuf.Duration
+	14, // 12: sidecar.v1.LoadTimes.p50:type_name -> google.protobuf.Duration
+	14, // 13: sidecar.v1.LoadTimes.p95:type_name -> google.protobuf.Duration
+	14, // 14: sidecar.v1.LoadTimes.p99:type_name -> google.protobuf.Duration
+	9,  // 15: sidecar.v1.WarmResponse.failures:type_name -> sidecar.v1.WarmFailure
+	16, // 16: sidecar.v1.WarmFailure.failure:type_name -> sidecar.v1.Failure
+	17, // 17: sidecar.v1.InspectEntryResponse.outcome:type_name -> sidecar.v1.Outcome
+	14, // 18: sidecar.v1.InspectEntryResponse.ttl:type_name -> google.protobuf.Duration
+	14, // 19: sidecar.v1.InspectEntryResponse.age:type_name -> google.protobuf.Duration
+	14, // 20: sidecar.v1.InspectEntryResponse.expires_after:type_name -> google.protobuf.Duration
+	0,  // 21: sidecar.v1.CacheAdminService.ListCaches:input_type -> sidecar.v1.ListCachesRequest
+	3,  // 22: sidecar.v1.CacheAdminService.GetCacheStats:input_type -> sidecar.v1.GetCacheStatsRequest
+	10, // 23: sidecar.v1.CacheAdminService.InspectEntry:input_type -> sidecar.v1.InspectEntryRequest
+	7,  // 24: sidecar.v1.CacheAdminService.Warm:input_type -> sidecar.v1.WarmRequest
+	1,  // 25: sidecar.v1.CacheAdminService.ListCaches:output_type -> sidecar.v1.ListCachesResponse
+	4,  // 26: sidecar.v1.CacheAdminService.GetCacheStats:output_type -> sidecar.v1.GetCacheStatsResponse
+	11, // 27: sidecar.v1.CacheAdminService.InspectEntry:output_type -> sidecar.v1.InspectEntryResponse
+	8,  // 28: sidecar.v1.CacheAdminService.Warm:output_type -> sidecar.v1.WarmResponse
+	25, // [25:29] is the sub-list for method output_type
+	21, // [21:25] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_cache_admin_proto_init() }

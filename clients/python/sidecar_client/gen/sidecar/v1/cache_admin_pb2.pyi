@@ -68,7 +68,7 @@ class GetCacheStatsResponse(_message.Message):
     def __init__(self, caches: _Optional[_Iterable[_Union[CacheStats, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., process_id: _Optional[int] = ...) -> None: ...
 
 class CacheStats(_message.Message):
-    __slots__ = ("cache", "hits", "misses", "stale", "loads", "origin_loads", "origin_times", "origin_waits", "refreshes", "evicted", "memory_bytes")
+    __slots__ = ("cache", "hits", "misses", "stale", "loads", "origin_loads", "origin_times", "origin_waits", "refreshes", "evicted", "memory_bytes", "write_behind_pending", "write_behind_lag", "l1_hits")
     class LoadsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +94,9 @@ class CacheStats(_message.Message):
     REFRESHES_FIELD_NUMBER: _ClassVar[int]
     EVICTED_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BEHIND_PENDING_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BEHIND_LAG_FIELD_NUMBER: _ClassVar[int]
+    L1_HITS_FIELD_NUMBER: _ClassVar[int]
     cache: str
     hits: int
     misses: int
@@ -105,7 +108,10 @@ class CacheStats(_message.Message):
     refreshes: int
     evicted: int
     memory_bytes: int
-    def __init__(self, cache: _Optional[str] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., stale: _Optional[int] = ..., loads: _Optional[_Mapping[str, int]] = ..., origin_loads: _Optional[_Mapping[str, int]] = ..., origin_times: _Optional[_Union[LoadTimes, _Mapping]] = ..., origin_waits: _Optional[int] = ..., refreshes: _Optional[int] = ..., evicted: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    write_behind_pending: int
+    write_behind_lag: _duration_pb2.Duration
+    l1_hits: int
+    def __init__(self, cache: _Optional[str] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., stale: _Optional[int] = ..., loads: _Optional[_Mapping[str, int]] = ..., origin_loads: _Optional[_Mapping[str, int]] = ..., origin_times: _Optional[_Union[LoadTimes, _Mapping]] = ..., origin_waits: _Optional[int] = ..., refreshes: _Optional[int] = ..., evicted: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., write_behind_pending: _Optional[int] = ..., write_behind_lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., l1_hits: _Optional[int] = ...) -> None: ...
 
 class LoadTimes(_message.Message):
     __slots__ = ("count", "mean", "p50", "p95", "p99")
