@@ -62,6 +62,9 @@ _BEGIN, _END = load("begin_write"), load("end_write")
 # What the token of a writer ends with (lua/includes/loads.lua).
 _WRITER = "w"
 
+# The origin must have ended before the writer's leave does, which the store counts from a little later on.
+_OF_THE_LEASE = 0.8
+
 # What is asked of the store once the origin has made a write, whoever has left meanwhile.
 _STORE_SECONDS = 5.0
 
@@ -113,6 +116,7 @@ class OriginWrites:
         self._native = native
         self._waits = waits
         self._background = background
+        self._seconds = min(policy.hard_timeout_ms, _OF_THE_LEASE * policy.load_lease_ms) / 1_000
         self._cells = {outcome: writes.cell(policy.name, outcome) for outcome in ("written", "not_made", "unknown")}
 
     async def make(self, works: Sequence[Work], deadline: Deadline) -> list[Written | SidecarError]:
@@ -136,7 +140,7 @@ class OriginWrites:
         results: dict[str, Written | SidecarError] = {}
         left = list(works)
         while left:
-            call = Call("cache.write", deadline=after(self._policy.hard_timeout_ms / 1_000))
+            call = Call("cache.write", deadline=after(self._seconds))
             begun, busy = await self._begin(left, results, call)
             if begun:
                 results.update(await self._write(begun, call))

@@ -38,7 +38,10 @@ PATIENCE_SECONDS = 30.0
 # Of the test in which processes die: those who are left wait for it.
 BRIEF_MS = 150
 
-KINDS = st.lists(st.sampled_from(["set", "delete", "get", "outside"]), min_size=2, max_size=4)
+# Of two deletions it could not be told which of them a value came after.
+KINDS = st.lists(st.sampled_from(["set", "delete", "get", "outside"]), min_size=2, max_size=4).filter(
+    lambda kinds: kinds.count("delete") <= 1
+)
 KINDS_BESIDE_THE_DYING = st.lists(st.sampled_from(["set", "delete", "get", "get"]), max_size=2)
 # Who takes how many steps: one who takes many at once meets another in the middle of his.
 ORDERS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6)), max_size=10).map(
@@ -60,7 +63,7 @@ class Actor:
             GatedOrigin(home, self.gate),
             Strategy.WRITE_THROUGH,
             load_lease_ms=lease_ms,
-            hard_timeout_ms=lease_ms,
+            hard_timeout_ms=lease_ms // 2,
             negative_ttl_ms=60_000 if number % 2 else 0,
         )
         self.task = asyncio.create_task(self._do())
