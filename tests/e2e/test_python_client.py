@@ -29,7 +29,7 @@ from sidecar_client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from sidecar_client import Cache, Limit, Records, Value
 
@@ -95,6 +95,24 @@ async def test_invalidation(sidecar: SidecarClient, key: str) -> None:
     assert ([2, 1], [False, False, False, True]) == (removed, after_both)
     assert ([False] * 4, [False] * 4) == (after_prefix, await left())
     assert by_prefix.generation < everything.generation
+
+
+async def test_many_are_loaded_together(default: Cache, key: str) -> None:
+    """What is there is not; what the origin does not have is a miss."""
+    names = [f"{key}:{number}" for number in range(4)]
+    await default.set(names[0], b"there")
+    asked: list[list[str]] = []
+
+    async def load_many(keys: Sequence[str]) -> dict[str, str]:
+        asked.append(list(keys))
+        return {name: "loaded" for name in keys if name != names[3]}
+
+    for _ in range(2):
+        found = await default.get_or_load_many([*names, names[1]], load_many, ttl=60)
+        assert names == list(found)
+        values = [found[name].value if found[name].hit else None for name in names]
+        assert [b"there", b"loaded", b"loaded", None] == values
+    assert [names[1:], [names[3]]] == asked
 
 
 async def test_set_then_get(sidecar: SidecarClient, key: str) -> None:

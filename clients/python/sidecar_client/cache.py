@@ -12,6 +12,7 @@ from sidecar_client.durations import optional_timedelta, to_duration
 from sidecar_client.errors import BatchError, SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.loading import Loading
+from sidecar_client.loading_many import LoadingMany
 from sidecar_client.results import Counted, Deleted, Invalidated, Lookup, WriteOutcome, Written, lookup_of
 
 if TYPE_CHECKING:
@@ -80,6 +81,25 @@ class Cache:
         """
         loading = Loading(self._stub, self._caller, self.name, key, timeout)
         return await loading.get(load, ttl=ttl, wait=wait, stale_if_error=stale_if_error, tags=tags)
+
+    async def get_or_load_many(
+        self,
+        keys: Iterable[str],
+        load_many: Callable[[Sequence[str]], Awaitable[Mapping[str, bytes | str | None]]],
+        *,
+        ttl: Span | None = None,
+        wait: Span = 5.0,
+        timeout: Span | None = None,
+    ) -> dict[str, Lookup]:
+        """Read several entries as `get_or_load` does each; those that this caller is to load are loaded together.
+
+        `load_many` is awaited with the keys to load, and returns their values; a key that it leaves out, or has None
+        for, the origin does not have. Entries that others load meanwhile are asked for again after that. What
+        `load_many` raises is raised here, and others may load. Raises BatchError when some entries could not be read,
+        or were not loaded by others within `wait` (LOAD_PENDING), and SidecarError.
+        """
+        loading = LoadingMany(self._stub, self._caller, self.name, timeout)
+        return _batch(await loading.get(list(keys), load_many, ttl=ttl, wait=wait))
 
     async def set(
         self,
