@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from support.servers import StoreServer
 
     from sidecar.store.base import Store
+
+MORE = 20 if "SIDECAR_LONG" in os.environ else 1
 
 KEY = "k"
 FIRST = b"first"
@@ -168,7 +171,7 @@ def test_the_cache_never_holds_anything_else_than_its_origin(server: StoreServer
                     replaced = home.history[_last(home.history, value) + 1 :]
                     assert set() == begun[number] & set(replaced), (value, home.history)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150 * MORE, deadline=None, suppress_health_check=list(HealthCheck))
     @given(KINDS, ORDERS, st.booleans())
     def holds(kinds: list[str], order: list[int], warm: bool) -> None:  # noqa: FBT001 (drawn)
         asyncio.run(run(kinds, order, warm=warm))
@@ -200,7 +203,7 @@ def test_what_a_dead_writer_leaves_goes_by_itself(server: StoreServer) -> None:
                 left_ms = await store.call(commands.pttl(ENTRY), a_call())
                 assert left_ms <= BRIEF_MS
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60 * MORE, deadline=None, suppress_health_check=list(HealthCheck))
     @given(KINDS_BESIDE_THE_DYING, ORDERS, st.integers(0, 5))
     def holds(kinds: list[str], order: list[int], dies_after: int) -> None:
         asyncio.run(run(kinds, order, dies_after))

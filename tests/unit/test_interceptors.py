@@ -233,6 +233,22 @@ class TestShedding:
         await asyncio.gather(*(ask(endpoint, b"x", Call(PATH, deadline=after(0.4))) for _ in range(100)))
         assert 64 <= sidecar.admission.bound <= 70
 
+    async def test_who_waits_on_purpose_keeps_nobody_out_and_is_not_late(self) -> None:
+        """A hundred that waited for most of their time: the bound is what it was, and others had room."""
+
+        async def wait(request: str, call: Call) -> str:
+            with sidecar.admission.pause(call):
+                await asyncio.sleep(0.3)
+            return request
+
+        sidecar = Sidecar(most=70)
+        endpoint = sidecar.unary(wait)
+        waiting = [asyncio.create_task(ask(endpoint, b"x", Call(PATH, deadline=after(0.4)))) for _ in range(100)]
+        await asyncio.sleep(0)
+        beside = await ask(sidecar.unary(shout), b"x")
+        await asyncio.gather(*waiting)
+        assert (b"X", 70, 0) == (beside, sidecar.admission.bound, sidecar.in_flight())
+
     async def test_a_refused_call_frees_no_place_that_it_did_not_take(self) -> None:
         """After refusals the bound is what it was."""
         sidecar = Sidecar(most=0)
