@@ -73,6 +73,7 @@ from sidecar.translate import (
     pool_policy,
     seals,
     store_address,
+    tracking_interval,
 )
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import ServiceDescriptor
 
+    from sidecar.cache.catalog import NearStore
     from sidecar.call import Method
     from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
@@ -222,6 +224,7 @@ class App:
             keks=keks,
             metrics=self._metrics,
             pause=self._admission.pause,
+            near=self._near_store(address, tracing),
         )
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
@@ -314,6 +317,22 @@ class App:
             metrics=self._metrics,
         )
         await eventing.start(self._stack)
+
+    def _near_store(self, address: StoreAddress, tracing: Tracing) -> NearStore | None:
+        """Return what the near caches need; None where no cache has one."""
+        interval = tracking_interval(self._settings)
+        if interval is None:
+            return None
+        # A sidecar without near caches has neither the modules nor the connection.
+        from sidecar.cache.catalog import NearStore  # noqa: PLC0415
+        from sidecar.store.tracking import Tracking  # noqa: PLC0415
+
+        policy = pool_policy(self._settings.store, busy_wait=self._settings.limits.busy_wait)
+        tracking = Tracking(address, policy, interval=interval)
+        tracking.start()
+        self._stack.push_async_callback(tracking.close)
+        tracked = TracedStore(StandaloneStore(tracking), tracing, address)
+        return NearStore(tracking, tracked, self._settings.l1.max_bytes)
 
     # --- services ---
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AsyncExitStack
 
+    from sidecar.cache.catalog import NearStore
     from sidecar.cache.policy import CachePolicy
     from sidecar.cache.through import Pause
     from sidecar.clock import StoreClock
@@ -43,6 +44,7 @@ class Caching:
         keks: KeyEncryptionKeys | None,
         metrics: Metrics,
         pause: Pause,
+        near: NearStore | None = None,
     ) -> None:
         self._grace_seconds = settings.shutdown_grace.seconds
         ring = None
@@ -73,6 +75,7 @@ class Caching:
             sealer_for=sealer_for,
             metrics=metrics,
             pause=pause,
+            near=near,
         )
 
         subscribing = subscription_policy(settings.store)

@@ -93,6 +93,8 @@ class Reason(Enum):
     ORIGIN_OUTCOME_UNKNOWN = 145
 
     WARM_LIST_UNSUITABLE = 180
+    READ_TOKEN_MALFORMED = 170
+    STALENESS_NEGATIVE = 171
 
 
 class SidecarError(Exception):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.cache.footprint import MemoryBound
+from sidecar.cache.near.policy import NearPolicy
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
 from sidecar.cache.warm_start import WarmPolicy
 from sidecar.config.addresses import parse_url
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.config.model import LimitSettings, Settings, StoreSettings
+    from sidecar.config.near import NearSettings
     from sidecar.config.policies import CacheSettings, CandidateSettings, RateLimitSettings, SingleLimitSettings
     from sidecar.config.reservations import ReservationSettings
     from sidecar.config.tiers import TierSettings
@@ -74,6 +76,7 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
         tags=settings.tags,
         generations=settings.generations,
         data_class=DataClass(settings.data_class),
+        near=None if settings.l1 is None else _near_policy(settings.l1),
         raw_prefix=settings.key_prefix if settings.format == "raw" else None,
         clear_fields=frozenset(settings.clear_fields),
         compress_above_bytes=settings.compress_above,
@@ -280,6 +283,20 @@ def embedded_policy(settings: Settings, environ: Mapping[str, str]) -> EmbeddedP
         max_memory_bytes=embedded.max_memory,
         eviction=embedded.eviction,
     )
+
+
+def _near_policy(settings: NearSettings) -> NearPolicy:
+    return NearPolicy(max_staleness=settings.max_staleness.seconds, hot_only=settings.admission == "hot")
+
+
+def tracking_interval(settings: Settings) -> float | None:
+    """Return how often the store is asked on the tracked connection, in seconds; None where there is no near cache.
+
+    Twice within the shortest time that a copy may be out of date, and twice a second at the least: a read-your-writes
+    token waits for that, and so does the news that the connection is lost.
+    """
+    bounds = [cache.l1.max_staleness.seconds for cache in settings.caches.values() if cache.l1 is not None]
+    return min([1.0, *bounds]) / 2 if bounds else None
 
 
 def development_key(settings: Settings, environ: Mapping[str, str]) -> Path | None:

@@ -6,7 +6,8 @@ import asyncio
 import random
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.background import Background
 from sidecar.cache.flights import Flights, LoadMetrics
@@ -37,7 +38,17 @@ if TYPE_CHECKING:
     from sidecar.crypto.sealing import FieldSealer
     from sidecar.store.base import Store
     from sidecar.store.keys import KeySpace
+    from sidecar.store.tracking import Tracking
     from sidecar.telemetry.metrics import Metrics
+
+
+class NearStore(NamedTuple):
+    """What the near caches of a process share."""
+
+    tracking: Tracking
+    tracked: Store
+    """The store by the tracked connection."""
+    max_bytes: int
 
 
 class Caches:
@@ -146,11 +157,12 @@ def build_caches(
     metrics: Metrics,
     origins: Mapping[str, Origin] | None = None,
     pause: Pause = _no_pause,
+    near: NearStore | None = None,
 ) -> Caches:
     """Make the caches of the configuration; `sealer_for` gives a PHI cache its sealer and others None.
 
     `origins` are those of the caches, by the caches' names; each whose strategy asks one has one. A call waits for its
-    origin within what `pause` returns.
+    origin within what `pause` returns. `near` is what the near caches need; None where no cache has one.
     """
     reads = metrics.counter("sidecar_cache_reads", "Reads by cache and by what they found.", "cache", "outcome")
     loaded = metrics.counter(
@@ -162,6 +174,7 @@ def build_caches(
         "cache",
         "outcome",
     )
+    make_values = ValueCache if near is None else _near_values(near, metrics)
     waits = Waits(store)
     values: dict[str, Values] = {}
     records: dict[str, RecordCache] = {}
@@ -173,7 +186,7 @@ def build_caches(
     for policy in policies:
         bounds = _limits_of(policy, limits)
         sealer = sealer_for(policy)
-        entries = values[policy.name] = ValueCache(
+        entries = values[policy.name] = (ValueCache if policy.near is None else make_values)(
             policy=policy, limits=bounds, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
         )
         inspections[policy.name] = Inspection(policy, bounds, entries=entries, store=store, clock=clock)
@@ -234,3 +247,17 @@ def _limits_of(policy: CachePolicy, limits: Limits) -> Limits:
     if policy.max_value_bytes is None:
         return limits
     return replace(limits, max_value_bytes=min(policy.max_value_bytes, limits.max_value_bytes))
+
+
+def _near_values(near: NearStore, metrics: Metrics) -> Callable[..., ValueCache]:
+    """Return what makes caches with copies in the process."""
+    # A sidecar without them has not the modules in memory.
+    from sidecar.cache.near.copies import Copies  # noqa: PLC0415
+    from sidecar.cache.near.values import NearCounters, NearValueCache  # noqa: PLC0415
+
+    copies = Copies(max_bytes=near.max_bytes, tracking=near.tracking, metrics=metrics)
+    counters = NearCounters(
+        metrics.counter("sidecar_l1_hits", "Reads that a copy in the process has answered, by cache.", "cache"),
+        metrics.counter("sidecar_l1_misses", "Reads for which there was no copy of use, by cache.", "cache"),
+    )
+    return partial(NearValueCache, copies=copies, tracked=near.tracked, counters=counters)

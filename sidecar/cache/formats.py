@@ -236,12 +236,12 @@ def written(reply: Reply) -> Written:
     """Read the answer of a script that writes: outcome, version, TTL."""
     outcome, version, ttl_ms = reply
     applied = outcome == WriteOutcome.APPLIED.value
-    return Written(WriteOutcome(outcome), version, ttl_ms if applied else None)
+    return Written(WriteOutcome(outcome), version, ttl_ms if applied else None, version if applied else 0)
 
 
 def removed(reply: Reply) -> Written:
-    """Read the answer of a script that removes: the outcome."""
-    return Written(WriteOutcome(reply[0]))
+    """Read the answer of a script that removes: the outcome and, unless the entry is raw or a record, the time."""
+    return Written(WriteOutcome(reply[0]), at_us=reply[1] if len(reply) > 1 else 0)
 
 
 def counted(reply: Reply) -> Counted:

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.clock import MICROS_PER_SECOND
 from sidecar.errors import SidecarError
 from sidecar.store.base import Command, ScriptCall
+from sidecar.store.commands import time
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
@@ -152,6 +154,11 @@ class Generations:
     async def pass_tags(self, tags: Sequence[bytes], call: Call) -> int:
         """Put what is loaded now with any of these tags out of date; return the new position."""
         return await self._stamp(_OF_TAGS, tuple(map(_tag_member, tags)), call)
+
+    async def now(self, call: Call) -> int:
+        """Return the store's time, in microseconds."""
+        seconds, micros = await self._store.call(time(), call)
+        return int(seconds) * MICROS_PER_SECOND + int(micros)
 
     async def _stamp(self, which: int, members: tuple[bytes, ...], call: Call) -> int:
         # It may be repeated: what is out of date a second time has to be loaded again, and that is all.

@@ -32,6 +32,8 @@ class Invalidated(NamedTuple):
     """The new one, by tags, prefix and whole cache."""
     failures: tuple[tuple[str, SidecarError], ...] = ()
     """The keys whose entries could not be removed, and why."""
+    at_us: int = 0
+    """When it had been done, by the store's clock; 0 if nothing was."""
 
 
 class Invalidation:
@@ -47,8 +49,9 @@ class Invalidation:
         """Remove entries by their keys; raises BATCH_SIZE, KEY_EMPTY, KEY_TOO_LONG."""
         done = await self._values.delete_many(keys, WriteOptions(), call)
         failures = [(key, one) for key, one in zip(keys, done, strict=True) if isinstance(one, SidecarError)]
-        removed = sum(not isinstance(one, SidecarError) and one.outcome is WriteOutcome.APPLIED for one in done)
-        return Invalidated(removed, failures=tuple(failures))
+        made = [one for one in done if not isinstance(one, SidecarError)]
+        removed = sum(one.outcome is WriteOutcome.APPLIED for one in made)
+        return Invalidated(removed, failures=tuple(failures), at_us=max([one.at_us for one in made], default=0))
 
     async def by_tags(self, tags: Sequence[str], call: Call) -> Invalidated:
         """Remove the entries that have any of these tags; raises TAGS_UNSUITABLE, UNSUPPORTED_BY_CACHE."""
@@ -60,7 +63,9 @@ class Invalidation:
         stored = await dating.tags.checked(tags, call, "tags.tags")
         generation = await dating.generations.pass_tags(stored, call)
         removed = sum([await self._empty(dating, tag, call) for tag in stored])
-        return Invalidated(removed, generation)
+        self._values.forget_all()
+        # The entries went one after another: what is said of them all holds from now on.
+        return Invalidated(removed, generation, at_us=await dating.generations.now(call))
 
     async def by_prefix(self, prefix: str, call: Call) -> Invalidated:
         """Put all keys that begin so out of date; raises PREFIX_UNSUITABLE, UNSUPPORTED_BY_CACHE, KEY_TOO_LONG."""
@@ -77,14 +82,19 @@ class Invalidation:
                 field="prefix",
             )
         check_name(prefix, self._limits.max_key_bytes, "prefix")
-        return Invalidated(generation=await dating.generations.pass_prefix(name, call))
+        return self._passed(await dating.generations.pass_prefix(name, call))
 
     async def whole(self, call: Call) -> Invalidated:
         """Put the whole cache out of date; raises UNSUPPORTED_BY_CACHE."""
         dating = self._dating
         if dating is None or not dating.has_generations:
             raise self._unsupported("it has no generations (caches.<name>.generations)", "all")
-        return Invalidated(generation=await dating.generations.pass_all(call))
+        return self._passed(await dating.generations.pass_all(call))
+
+    def _passed(self, generation: int) -> Invalidated:
+        self._values.forget_all()
+        # A generation is a time, of its making or later.
+        return Invalidated(generation=generation, at_us=generation)
 
     async def _empty(self, dating: Dating, tag: bytes, call: Call) -> int:
         removed = 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.cache.dated import POSITION_DIGITS
 from sidecar.cache.entry import DATED_PACKED_MAGIC, PACKED_MAGIC, dated_block
 from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, TOKEN_CHARS, Leases, LeaseState, Wanted, draw
-from sidecar.cache.policy import MISS, Lookup, Outcome, choose_ttl
+from sidecar.cache.policy import MISS, Lookup, Outcome, choose_ttl, named
 from sidecar.cache.request import check_size
 from sidecar.cache.tags import Tagged, refuse_tags
 from sidecar.clock import after, remaining
@@ -150,7 +150,7 @@ class Loads:
             if isinstance(found, SidecarError):
                 told[key] = found
             elif found[0] is Outcome.HIT:
-                told[key] = Loaded(LoadOutcome.HIT, Lookup(*found))
+                told[key] = Loaded(LoadOutcome.HIT, named(found))
         missed = [key for key in dict.fromkeys(keys) if key not in told]
         if missed:
             told.update(zip(missed, await self._ask_until_known(missed, wait_ms, call, waiting), strict=True))
@@ -236,6 +236,7 @@ class Loads:
         if packed:
             words = (*words, magic)
         applied, version, fresh_ms = await self._store.run(ScriptCall(script, keys, words, False), call)
+        self._values.forget(name)
         self._ended(keys[1], "filled", applied=applied)
         return Filled(version, fresh_ms)
 
@@ -255,6 +256,7 @@ class Loads:
         if absent and dating is not None and (stored_tags or dating.has_generations):
             await self._refuse_overtaken(dating, Tagged(name, stored_tags, self._policy.negative_ttl_ms), token, call)
         applied = await self._end(name, token, call, absent=absent)
+        self._values.forget(name)
         self._ended(self._native.load_key(name), "empty" if absent else "failed", applied=applied)
         return Filled()
 

@@ -239,7 +239,7 @@ class OriginWrites:
         except SidecarError:  # it was overtaken; or the store is gone, and may or may not have it
             await self._empty([key], call)
             return written
-        return Written(WriteOutcome.APPLIED, filled.version, filled.ttl_ms)
+        return Written(WriteOutcome.APPLIED, filled.version, filled.ttl_ms, filled.version)
 
     async def _restore(self, begun: _Begun, call: Call) -> None:
         keys = (self._native.key(begun.name), self._native.load_key(begun.name))

@@ -10,6 +10,7 @@ from sidecar.errors import InvalidArgumentError, Reason
 
 if TYPE_CHECKING:
     from sidecar.cache.entry import Entry
+    from sidecar.cache.near.policy import NearPolicy
 
 # Ten years: beyond any use of a cache, and well inside what Redis and Lua's doubles can count in milliseconds.
 LONGEST_TTL_MS = 10 * 365 * 24 * 3600 * 1000
@@ -77,6 +78,8 @@ class CachePolicy:
     """The share of its life after which REFRESH_AHEAD loads an entry anew."""
     early_refresh: float = 0.0
     """How eagerly entries are loaded anew by chance before their time is over; 0: not at all."""
+    near: NearPolicy | None = None
+    """What of it is kept in the process; None for nothing."""
 
     @property
     def kept_ms(self) -> int:
@@ -137,9 +140,20 @@ class FromOrigin(Lookup):
     __slots__ = ()
 
 
+class FromCopy(Lookup):
+    """A `Lookup` of a copy in this process."""
+
+    __slots__ = ()
+
+
 MISS = Lookup(Outcome.MISS)
 # An enum's member is looked up in its class with every mention; most reads are hits.
 _HIT = Outcome.HIT
+
+
+def named(found: Found) -> Lookup:
+    """Return what a batch found, with its names."""
+    return found if isinstance(found, Lookup) else Lookup(*found)
 
 
 class WriteOutcome(Enum):
@@ -157,6 +171,8 @@ class Written:
     outcome: WriteOutcome
     version: int = 0
     ttl_ms: int | None = None
+    at_us: int = 0
+    """When it was made, by the store's clock; 0 where nothing was, and in a raw cache."""
 
 
 @dataclass(frozen=True, slots=True)

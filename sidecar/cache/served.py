@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from sidecar.cache.near.policy import ANY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from sidecar.cache.loads import Filled, Loaded
+    from sidecar.cache.near.policy import Freshness
     from sidecar.cache.policy import Counted, Found, Lookup, Written
     from sidecar.cache.request import WriteOptions
     from sidecar.cache.values import NewValue
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
 class Values(Protocol):
     """A cache of values: see `values.ValueCache` for each method."""
 
-    async def get(self, key: str, call: Call) -> Lookup:
-        """Read one entry."""
+    async def get(self, key: str, call: Call, fresh: Freshness = ANY) -> Lookup:
+        """Read one entry, as new as it is asked for."""
         ...
 
-    def plan_get(self, key: str, call: Call) -> Planned[Lookup]:
+    def plan_get(self, key: str, call: Call, fresh: Freshness = ANY) -> Planned[Lookup]:
         """Return the plan of `get`."""
         ...
 
@@ -65,12 +68,16 @@ class Values(Protocol):
         """Return the plan of `increment`."""
         ...
 
-    async def get_many(self, keys: Sequence[str], call: Call) -> Sequence[Found | SidecarError]:
-        """Read several entries."""
+    async def get_many(self, keys: Sequence[str], call: Call, fresh: Freshness = ANY) -> Sequence[Found | SidecarError]:
+        """Read several entries, as new as they are asked for."""
         ...
 
     def plan_gets(self, keys: Sequence[str]) -> Reads[Found] | None:
         """Return what does the same as the plans of a `get` of each key, if there is such a thing."""
+        ...
+
+    def hot_keys(self, count: int) -> list[tuple[str, int]]:
+        """Return the keys that this process is asked for most, and about how often lately."""
         ...
 
     async def set_many(self, values: Sequence[NewValue], call: Call) -> list[Written | SidecarError]:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.flights import Flights, timed_out
 from sidecar.cache.loads import FOR_THE_WAY, Loaded, LoadOutcome, fitting
-from sidecar.cache.policy import MISS, Lookup, Outcome, Strategy
+from sidecar.cache.near.policy import ANY
+from sidecar.cache.policy import MISS, Lookup, Outcome, Strategy, named
 from sidecar.cache.refresh import is_due, is_early
 from sidecar.clock import after, remaining
 from sidecar.errors import Reason, SidecarError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from sidecar.cache.flights import Landing, LoadMetrics, Ticket
     from sidecar.cache.loads import Filled
+    from sidecar.cache.near.policy import Freshness
     from sidecar.cache.origin import Origin
     from sidecar.cache.policy import CachePolicy, Counted, Found, Limits, Written
     from sidecar.cache.request import WriteOptions
@@ -88,13 +90,13 @@ class ReadThrough:
 
     # --- reading ---
 
-    async def get(self, key: str, call: Call) -> Lookup:
+    async def get(self, key: str, call: Call, fresh: Freshness = ANY) -> Lookup:
         """Read one entry, from the origin where there is none; raises as the origin does, and ORIGIN_TIMED_OUT."""
-        return await self._answer(key, await self._entries.get(key, call), call)
+        return await self._answer(key, await self._entries.get(key, call, fresh), call)
 
-    def plan_get(self, key: str, call: Call) -> Planned[Lookup]:
+    def plan_get(self, key: str, call: Call, fresh: Freshness = ANY) -> Planned[Lookup]:
         """Return the plan of `get`; what is missed by plans that run together is loaded together."""
-        planned = self._entries.plan_get(key, call)
+        planned = self._entries.plan_get(key, call, fresh)
         if isinstance(planned, Plan):
             return self._loading_plan(key, planned)
 
@@ -119,9 +121,9 @@ class ReadThrough:
 
         return plan._replace(read=read, open=opened)
 
-    async def get_many(self, keys: Sequence[str], call: Call) -> Sequence[Found | SidecarError]:
+    async def get_many(self, keys: Sequence[str], call: Call, fresh: Freshness = ANY) -> Sequence[Found | SidecarError]:
         """Read several entries, with one question to the origin for all that are missed."""
-        return await self._complete(keys, await self._entries.get_many(keys, call), call)
+        return await self._complete(keys, await self._entries.get_many(keys, call, fresh), call)
 
     def plan_gets(self, keys: Sequence[str]) -> Reads[Found] | None:
         """Return what does the same as the plans of a `get` of each key; None where only those will do."""
@@ -159,7 +161,7 @@ class ReadThrough:
                 missed.append(key)
             else:
                 self._see(key, one)
-                told[key] = _told(Lookup(*one))
+                told[key] = _told(named(one))
         if missed:
             with waiting():
                 loads = [self._load_or_tell(key, ends, call) for key in dict.fromkeys(missed)]
@@ -180,6 +182,10 @@ class ReadThrough:
     def _unsupported(self, why: str, field: str) -> SidecarError:
         text = f"cache {self._policy.name!r} is {self._policy.strategy.value}: {why}"
         return SidecarError(Reason.UNSUPPORTED_BY_CACHE, text, field=field)
+
+    def hot_keys(self, count: int) -> list[tuple[str, int]]:
+        """Return the keys that this process is asked for most, and about how often lately."""
+        return self._entries.hot_keys(count)
 
     # --- what follows from what was found ---
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 from sidecar.cache.dated import DatedFormat, Dating, refuse_dated
 from sidecar.cache.formats import NativeFormat, RawFormat, counted, removed, written
 from sidecar.cache.naming import Naming
+from sidecar.cache.near.policy import ANY
 from sidecar.cache.packing import Packer, Stored
 from sidecar.cache.policy import MISS, Outcome, choose_ttl
 from sidecar.cache.request import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sidecar.cache.formats import Repeat
+    from sidecar.cache.near.policy import Freshness
     from sidecar.cache.policy import CachePolicy, Counted, Found, Limits, Lookup, Written
     from sidecar.cache.request import WriteOptions
     from sidecar.call import Call
@@ -90,8 +92,8 @@ class ValueCache:
 
     # --- the operations on one key: each is planned, and then run alone or with others ---
 
-    async def get(self, key: str, call: Call) -> Lookup:
-        """Read one entry."""
+    async def get(self, key: str, call: Call, fresh: Freshness = ANY) -> Lookup:  # noqa: ARG002 (it asks the store)
+        """Read one entry, as new as the caller wants it."""
         # The most frequent call of all: what needs no waiting is not awaited.
         if self._sealer is not None:
             return await run_alone(await self._plan_sealed_get(self._sealer, key, call), self._store, call)
@@ -101,12 +103,12 @@ class ValueCache:
             return self._read((await self._store.call(reads[0], call),))
         return await run_alone(Plan(reads, self._read), self._store, call)
 
-    def plan_get(self, key: str, call: Call) -> Planned[Lookup]:
+    def plan_get(self, key: str, call: Call, fresh: Freshness = ANY) -> Planned[Lookup]:  # noqa: ARG002 (as `get`)
         """Return the plan of `get`, at once where nothing is sealed."""
         if self._sealer is not None:
             return self._plan_sealed_get(self._sealer, key, call)
         name = check_name(key, self._limits.max_key_bytes)
-        return Plan(self._format.reads(name), self._read, growth=_growth)
+        return Plan(self._format.reads(name), self._read, growth=growth_of)
 
     async def set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Written:
         """Write one entry."""
@@ -164,7 +166,12 @@ class ValueCache:
 
     # --- the operations on many keys of this cache ---
 
-    async def get_many(self, keys: Sequence[str], call: Call) -> Sequence[Found | SidecarError]:
+    async def get_many(
+        self,
+        keys: Sequence[str],
+        call: Call,
+        fresh: Freshness = ANY,  # noqa: ARG002 (as `get`)
+    ) -> Sequence[Found | SidecarError]:
         """Read several entries; each has its own result."""
         check_batch(len(keys), self._limits.max_batch_keys, "keys")
         if self._plan_reads is not None:
@@ -172,7 +179,7 @@ class ValueCache:
             return await run_reads(reads, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)
         if self._sealer is None:
             names = check_names(keys, self._limits.max_key_bytes, "keys")
-            plans = [Plan(self._format.reads(name), self._read, growth=_growth) for name in names]
+            plans = [Plan(self._format.reads(name), self._read, growth=growth_of) for name in names]
         else:
             plans = [
                 self._sealed_read(self._sealer, await self._naming.name(key, call, f"keys[{number}]"))
@@ -220,6 +227,18 @@ class ValueCache:
 
     async def _run_together(self, plans: Sequence[Plan[T]], call: Call) -> list[T | SidecarError]:
         return await run_together(plans, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)
+
+    # --- copies in the process, of which a cache without a near cache has none ---
+
+    def hot_keys(self, count: int) -> list[tuple[str, int]]:  # noqa: ARG002 (it counts no keys)
+        """Return the keys that this process is asked for most, and about how often lately."""
+        return []
+
+    def forget(self, name: bytes) -> None:
+        """Give up the copy of an entry that this process has changed by a script of its own."""
+
+    def forget_all(self) -> None:
+        """Use no copy of before: this process has put out of date more than it knows the names of."""
 
     # --- building ---
 
@@ -378,7 +397,7 @@ def _format_of(policy: CachePolicy, limits: Limits, keys: KeySpace, dating: Dati
     return DatedFormat(policy, keys, limits.max_unpacked_bytes, dating)
 
 
-def _growth(lookup: Lookup, replies: Sequence[Reply]) -> int:
+def growth_of(lookup: Lookup, replies: Sequence[Reply]) -> int:
     """Return how many bytes a value has more than its entry: above nought only where that is compressed."""
     return len(lookup[1]) - len(replies[0] or b"")
 

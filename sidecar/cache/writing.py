@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sidecar.cache.near.policy import ANY
 from sidecar.cache.origin import Change
 from sidecar.cache.origin_writes import Work
 from sidecar.cache.policy import MISS, WriteOutcome, Written, choose_ttl
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from sidecar.cache.background import Background
     from sidecar.cache.loads import Loads
+    from sidecar.cache.near.policy import Freshness
     from sidecar.cache.origin_writes import OriginWrites
     from sidecar.cache.policy import Counted, Lookup
     from sidecar.cache.request import WriteOptions
@@ -79,11 +81,11 @@ class WriteThrough(ReadThrough):
 
     # --- the same as plans: each does all of it when its turn has come, so that operations keep their order ---
 
-    def plan_get(self, key: str, call: Call) -> Plan[Lookup]:  # noqa: ARG002 (as any plan of a get)
+    def plan_get(self, key: str, call: Call, fresh: Freshness = ANY) -> Plan[Lookup]:  # noqa: ARG002 (as any plan of a get)
         """Return the plan of `get`."""
 
         async def get(_: Lookup, call: Call) -> Lookup:
-            return await self.get(key, call)
+            return await self.get(key, call, fresh)
 
         return Plan((), lambda _: MISS, get)
 

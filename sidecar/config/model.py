@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from sidecar.config.addresses import check_store_url, is_local
 from sidecar.config.envoy.settings import EnvoySettings
 from sidecar.config.events import EventSettings  # noqa: TC001 (pydantic reads the annotations)
+from sidecar.config.near import NearLimitSettings
 from sidecar.config.policies import CacheSettings, RateLimitSettings, TokenBucketSettings
 from sidecar.config.quantities import Duration, Lasting, Rate, Sized, WorkerCount
 from sidecar.config.rules import broken_rules
@@ -312,6 +313,9 @@ class Settings(Section):
         max_length=64,
         json_schema_extra={"additionalProperties": False},
         description="What happens elsewhere and invalidates entries, by name (`[a-z][a-z0-9_-]{0,62}`).",
+    )
+    l1: NearLimitSettings = Field(
+        default_factory=NearLimitSettings, description="What all near caches of a worker may take together."
     )
     rate_limits: dict[Name, RateLimitSettings] = Field(
         {"default": TokenBucketSettings(algorithm="token_bucket", rate=Rate(100, 1000), burst=200)},

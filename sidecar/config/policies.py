@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.memory import MemoryShare  # noqa: TC001 (as above)
+from sidecar.config.near import NearSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.quantities import Duration, Lasting, Sized
 from sidecar.config.reservations import ReservationSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
@@ -111,6 +112,17 @@ class CacheSettings(Section):
     )
     warm: WarmSettings | None = Field(
         None, title="Warm", description="What to load before anybody asks for it. Null: nothing."
+    )
+    l1: NearSettings | None = Field(
+        None,
+        title="L1",
+        description="Keep copies of entries in each worker, and answer reads from them; `{}` for the defaults. Not in "
+        "a raw cache. Null: every read asks the store.",
+    )
+    consistency: Literal["eventual", "strong"] = Field(
+        "eventual",
+        description="What a read may be behind. `strong`: nothing that was acknowledged, so there is no `l1`; "
+        "`eventual`: what `l1.max_staleness` allows.",
     )
 
     @property

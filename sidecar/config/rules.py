@@ -11,6 +11,7 @@ from sidecar.config.event_rules import event_rules
 from sidecar.config.exceptions import exception_rules
 from sidecar.config.findings import Finding
 from sidecar.config.leases import lease_rules
+from sidecar.config.near import near_rules
 from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
 from sidecar.config.reservations import reservation_rules
@@ -45,6 +46,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from _cache_format(path, cache)
         yield from bound_rules(path, cache, settings.limits)
         yield from warm_rules(path, cache.warm, cache.strategy)
+        yield from near_rules(path, cache)
     yield from _raw_prefixes(settings.caches)
     for name, event in settings.events.items():
         yield from event_rules(("events", name), event, settings.caches)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.ratelimit.candidate import OUTCOMES, Trial
 from sidecar.ratelimit.decision import Enforcement
 from sidecar.ratelimit.description import version_of
-from sidecar.ratelimit.sketch import SpaceSaving, added, cut
+from sidecar.sketch import SpaceSaving, added, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sidecar.clock import StoreClock
     from sidecar.ratelimit.decision import Decision
     from sidecar.ratelimit.policy import CombinedPolicy, Policy
-    from sidecar.ratelimit.sketch import Tally
+    from sidecar.sketch import Tally
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.ratelimit.candidate import OUTCOMES, Outcomes
 from sidecar.ratelimit.reservoir import Sampled, as_one
-from sidecar.ratelimit.sketch import Count, Tally, added, cut
+from sidecar.sketch import Count, Tally, added, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.cache.policy import FromOrigin, Outcome
+from sidecar.cache.near.policy import token_of
+from sidecar.cache.policy import FromCopy, FromOrigin, Outcome
 from sidecar.gen.sidecar.v1 import common_pb2
 from sidecar.gen.sidecar.v1 import rate_limit_pb2 as limit_pb
 from sidecar.ratelimit.decision import Enforcement
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 _MISS = Outcome.MISS
 _OUTCOME_MISS = common_pb2.OUTCOME_MISS
 _SOURCE_STORE = common_pb2.SOURCE_STORE
-_SOURCE_ORIGIN = common_pb2.SOURCE_ORIGIN
+# By the kind of what was found; the answers of a batch have none, and are the store's.
+_SOURCES: dict[type, common_pb2.Source] = {
+    FromOrigin: common_pb2.SOURCE_ORIGIN,
+    FromCopy: common_pb2.SOURCE_L1,
+}
 _BY_STORE = Enforcement.STORE
 _ENFORCEMENT_STORE = limit_pb.ENFORCEMENT_STORE
 _BY_LEASE = Enforcement.LEASE
@@ -42,7 +47,7 @@ def fill_lookup(message: cache_pb2.GetResponse, lookup: Found) -> None:
     message.outcome = OUTCOMES[outcome]
     message.value = value
     message.version = version
-    message.source = _SOURCE_ORIGIN if type(lookup) is FromOrigin else _SOURCE_STORE
+    message.source = _SOURCES.get(type(lookup), _SOURCE_STORE)
     # As set_ms does, which would be called for each entry of a batch twice.
     if ttl_ms is not None:
         ttl, seconds = message.ttl, ttl_ms // 1000
@@ -62,9 +67,18 @@ def fill_written(message: cache_pb2.SetResponse | cache_pb2.TouchResponse, writt
         set_ms(message.ttl, written.ttl_ms)
 
 
+def fill_set(message: cache_pb2.SetResponse, written: Written) -> None:
+    """Say what a Set did, and how a reader can ask to know of it."""
+    fill_written(message, written)
+    if written.at_us:
+        message.token = token_of(written.at_us)
+
+
 def fill_deleted(message: cache_pb2.DeleteResponse, written: Written) -> None:
     """Say what a removal did."""
     message.outcome = WRITE_OUTCOMES[written.outcome]
+    if written.at_us:
+        message.token = token_of(written.at_us)
 
 
 def fill_counted(message: cache_pb2.IncrementResponse, counted: Counted) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.cache.loads import LoadOutcome
+from sidecar.cache.near.policy import token_of
 from sidecar.cache.policy import Outcome
 from sidecar.cache.request import WriteOptions
 from sidecar.cache.values import NewValue
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar.rpc.answers import fill_counted, fill_deleted, fill_lookup, fill_written
-from sidecar.rpc.convert import condition_of, ms_from_duration, set_ms, ttl_ms_of
+from sidecar.rpc.answers import fill_counted, fill_deleted, fill_lookup, fill_set, fill_written
+from sidecar.rpc.convert import condition_of, freshness_of, ms_from_duration, set_ms, ttl_ms_of
 from sidecar.rpc.status import fill_failure
 from sidecar.rpc.turns import Turns
 
@@ -32,14 +33,15 @@ class CacheServicer:
     async def get(self, request: pb.GetRequest, call: Call) -> pb.GetResponse:
         """Read one entry."""
         response = pb.GetResponse()
-        fill_lookup(response, await self._caches.values(request.cache).get(request.key, call))
+        cache = self._caches.values(request.cache)
+        fill_lookup(response, await cache.get(request.key, call, freshness_of(request)))
         return response
 
     async def set(self, request: pb.SetRequest, call: Call) -> pb.SetResponse:
         """Write one entry."""
         cache = self._caches.values(request.cache)
         response = pb.SetResponse()
-        fill_written(response, await cache.set(request.key, request.value, options_of_set(request), call))
+        fill_set(response, await cache.set(request.key, request.value, options_of_set(request), call))
         return response
 
     async def delete(self, request: pb.DeleteRequest, call: Call) -> pb.DeleteResponse:
@@ -54,7 +56,8 @@ class CacheServicer:
         keys = list(request.keys)
         response = pb.GetManyResponse()
         add = response.results.add
-        for key, found in zip(keys, await self._caches.values(request.cache).get_many(keys, call), strict=True):
+        cache = self._caches.values(request.cache)
+        for key, found in zip(keys, await cache.get_many(keys, call, freshness_of(request)), strict=True):
             result = add()
             result.key = key
             if isinstance(found, SidecarError):
@@ -87,7 +90,7 @@ class CacheServicer:
             if isinstance(written, SidecarError):
                 fill_failure(result.failure, written)
             else:
-                fill_written(result.written, written)
+                fill_set(result.written, written)
         return response
 
     async def delete_many(self, request: pb.DeleteManyRequest, call: Call) -> pb.DeleteManyResponse:
@@ -153,6 +156,7 @@ class CacheServicer:
                 request.key, request.token, request.value, ttl_ms_of(request), call, tags=request.tags
             )
             response.version = filled.version
+            response.token = token_of(filled.version)
             set_ms(response.ttl, filled.ttl_ms)
         elif result is not None and getattr(request, result):
             await loads.end(request.key, request.token, call, absent=result == "absent", tags=request.tags)
@@ -179,6 +183,8 @@ class CacheServicer:
                 Reason.OPERATION_EMPTY, "nothing is to be invalidated: set keys, tags, prefix or all", field="what"
             )
         response = pb.InvalidateResponse(removed=done.removed, generation=done.generation)
+        if done.at_us:
+            response.token = token_of(done.at_us)
         for key, error in done.failures:
             fill_failure(response.failures.add(key=key).failure, error)
         return response

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from google.protobuf import duration_pb2
 
+from sidecar.cache.near.policy import ANY, Freshness, checked_staleness, moment_of
 from sidecar.cache.policy import Outcome, WriteOutcome
 from sidecar.cache.request import ALWAYS, IF_ABSENT, IF_PRESENT
 from sidecar.errors import InvalidArgumentError, Reason
@@ -47,6 +48,29 @@ def set_us(duration: duration_pb2.Duration, microseconds: int) -> None:
 def ms_from_duration(duration: duration_pb2.Duration) -> int:
     """Return whole milliseconds; less than one is none, whatever the signs of its parts."""
     return (duration.seconds * _NANOS_PER_SECOND + duration.nanos) // NANOS_PER_MILLI
+
+
+def freshness_of(request: _AsksFresh) -> Freshness:
+    """Return how new the answer to a read must be; raises STALENESS_NEGATIVE, READ_TOKEN_MALFORMED."""
+    token, limited = request.token, request.HasField("max_staleness")
+    if not token and not limited:
+        return ANY
+    seconds = None
+    if limited:
+        seconds = checked_staleness(request.max_staleness.seconds + request.max_staleness.nanos / _NANOS_PER_SECOND)
+    return Freshness(seconds, moment_of(token))
+
+
+class _AsksFresh(Protocol):
+    """A request with `google.protobuf.Duration max_staleness` and `string token`."""
+
+    @property
+    def token(self) -> str: ...
+
+    @property
+    def max_staleness(self) -> duration_pb2.Duration: ...
+
+    def HasField(self, field_name: Literal["max_staleness"], /) -> bool: ...  # noqa: N802 (protobuf's name)
 
 
 def condition_from(message: common_pb2.Condition, field: str = "condition") -> str:

@@ -17,10 +17,11 @@ from sidecar.rpc.answers import (
     fill_deleted,
     fill_lookup,
     fill_reset,
+    fill_set,
     fill_written,
 )
 from sidecar.rpc.cache import delta_of, options_of_delete, options_of_set, options_of_ttl
-from sidecar.rpc.convert import ms_from_duration
+from sidecar.rpc.convert import freshness_of, ms_from_duration
 from sidecar.rpc.rate_limit import cost_of
 from sidecar.rpc.side_by_side import side_by_side
 from sidecar.rpc.status import fill_failure
@@ -177,7 +178,7 @@ class PipelineServicer:
         return plans
 
     def _plan_get(self, request: cache_pb2.GetRequest, call: Call) -> Planned[Any]:
-        return self._caches.values(request.cache).plan_get(request.key, call)
+        return self._caches.values(request.cache).plan_get(request.key, call, freshness_of(request))
 
     def _plan_set(self, request: cache_pb2.SetRequest, call: Call) -> Planned[Any]:
         cache = self._caches.values(request.cache)
@@ -205,7 +206,7 @@ class PipelineServicer:
 
 _FILLERS: dict[str, Callable[[Any, Any], None]] = {
     "get": fill_lookup,
-    "set": fill_written,
+    "set": fill_set,
     "delete": fill_deleted,
     "touch": fill_written,
     "increment": fill_counted,

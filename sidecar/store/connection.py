@@ -8,7 +8,8 @@ Algorithm. All callers share the connection. A command is packed into a queue; t
 of the event loop, and its slots move to `_pending`, in the order in which the server will answer. Each reply belongs
 to the slot at the head. A caller who stops waiting leaves the slot where it is; its reply is thrown away when it
 comes. So nobody can get another caller's answer: a slot is only ever removed by its own reply, or with the whole
-connection.
+connection. What the server pushes of its own accord is nobody's reply: it goes to `on_push`, in its place among the
+replies, which raises ValueError for what cannot have been pushed.
 
 Gathering costs a turn of the event loop, a tenth of a lone GET's way through the sidecar. So while nobody else waits,
 and the last queues that were flushed were short, a command is written at once. Where callers come in step,
@@ -103,8 +104,8 @@ class Connection(asyncio.Protocol):
     """A socket that speaks RESP3, shared by all callers. Not thread-safe: it belongs to one event loop."""
 
     __slots__ = (
-        "_create_future", "_draining", "_hung", "_idle_sweeps", "_loop", "_on_lost", "_packed", "_paused", "_pending",
-        "_progress_at", "_reader", "_reply_timeout", "_short_queues", "_sweeping", "_transport", "_unsent",
+        "_create_future", "_draining", "_hung", "_idle_sweeps", "_loop", "_on_lost", "_on_push", "_packed", "_paused",
+        "_pending", "_progress_at", "_reader", "_reply_timeout", "_short_queues", "_sweeping", "_transport", "_unsent",
         "_unsent_bytes", "_vigil", "closed", "in_flight",
     )  # fmt: skip
 
@@ -114,12 +115,14 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         reply_timeout: float,
         on_lost: Callable[[Connection], None],
+        on_push: Callable[[list[Reply]], None] | None = None,
         busy_wait: bool = True,
     ) -> None:
         self._loop = loop
         self._create_future = loop.create_future
         self._reply_timeout = reply_timeout
         self._on_lost = on_lost
+        self._on_push = on_push
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         self._transport: asyncio.Transport | None = None
         self._pending: deque[_Slot] = deque()
@@ -202,7 +205,9 @@ class Connection(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not _MORE:
                 if type(reply) is hiredis.PushNotification:
-                    continue  # nothing is subscribed on a multiplexed connection; the server may still announce
+                    if self._on_push is not None:
+                        self._on_push(reply)
+                    continue  # nothing is subscribed on most connections; the server may still announce
                 future, _, batch = pending[0]
                 if batch is not None:
                     batch.replies.append(reply)

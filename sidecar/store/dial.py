@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sidecar.store.address import StoreAddress
-    from sidecar.store.base import Arg
+    from sidecar.store.base import Arg, Reply
 
 
 async def dial(
@@ -28,12 +28,14 @@ async def dial(
     connect_timeout: float,
     reply_timeout: float,
     on_lost: Callable[[Connection], None],
+    on_push: Callable[[list[Reply]], None] | None = None,
     busy_wait: bool = True,
 ) -> Connection:
     """Open a connection that is ready for commands; times are in seconds.
 
     Raises `StoreError`: STORE_UNAVAILABLE if there is no answer in time or the server is still loading, STORE_DENIED if
-    it refuses the credentials. `on_lost` is called once, when a connection that was ready is gone.
+    it refuses the credentials. `on_lost` is called once, when a connection that was ready is gone; `on_push` gets what
+    the server pushes.
     """
     loop = asyncio.get_running_loop()
     ready = False
@@ -42,7 +44,7 @@ async def dial(
         if ready:
             on_lost(connection)
 
-    connection = Connection(loop=loop, reply_timeout=reply_timeout, on_lost=lost, busy_wait=busy_wait)
+    connection = Connection(loop=loop, reply_timeout=reply_timeout, on_lost=lost, on_push=on_push, busy_wait=busy_wait)
     try:
         async with asyncio.timeout(connect_timeout):
             await open_socket(loop, address, connection)

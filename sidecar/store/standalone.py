@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import hiredis
 
 from sidecar.errors import Reason, StoreError
 from sidecar.store.base import Command, ScriptCall
 from sidecar.store.connection import pack, pack_gets
-from sidecar.store.pool import PartialBatchError, Pool
+from sidecar.store.pool import PartialBatchError
 from sidecar.store.replies import TRANSIENT_CODES, again, code_of, outcome_unknown, to_error, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from sidecar.call import Call
+    from sidecar.clock import Deadline
     from sidecar.store.base import Arg, Reply
+
+
+class Requests(Protocol):
+    """What sends packed commands to one server: a `Pool`, or a connection of its own."""
+
+    def request(
+        self, packed: bytes, count: int, deadline: Deadline, *, repeatable: bool, writes: bool, raises: bool = False
+    ) -> Awaitable[Reply]:
+        """Send packed commands; see `Pool.request`."""
+        ...
+
+    def may_repeat(self) -> bool:
+        """Return whether what was lost may be sent once more; see `Pool.may_repeat`."""
+        ...
 
 
 class StandaloneStore:
     """A `Store` over one server."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Requests) -> None:
         self._pool = pool
 
     def call(self, command: Command, call: Call) -> Awaitable[Reply]:

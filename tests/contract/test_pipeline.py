@@ -256,10 +256,10 @@ def made_of(step: tuple[str, int, bytes, str, str], keys: list[str], cache: str)
 
 
 def timeless(result: pb.OperationResult) -> pb.OperationResult:
-    """Return a result without what depends on the moment: versions and times."""
+    """Return a result without what depends on the moment: versions, tokens and times."""
     kind = result.WhichOneof("result") or ""
     answer = getattr(result, kind)
-    for field in ("version", "ttl", "age", "retry_after", "reset_after"):
+    for field in ("version", "token", "ttl", "age", "retry_after", "reset_after"):
         if field in answer.DESCRIPTOR.fields_by_name and kind != "failure":
             answer.ClearField(field)
     return result

@@ -48,6 +48,9 @@ REDIS = "url: 'redis://host'"
         ("caches: {a: {max_memory: 80}}", "caches.a.max_memory: must be a share of the store's memory, such as 80%, or a size, such as 256MiB"),
         ("caches: {a: {max_value_bytes: 2MiB}}", "caches.a.max_value_bytes: 2MiB is above limits.max_value_bytes (1MiB)"),
         ("caches: {a: {warm: {keys: [k]}}}", "caches.a.warm: needs an origin to load from: a strategy other than cache_aside"),
+        # Near caches.
+        ("caches: {a: {format: raw, key_prefix: p, l1: {}}}", "caches.a.l1: a raw cache has none: its values do not say until when they are fresh"),
+        ("caches: {a: {consistency: strong, l1: {}}}", "caches.a.l1: a copy may be behind the store, which consistency: strong rules out"),
         # Rate limits.
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
         ("rate_limits: {a: {algorithm: concurrency, limit: 1, max_lease: 29s}}", "rate_limits.a.lease: 30s is above max_lease (29s)"),
@@ -153,6 +156,7 @@ def test_broken_rule(tmp_path: Path, text: str, problem: str) -> None:
         "caches: {a: {ttl: 2m, max_ttl: 2m}}",
         "caches: {a: {data_class: phi, ttl: 23h, max_ttl: 23h, stale_for: 1h}}",
         "caches: {a: {format: raw, key_prefix: p}, b: {format: raw, key_prefix: pq}}",
+        "caches: {a: {l1: {}}, b: {l1: {max_staleness: 20ms, admission: all}, data_class: phi, ttl: 1h}, c: {consistency: strong}}",
         "listen: ['127.0.0.1:0', '127.0.0.1:0']",
         "{workers: 1, listen: [{address: 'unix:/s', engine: grpcio}]}",
         "{workers: 2, listen: ['unix:/s', {address: 'a:1', engine: grpcio}]}",

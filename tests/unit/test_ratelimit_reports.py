@@ -25,7 +25,7 @@ from sidecar.ratelimit.reports import (
     together,
 )
 from sidecar.ratelimit.reservoir import SAMPLE, Sampled
-from sidecar.ratelimit.sketch import Count, Tally
+from sidecar.sketch import Count, Tally
 from sidecar.store.keys import KeySpace
 from sidecar.telemetry.metrics import Metrics
 

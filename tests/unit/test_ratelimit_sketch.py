@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.ratelimit.sketch import EMPTY, SpaceSaving, Tally, added, cut
+from sidecar.sketch import EMPTY, SpaceSaving, Tally, added, cut
 
 streams = st.lists(st.sampled_from("abcdefghijklmnop"), max_size=300)
 capacities = st.integers(1, 20)

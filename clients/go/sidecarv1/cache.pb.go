@@ -94,7 +94,13 @@ type GetRequest struct {
 	// cache is the name of a configured cache.
 	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
 	// key is 1 to 512 bytes of UTF-8.
-	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// max_staleness is how far the answer may be behind the store; above the cache's own it changes nothing. 0: ask the store.
+	// Unset: the cache's own. Only a cache with `l1` is ever behind. INVALID_ARGUMENT (STALENESS_NEGATIVE) below 0.
+	MaxStaleness *durationpb.Duration `protobuf:"bytes,3,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
+	// token is that of a write, whatever sidecar has made it: the answer is no older than that write. Unset: nothing is asked.
+	// INVALID_ARGUMENT (READ_TOKEN_MALFORMED) for what is no such token.
+	Token         string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +145,20 @@ func (x *GetRequest) GetCache() string {
 func (x *GetRequest) GetKey() string {
 	if x != nil {
 		return x.Key
+	}
+	return ""
+}
+
+func (x *GetRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
+}
+
+func (x *GetRequest) GetToken() string {
+	if x != nil {
+		return x.Token
 	}
 	return ""
 }
@@ -347,7 +367,10 @@ type SetResponse struct {
 	// version is the entry's version after the call; 0 when there is no entry, or the cache's format is raw.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// ttl is the TTL that was set, after the cache's jitter. Unset when nothing was written.
-	Ttl           *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// token, in a Get or GetMany of any sidecar, asks for an answer that is no older than this write. Empty when nothing was
+	// written, and in a cache with `format: raw`, whose reads always ask the store.
+	Token         string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +424,13 @@ func (x *SetResponse) GetTtl() *durationpb.Duration {
 		return x.Ttl
 	}
 	return nil
+}
+
+func (x *SetResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // DeleteRequest removes one entry.
@@ -480,7 +510,9 @@ func (x *DeleteRequest) GetIdempotencyKey() string {
 type DeleteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// outcome is WRITE_OUTCOME_APPLIED, WRITE_OUTCOME_NOT_FOUND or WRITE_OUTCOME_CONDITION_NOT_MET.
-	Outcome       WriteOutcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=sidecar.v1.WriteOutcome" json:"outcome,omitempty"`
+	Outcome WriteOutcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=sidecar.v1.WriteOutcome" json:"outcome,omitempty"`
+	// token asks a later Get for an answer that knows of this call, as in SetResponse; also with WRITE_OUTCOME_NOT_FOUND.
+	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -522,13 +554,26 @@ func (x *DeleteResponse) GetOutcome() WriteOutcome {
 	return WriteOutcome_WRITE_OUTCOME_UNSPECIFIED
 }
 
+func (x *DeleteResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 // GetManyRequest asks for several entries of one cache.
 type GetManyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// cache is the name of a configured cache.
 	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
 	// keys are the keys to read, each 1 to 512 bytes; a key may be named twice.
-	Keys          []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// max_staleness is how far the answers may be behind the store; above the cache's own it changes nothing. 0: ask the store.
+	// Unset: the cache's own. Only a cache with `l1` is ever behind. INVALID_ARGUMENT (STALENESS_NEGATIVE) below 0.
+	MaxStaleness *durationpb.Duration `protobuf:"bytes,3,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
+	// token is that of a write, whatever sidecar has made it: no answer is older than that write. Unset: nothing is asked.
+	// INVALID_ARGUMENT (READ_TOKEN_MALFORMED) for what is no such token.
+	Token         string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +620,20 @@ func (x *GetManyRequest) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *GetManyRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
+}
+
+func (x *GetManyRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // GetManyResponse holds a result for each key, in the order of the request.
@@ -2024,7 +2083,9 @@ type FillResponse struct {
 	// version is the entry's version; 0 when no value was filled in.
 	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// ttl is the TTL that was set, after the cache's jitter. Unset when no value was filled in.
-	Ttl           *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// token asks a later Get for an answer that knows of this value, as in SetResponse. Empty when no value was filled in.
+	Token         string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2071,6 +2132,13 @@ func (x *FillResponse) GetTtl() *durationpb.Duration {
 		return x.Ttl
 	}
 	return nil
+}
+
+func (x *FillResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // InvalidateRequest says what is out of date.
@@ -2304,7 +2372,9 @@ type InvalidateResponse struct {
 	// generation is the cache's new one, which only grows; 0 with keys.
 	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// failures are the keys whose entries could not be removed; all others were.
-	Failures      []*InvalidateFailure `protobuf:"bytes,3,rep,name=failures,proto3" json:"failures,omitempty"`
+	Failures []*InvalidateFailure `protobuf:"bytes,3,rep,name=failures,proto3" json:"failures,omitempty"`
+	// token asks a later Get for an answer that knows of this call, as in SetResponse.
+	Token         string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2358,6 +2428,13 @@ func (x *InvalidateResponse) GetFailures() []*InvalidateFailure {
 		return x.Failures
 	}
 	return nil
+}
+
+func (x *InvalidateResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // InvalidateFailure is a key whose entry was not removed.
@@ -2420,11 +2497,13 @@ var File_sidecar_v1_cache_proto protoreflect.FileDescriptor
 const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\n" +
 	"\x16sidecar/v1/cache.proto\x12\n" +
-	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17sidecar/v1/common.proto\"4\n" +
+	"sidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17sidecar/v1/common.proto\"\x8a\x01\n" +
 	"\n" +
 	"GetRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\"\xf2\x01\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12>\n" +
+	"\rmax_staleness\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\fmaxStaleness\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\"\xf2\x01\n" +
 	"\vGetResponse\x12-\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x13.sidecar.v1.OutcomeR\aoutcome\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x18\n" +
@@ -2440,21 +2519,25 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x123\n" +
 	"\tcondition\x18\x05 \x01(\v2\x15.sidecar.v1.ConditionR\tcondition\x12'\n" +
 	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12\x12\n" +
-	"\x04tags\x18\a \x03(\tR\x04tags\"\x88\x01\n" +
+	"\x04tags\x18\a \x03(\tR\x04tags\"\x9e\x01\n" +
 	"\vSetResponse\x122\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x18.sidecar.v1.WriteOutcomeR\aoutcome\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
-	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x95\x01\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\"\x95\x01\n" +
 	"\rDeleteRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x123\n" +
 	"\tcondition\x18\x03 \x01(\v2\x15.sidecar.v1.ConditionR\tcondition\x12'\n" +
-	"\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\"D\n" +
+	"\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\"Z\n" +
 	"\x0eDeleteResponse\x122\n" +
-	"\aoutcome\x18\x01 \x01(\x0e2\x18.sidecar.v1.WriteOutcomeR\aoutcome\":\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x18.sidecar.v1.WriteOutcomeR\aoutcome\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\x90\x01\n" +
 	"\x0eGetManyRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\tR\x04keys\"F\n" +
+	"\x04keys\x18\x02 \x03(\tR\x04keys\x12>\n" +
+	"\rmax_staleness\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\fmaxStaleness\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\"F\n" +
 	"\x0fGetManyResponse\x123\n" +
 	"\aresults\x18\x01 \x03(\v2\x19.sidecar.v1.GetManyResultR\aresults\"\x8d\x01\n" +
 	"\rGetManyResult\x12\x10\n" +
@@ -2543,10 +2626,11 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x06failed\x18\x06 \x01(\bH\x00R\x06failed\x12+\n" +
 	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
 	"\x04tags\x18\b \x03(\tR\x04tagsB\b\n" +
-	"\x06result\"U\n" +
+	"\x06result\"k\n" +
 	"\fFillResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12+\n" +
-	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xc3\x01\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\"\xc3\x01\n" +
 	"\x11InvalidateRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x120\n" +
 	"\x04keys\x18\x02 \x01(\v2\x1a.sidecar.v1.InvalidateKeysH\x00R\x04keys\x120\n" +
@@ -2557,13 +2641,14 @@ const file_sidecar_v1_cache_proto_rawDesc = "" +
 	"\x0eInvalidateKeys\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\"$\n" +
 	"\x0eInvalidateTags\x12\x12\n" +
-	"\x04tags\x18\x01 \x03(\tR\x04tags\"\x89\x01\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\"\x9f\x01\n" +
 	"\x12InvalidateResponse\x12\x18\n" +
 	"\aremoved\x18\x01 \x01(\x04R\aremoved\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x129\n" +
-	"\bfailures\x18\x03 \x03(\v2\x1d.sidecar.v1.InvalidateFailureR\bfailures\"T\n" +
+	"\bfailures\x18\x03 \x03(\v2\x1d.sidecar.v1.InvalidateFailureR\bfailures\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\"T\n" +
 	"\x11InvalidateFailure\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\afailure\x18\x02 \x01(\v2\x13.sidecar.v1.FailureR\afailure*\xa1\x01\n" +
@@ -2638,86 +2723,88 @@ var file_sidecar_v1_cache_proto_goTypes = []any{
 	(*InvalidateTags)(nil),        // 30: sidecar.v1.InvalidateTags
 	(*InvalidateResponse)(nil),    // 31: sidecar.v1.InvalidateResponse
 	(*InvalidateFailure)(nil),     // 32: sidecar.v1.InvalidateFailure
-	(Outcome)(0),                  // 33: sidecar.v1.Outcome
-	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(Outcome)(0),                  // 34: sidecar.v1.Outcome
 	(Source)(0),                   // 35: sidecar.v1.Source
 	(*Condition)(nil),             // 36: sidecar.v1.Condition
 	(WriteOutcome)(0),             // 37: sidecar.v1.WriteOutcome
 	(*Failure)(nil),               // 38: sidecar.v1.Failure
 }
 var file_sidecar_v1_cache_proto_depIdxs = []int32{
-	33, // 0: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
-	34, // 1: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
-	34, // 2: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
-	35, // 3: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
-	34, // 4: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
-	36, // 5: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
-	37, // 6: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	34, // 7: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
-	36, // 8: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
-	37, // 9: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	9,  // 10: sidecar.v1.GetManyResponse.results:type_name -> sidecar.v1.GetManyResult
-	2,  // 11: sidecar.v1.GetManyResult.entry:type_name -> sidecar.v1.GetResponse
-	38, // 12: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
-	11, // 13: sidecar.v1.SetManyRequest.entries:type_name -> sidecar.v1.SetManyEntry
-	34, // 14: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
-	34, // 15: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
-	36, // 16: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
-	13, // 17: sidecar.v1.SetManyResponse.results:type_name -> sidecar.v1.SetManyResult
-	4,  // 18: sidecar.v1.SetManyResult.written:type_name -> sidecar.v1.SetResponse
-	38, // 19: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
-	16, // 20: sidecar.v1.DeleteManyResponse.results:type_name -> sidecar.v1.DeleteManyResult
-	6,  // 21: sidecar.v1.DeleteManyResult.deleted:type_name -> sidecar.v1.DeleteResponse
-	38, // 22: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
-	34, // 23: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
-	37, // 24: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
-	34, // 25: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
-	34, // 26: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
-	34, // 27: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
-	34, // 28: sidecar.v1.GetOrLoadRequest.wait:type_name -> google.protobuf.Duration
-	0,  // 29: sidecar.v1.GetOrLoadResponse.outcome:type_name -> sidecar.v1.LoadOutcome
-	2,  // 30: sidecar.v1.GetOrLoadResponse.entry:type_name -> sidecar.v1.GetResponse
-	34, // 31: sidecar.v1.GetOrLoadResponse.expires_after:type_name -> google.protobuf.Duration
-	34, // 32: sidecar.v1.GetOrLoadResponse.retry_after:type_name -> google.protobuf.Duration
-	34, // 33: sidecar.v1.GetOrLoadManyRequest.wait:type_name -> google.protobuf.Duration
-	25, // 34: sidecar.v1.GetOrLoadManyResponse.results:type_name -> sidecar.v1.GetOrLoadManyResult
-	22, // 35: sidecar.v1.GetOrLoadManyResult.loaded:type_name -> sidecar.v1.GetOrLoadResponse
-	38, // 36: sidecar.v1.GetOrLoadManyResult.failure:type_name -> sidecar.v1.Failure
-	34, // 37: sidecar.v1.FillRequest.ttl:type_name -> google.protobuf.Duration
-	34, // 38: sidecar.v1.FillResponse.ttl:type_name -> google.protobuf.Duration
-	29, // 39: sidecar.v1.InvalidateRequest.keys:type_name -> sidecar.v1.InvalidateKeys
-	30, // 40: sidecar.v1.InvalidateRequest.tags:type_name -> sidecar.v1.InvalidateTags
-	32, // 41: sidecar.v1.InvalidateResponse.failures:type_name -> sidecar.v1.InvalidateFailure
-	38, // 42: sidecar.v1.InvalidateFailure.failure:type_name -> sidecar.v1.Failure
-	1,  // 43: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
-	3,  // 44: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
-	5,  // 45: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
-	7,  // 46: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
-	10, // 47: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
-	14, // 48: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
-	17, // 49: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
-	19, // 50: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
-	21, // 51: sidecar.v1.CacheService.GetOrLoad:input_type -> sidecar.v1.GetOrLoadRequest
-	26, // 52: sidecar.v1.CacheService.Fill:input_type -> sidecar.v1.FillRequest
-	23, // 53: sidecar.v1.CacheService.GetOrLoadMany:input_type -> sidecar.v1.GetOrLoadManyRequest
-	28, // 54: sidecar.v1.CacheService.Invalidate:input_type -> sidecar.v1.InvalidateRequest
-	2,  // 55: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
-	4,  // 56: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
-	6,  // 57: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
-	8,  // 58: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
-	12, // 59: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
-	15, // 60: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
-	18, // 61: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
-	20, // 62: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
-	22, // 63: sidecar.v1.CacheService.GetOrLoad:output_type -> sidecar.v1.GetOrLoadResponse
-	27, // 64: sidecar.v1.CacheService.Fill:output_type -> sidecar.v1.FillResponse
-	24, // 65: sidecar.v1.CacheService.GetOrLoadMany:output_type -> sidecar.v1.GetOrLoadManyResponse
-	31, // 66: sidecar.v1.CacheService.Invalidate:output_type -> sidecar.v1.InvalidateResponse
-	55, // [55:67] is the sub-list for method output_type
-	43, // [43:55] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	33, // 0: sidecar.v1.GetRequest.max_staleness:type_name -> google.protobuf.Duration
+	34, // 1: sidecar.v1.GetResponse.outcome:type_name -> sidecar.v1.Outcome
+	33, // 2: sidecar.v1.GetResponse.ttl:type_name -> google.protobuf.Duration
+	33, // 3: sidecar.v1.GetResponse.age:type_name -> google.protobuf.Duration
+	35, // 4: sidecar.v1.GetResponse.source:type_name -> sidecar.v1.Source
+	33, // 5: sidecar.v1.SetRequest.ttl:type_name -> google.protobuf.Duration
+	36, // 6: sidecar.v1.SetRequest.condition:type_name -> sidecar.v1.Condition
+	37, // 7: sidecar.v1.SetResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	33, // 8: sidecar.v1.SetResponse.ttl:type_name -> google.protobuf.Duration
+	36, // 9: sidecar.v1.DeleteRequest.condition:type_name -> sidecar.v1.Condition
+	37, // 10: sidecar.v1.DeleteResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	33, // 11: sidecar.v1.GetManyRequest.max_staleness:type_name -> google.protobuf.Duration
+	9,  // 12: sidecar.v1.GetManyResponse.results:type_name -> sidecar.v1.GetManyResult
+	2,  // 13: sidecar.v1.GetManyResult.entry:type_name -> sidecar.v1.GetResponse
+	38, // 14: sidecar.v1.GetManyResult.failure:type_name -> sidecar.v1.Failure
+	11, // 15: sidecar.v1.SetManyRequest.entries:type_name -> sidecar.v1.SetManyEntry
+	33, // 16: sidecar.v1.SetManyRequest.ttl:type_name -> google.protobuf.Duration
+	33, // 17: sidecar.v1.SetManyEntry.ttl:type_name -> google.protobuf.Duration
+	36, // 18: sidecar.v1.SetManyEntry.condition:type_name -> sidecar.v1.Condition
+	13, // 19: sidecar.v1.SetManyResponse.results:type_name -> sidecar.v1.SetManyResult
+	4,  // 20: sidecar.v1.SetManyResult.written:type_name -> sidecar.v1.SetResponse
+	38, // 21: sidecar.v1.SetManyResult.failure:type_name -> sidecar.v1.Failure
+	16, // 22: sidecar.v1.DeleteManyResponse.results:type_name -> sidecar.v1.DeleteManyResult
+	6,  // 23: sidecar.v1.DeleteManyResult.deleted:type_name -> sidecar.v1.DeleteResponse
+	38, // 24: sidecar.v1.DeleteManyResult.failure:type_name -> sidecar.v1.Failure
+	33, // 25: sidecar.v1.TouchRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 26: sidecar.v1.TouchResponse.outcome:type_name -> sidecar.v1.WriteOutcome
+	33, // 27: sidecar.v1.TouchResponse.ttl:type_name -> google.protobuf.Duration
+	33, // 28: sidecar.v1.IncrementRequest.ttl:type_name -> google.protobuf.Duration
+	33, // 29: sidecar.v1.IncrementResponse.ttl:type_name -> google.protobuf.Duration
+	33, // 30: sidecar.v1.GetOrLoadRequest.wait:type_name -> google.protobuf.Duration
+	0,  // 31: sidecar.v1.GetOrLoadResponse.outcome:type_name -> sidecar.v1.LoadOutcome
+	2,  // 32: sidecar.v1.GetOrLoadResponse.entry:type_name -> sidecar.v1.GetResponse
+	33, // 33: sidecar.v1.GetOrLoadResponse.expires_after:type_name -> google.protobuf.Duration
+	33, // 34: sidecar.v1.GetOrLoadResponse.retry_after:type_name -> google.protobuf.Duration
+	33, // 35: sidecar.v1.GetOrLoadManyRequest.wait:type_name -> google.protobuf.Duration
+	25, // 36: sidecar.v1.GetOrLoadManyResponse.results:type_name -> sidecar.v1.GetOrLoadManyResult
+	22, // 37: sidecar.v1.GetOrLoadManyResult.loaded:type_name -> sidecar.v1.GetOrLoadResponse
+	38, // 38: sidecar.v1.GetOrLoadManyResult.failure:type_name -> sidecar.v1.Failure
+	33, // 39: sidecar.v1.FillRequest.ttl:type_name -> google.protobuf.Duration
+	33, // 40: sidecar.v1.FillResponse.ttl:type_name -> google.protobuf.Duration
+	29, // 41: sidecar.v1.InvalidateRequest.keys:type_name -> sidecar.v1.InvalidateKeys
+	30, // 42: sidecar.v1.InvalidateRequest.tags:type_name -> sidecar.v1.InvalidateTags
+	32, // 43: sidecar.v1.InvalidateResponse.failures:type_name -> sidecar.v1.InvalidateFailure
+	38, // 44: sidecar.v1.InvalidateFailure.failure:type_name -> sidecar.v1.Failure
+	1,  // 45: sidecar.v1.CacheService.Get:input_type -> sidecar.v1.GetRequest
+	3,  // 46: sidecar.v1.CacheService.Set:input_type -> sidecar.v1.SetRequest
+	5,  // 47: sidecar.v1.CacheService.Delete:input_type -> sidecar.v1.DeleteRequest
+	7,  // 48: sidecar.v1.CacheService.GetMany:input_type -> sidecar.v1.GetManyRequest
+	10, // 49: sidecar.v1.CacheService.SetMany:input_type -> sidecar.v1.SetManyRequest
+	14, // 50: sidecar.v1.CacheService.DeleteMany:input_type -> sidecar.v1.DeleteManyRequest
+	17, // 51: sidecar.v1.CacheService.Touch:input_type -> sidecar.v1.TouchRequest
+	19, // 52: sidecar.v1.CacheService.Increment:input_type -> sidecar.v1.IncrementRequest
+	21, // 53: sidecar.v1.CacheService.GetOrLoad:input_type -> sidecar.v1.GetOrLoadRequest
+	26, // 54: sidecar.v1.CacheService.Fill:input_type -> sidecar.v1.FillRequest
+	23, // 55: sidecar.v1.CacheService.GetOrLoadMany:input_type -> sidecar.v1.GetOrLoadManyRequest
+	28, // 56: sidecar.v1.CacheService.Invalidate:input_type -> sidecar.v1.InvalidateRequest
+	2,  // 57: sidecar.v1.CacheService.Get:output_type -> sidecar.v1.GetResponse
+	4,  // 58: sidecar.v1.CacheService.Set:output_type -> sidecar.v1.SetResponse
+	6,  // 59: sidecar.v1.CacheService.Delete:output_type -> sidecar.v1.DeleteResponse
+	8,  // 60: sidecar.v1.CacheService.GetMany:output_type -> sidecar.v1.GetManyResponse
+	12, // 61: sidecar.v1.CacheService.SetMany:output_type -> sidecar.v1.SetManyResponse
+	15, // 62: sidecar.v1.CacheService.DeleteMany:output_type -> sidecar.v1.DeleteManyResponse
+	18, // 63: sidecar.v1.CacheService.Touch:output_type -> sidecar.v1.TouchResponse
+	20, // 64: sidecar.v1.CacheService.Increment:output_type -> sidecar.v1.IncrementResponse
+	22, // 65: sidecar.v1.CacheService.GetOrLoad:output_type -> sidecar.v1.GetOrLoadResponse
+	27, // 66: sidecar.v1.CacheService.Fill:output_type -> sidecar.v1.FillResponse
+	24, // 67: sidecar.v1.CacheService.GetOrLoadMany:output_type -> sidecar.v1.GetOrLoadManyResponse
+	31, // 68: sidecar.v1.CacheService.Invalidate:output_type -> sidecar.v1.InvalidateResponse
+	57, // [57:69] is the sub-list for method output_type
+	45, // [45:57] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_sidecar_v1_cache_proto_init() }

@@ -82,7 +82,8 @@ type CacheServiceClient interface {
 	// the keys with LOAD_OUTCOME_WAIT.
 	GetOrLoadMany(ctx context.Context, in *GetOrLoadManyRequest, opts ...grpc.CallOption) (*GetOrLoadManyResponse, error)
 	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
-	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. (In a
+	// cache with `l1` another process may serve a copy for up to `max_staleness`, unless asked with the answer's token.) Safe
 	// to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
 	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
 	// have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
@@ -267,7 +268,8 @@ type CacheServiceServer interface {
 	// the keys with LOAD_OUTCOME_WAIT.
 	GetOrLoadMany(context.Context, *GetOrLoadManyRequest) (*GetOrLoadManyResponse, error)
 	// Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
-	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+	// is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. (In a
+	// cache with `l1` another process may serve a copy for up to `max_staleness`, unless asked with the answer's token.) Safe
 	// to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
 	// FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
 	// have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.

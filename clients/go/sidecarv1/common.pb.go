@@ -146,6 +146,9 @@ const (
 	Source_SOURCE_UNSPECIFIED Source = 0
 	// SOURCE_STORE: the answer was read from Redis or Valkey in this call.
 	Source_SOURCE_STORE Source = 1
+	// SOURCE_L1: the answer is a copy in the sidecar's own memory, in a cache with `l1`. It is behind the store by no more than
+	// the cache's `max_staleness`, or what the request says of that.
+	Source_SOURCE_L1 Source = 2
 	// SOURCE_ORIGIN: the cache missed it, and the sidecar has asked the cache's origin for this call or one beside it.
 	Source_SOURCE_ORIGIN Source = 3
 )
@@ -155,11 +158,13 @@ var (
 	Source_name = map[int32]string{
 		0: "SOURCE_UNSPECIFIED",
 		1: "SOURCE_STORE",
+		2: "SOURCE_L1",
 		3: "SOURCE_ORIGIN",
 	}
 	Source_value = map[string]int32{
 		"SOURCE_UNSPECIFIED": 0,
 		"SOURCE_STORE":       1,
+		"SOURCE_L1":          2,
 		"SOURCE_ORIGIN":      3,
 	}
 )
@@ -422,10 +427,11 @@ const file_sidecar_v1_common_proto_rawDesc = "" +
 	"\x19WRITE_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15WRITE_OUTCOME_APPLIED\x10\x01\x12#\n" +
 	"\x1fWRITE_OUTCOME_CONDITION_NOT_MET\x10\x02\x12\x1b\n" +
-	"\x17WRITE_OUTCOME_NOT_FOUND\x10\x03*E\n" +
+	"\x17WRITE_OUTCOME_NOT_FOUND\x10\x03*T\n" +
 	"\x06Source\x12\x16\n" +
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n" +
-	"\fSOURCE_STORE\x10\x01\x12\x11\n" +
+	"\fSOURCE_STORE\x10\x01\x12\r\n" +
+	"\tSOURCE_L1\x10\x02\x12\x11\n" +
 	"\rSOURCE_ORIGIN\x10\x03b\x06proto3"
 
 var (

@@ -210,6 +210,10 @@ const (
 	// ERROR_REASON_WARM_LIST_UNSUITABLE (FAILED_PRECONDITION): the file of keys that a cache is to be warmed with cannot be
 	// read, is no UTF-8, or holds more than a million.
 	ErrorReason_ERROR_REASON_WARM_LIST_UNSUITABLE ErrorReason = 180
+	// ERROR_REASON_READ_TOKEN_MALFORMED (INVALID_ARGUMENT): `token` of a read is none that a write of this service answers.
+	ErrorReason_ERROR_REASON_READ_TOKEN_MALFORMED ErrorReason = 170
+	// ERROR_REASON_STALENESS_NEGATIVE (INVALID_ARGUMENT): `max_staleness` is below 0. Ask for 0 to have the store's answer.
+	ErrorReason_ERROR_REASON_STALENESS_NEGATIVE ErrorReason = 171
 )
 
 // Enum value maps for ErrorReason.
@@ -281,6 +285,8 @@ var (
 		144: "ERROR_REASON_ORIGIN_BUSY",
 		145: "ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN",
 		180: "ERROR_REASON_WARM_LIST_UNSUITABLE",
+		170: "ERROR_REASON_READ_TOKEN_MALFORMED",
+		171: "ERROR_REASON_STALENESS_NEGATIVE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -349,6 +355,8 @@ var (
 		"ERROR_REASON_ORIGIN_BUSY":                   144,
 		"ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN":        145,
 		"ERROR_REASON_WARM_LIST_UNSUITABLE":          180,
+		"ERROR_REASON_READ_TOKEN_MALFORMED":          170,
+		"ERROR_REASON_STALENESS_NEGATIVE":            171,
 	}
 )
 
@@ -384,7 +392,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xf6\x11\n" +
+	"sidecar.v1*\xc4\x12\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -452,7 +460,9 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_ORIGIN_ANSWER\x10\x8f\x01\x12\x1d\n" +
 	"\x18ERROR_REASON_ORIGIN_BUSY\x10\x90\x01\x12(\n" +
 	"#ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN\x10\x91\x01\x12&\n" +
-	"!ERROR_REASON_WARM_LIST_UNSUITABLE\x10\xb4\x01b\x06proto3"
+	"!ERROR_REASON_WARM_LIST_UNSUITABLE\x10\xb4\x01\x12&\n" +
+	"!ERROR_REASON_READ_TOKEN_MALFORMED\x10\xaa\x01\x12$\n" +
+	"\x1fERROR_REASON_STALENESS_NEGATIVE\x10\xab\x01b\x06proto3"
 
 var (
 	file_sidecar_v1_error_reason_proto_rawDescOnce sync.Once

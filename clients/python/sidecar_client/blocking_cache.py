@@ -60,7 +60,8 @@ class BlockingCache:
     def delete(self, key: str, *, condition: Condition | None = None, timeout: Span | None = None) -> Deleted:
         """Remove one entry, if its condition holds; raises SidecarError."""
         request = pb.DeleteRequest(cache=self.name, key=key, condition=to_condition(condition))
-        return Deleted(outcome=WriteOutcome(self._call(self._stub.Delete, request, timeout).outcome))
+        answer = self._call(self._stub.Delete, request, timeout)
+        return Deleted(outcome=WriteOutcome(answer.outcome), token=answer.token)
 
     def _load(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from sidecar_client.conditions import to_condition
-from sidecar_client.durations import optional_timedelta, to_duration
+from sidecar_client.durations import optional_timedelta, to_duration, to_timedelta
 from sidecar_client.errors import BatchError, SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.loading import Loading
@@ -49,9 +49,17 @@ class Cache:
         self._stub = stub
         self._caller = caller
 
-    async def get(self, key: str, *, timeout: Span | None = None) -> Lookup:
-        """Read one entry."""
+    async def get(
+        self, key: str, *, max_staleness: Span | None = None, after: str = "", timeout: Span | None = None
+    ) -> Lookup:
+        """Read one entry.
+
+        In a cache with a near cache (`l1`) the answer may be a copy. It is no further behind the store than
+        `max_staleness`, the cache's own bound when it is left out and at the most, and no older than the write whose
+        `token` is `after`, whatever sidecar has made it. `max_staleness=0` asks the store.
+        """
         request = pb.GetRequest(cache=self.name, key=key)
+        _ask_fresh(request, max_staleness, after)
         answer = await self._caller.call(self._stub.Get, request, repeatable=True, timeout=timeout)
         return lookup_of(answer)
 
@@ -125,7 +133,7 @@ class Cache:
         answer = await self._caller.call(
             self._stub.Set, request, repeatable=bool(request.idempotency_key), timeout=timeout
         )
-        return _written(answer)
+        return _set(answer)
 
     async def delete(
         self,
@@ -178,9 +186,17 @@ class Cache:
         )
         return Counted(value=answer.value, version=answer.version, ttl=optional_timedelta(answer, "ttl"))
 
-    async def get_many(self, keys: Iterable[str], *, timeout: Span | None = None) -> dict[str, Lookup]:
-        """Read several entries; not a snapshot. Raises BatchError when some could not be read."""
+    async def get_many(
+        self,
+        keys: Iterable[str],
+        *,
+        max_staleness: Span | None = None,
+        after: str = "",
+        timeout: Span | None = None,
+    ) -> dict[str, Lookup]:
+        """Read several entries, as new as `get`; not a snapshot. Raises BatchError when some could not be read."""
         request = pb.GetManyRequest(cache=self.name, keys=list(keys))
+        _ask_fresh(request, max_staleness, after)
         answer = await self._caller.call(self._stub.GetMany, request, repeatable=True, timeout=timeout)
         return _batch(
             {
@@ -212,7 +228,7 @@ class Cache:
         )
         return _batch(
             {
-                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _written(one.written)
+                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _set(one.written)
                 for one in answer.results
             }
         )
@@ -261,7 +277,7 @@ class Cache:
         if sum(map(bool, (named, words, prefix, everything))) != 1:
             raise ValueError("name one of keys, tags, prefix and everything")
         answer = await self._caller.call(self._stub.Invalidate, request, repeatable=True, timeout=timeout)
-        done = Invalidated(removed=answer.removed, generation=answer.generation)
+        done = Invalidated(removed=answer.removed, generation=answer.generation, token=answer.token)
         failures = {one.key: from_failure(one.failure) for one in answer.failures}
         if failures:
             raise BatchError({key: done for key in named if key not in failures}, failures)
@@ -283,12 +299,24 @@ def _entry(key: str, value: bytes | str | Item) -> pb.SetManyEntry:
     )
 
 
-def _written(answer: pb.SetResponse | pb.TouchResponse) -> Written:
+def _ask_fresh(request: pb.GetRequest | pb.GetManyRequest, max_staleness: Span | None, after: str) -> None:
+    if after:
+        request.token = after
+    if max_staleness is not None:
+        request.max_staleness.FromTimedelta(to_timedelta(max_staleness))
+
+
+def _written(answer: pb.TouchResponse) -> Written:
     return Written(outcome=WriteOutcome(answer.outcome), version=answer.version, ttl=optional_timedelta(answer, "ttl"))
 
 
+def _set(answer: pb.SetResponse) -> Written:
+    outcome, ttl = WriteOutcome(answer.outcome), optional_timedelta(answer, "ttl")
+    return Written(outcome=outcome, version=answer.version, ttl=ttl, token=answer.token)
+
+
 def _deleted(answer: pb.DeleteResponse) -> Deleted:
-    return Deleted(outcome=WriteOutcome(answer.outcome))
+    return Deleted(outcome=WriteOutcome(answer.outcome), token=answer.token)
 
 
 def _batch(results: Mapping[str, ResultT | SidecarError]) -> dict[str, ResultT]:

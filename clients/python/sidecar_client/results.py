@@ -161,6 +161,11 @@ class Lookup(_Read):
         """How long ago the entry was written. None with a miss and in a raw cache."""
         return optional_timedelta(self._answer, "age")
 
+    @property
+    def from_copy(self) -> bool:
+        """Whether it is a copy that the sidecar had, in a cache with a near cache (`l1`)."""
+        return self._answer.source == common_pb2.SOURCE_L1
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Lookup cannot be changed: {name}")
 
@@ -223,6 +228,8 @@ class Written(_NoTruthValue):
     """The entry's version after the call; 0 when there is none, and in a raw cache."""
     ttl: timedelta | None
     """The entry's TTL after the call; None when nothing was written."""
+    token: str = ""
+    """For `after` of a later read; empty when nothing was written, and in a raw cache."""
 
     @property
     def applied(self) -> bool:
@@ -237,6 +244,8 @@ class Deleted(_NoTruthValue):
     _ask: ClassVar[str] = ".applied"
 
     outcome: WriteOutcome
+    token: str = ""
+    """For `after` of a later read; empty when the condition was not met, and in a raw cache."""
 
     @property
     def applied(self) -> bool:
@@ -254,6 +263,8 @@ class Invalidated(_NoTruthValue):
     """How many entries, by keys and tags; 0 by a prefix or of a whole cache, where it is not known."""
     generation: int
     """The cache's new one; 0 by keys."""
+    token: str = ""
+    """For `after` of a later read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

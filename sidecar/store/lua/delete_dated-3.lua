@@ -6,7 +6,8 @@
 -- ARGV[2]  the request's fingerprint, or '' without an idempotency key
 -- ARGV[3]  how long the record is kept (ms)
 -- ARGV[4]  the position below which an entry does not count
--- returns  {1 applied | 2 condition not met | 3 not found}
+-- returns  {1 applied | 2 condition not met | 3 not found, the time (us); 0 where the condition was not met}
+-- include: now
 -- include: header
 -- include: dated
 -- include: idempotency
@@ -27,4 +28,4 @@ if head ~= '' or redis.call('EXISTS', KEYS[1]) == 1 then
 else
   redis.call('DEL', KEYS[3])
 end
-return remember(KEYS[2], ARGV[2], ARGV[3], {outcome})
+return remember(KEYS[2], ARGV[2], ARGV[3], {outcome, outcome == CONDITION_NOT_MET and 0 or now_us()})

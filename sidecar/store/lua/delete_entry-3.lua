@@ -5,7 +5,8 @@
 -- ARGV[1]  the condition: '', 'present' or a version
 -- ARGV[2]  the request's fingerprint, or '' without an idempotency key
 -- ARGV[3]  how long the record is kept (ms)
--- returns  {1 applied | 2 condition not met | 3 not found}
+-- returns  {1 applied | 2 condition not met | 3 not found, the time (us); 0 where the condition was not met}
+-- include: now
 -- include: header
 -- include: idempotency
 local answer = recall(KEYS[2], ARGV[2])
@@ -23,4 +24,4 @@ if head ~= '' or redis.call('EXISTS', KEYS[1]) == 1 then
 else
   redis.call('DEL', KEYS[3])
 end
-return remember(KEYS[2], ARGV[2], ARGV[3], {outcome})
+return remember(KEYS[2], ARGV[2], ARGV[3], {outcome, outcome == CONDITION_NOT_MET and 0 or now_us()})

@@ -27,12 +27,16 @@ LOAD_OUTCOME_WAIT: LoadOutcome
 LOAD_OUTCOME_ABSENT: LoadOutcome
 
 class GetRequest(_message.Message):
-    __slots__ = ("cache", "key")
+    __slots__ = ("cache", "key", "max_staleness", "token")
     CACHE_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    MAX_STALENESS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     cache: str
     key: str
-    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+    max_staleness: _duration_pb2.Duration
+    token: str
+    def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., max_staleness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class GetResponse(_message.Message):
     __slots__ = ("outcome", "value", "version", "ttl", "age", "source")
@@ -69,14 +73,16 @@ class SetRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetResponse(_message.Message):
-    __slots__ = ("outcome", "version", "ttl")
+    __slots__ = ("outcome", "version", "ttl", "token")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     outcome: _common_pb2.WriteOutcome
     version: int
     ttl: _duration_pb2.Duration
-    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    token: str
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
     __slots__ = ("cache", "key", "condition", "idempotency_key")
@@ -91,18 +97,24 @@ class DeleteRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
-    __slots__ = ("outcome",)
+    __slots__ = ("outcome", "token")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     outcome: _common_pb2.WriteOutcome
-    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ...) -> None: ...
+    token: str
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class GetManyRequest(_message.Message):
-    __slots__ = ("cache", "keys")
+    __slots__ = ("cache", "keys", "max_staleness", "token")
     CACHE_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STALENESS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     cache: str
     keys: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
+    max_staleness: _duration_pb2.Duration
+    token: str
+    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., max_staleness: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class GetManyResponse(_message.Message):
     __slots__ = ("results",)
@@ -307,12 +319,14 @@ class FillRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., token: _Optional[str] = ..., value: _Optional[bytes] = ..., absent: _Optional[bool] = ..., failed: _Optional[bool] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FillResponse(_message.Message):
-    __slots__ = ("version", "ttl")
+    __slots__ = ("version", "ttl", "token")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     version: int
     ttl: _duration_pb2.Duration
-    def __init__(self, version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    token: str
+    def __init__(self, version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class InvalidateRequest(_message.Message):
     __slots__ = ("cache", "keys", "tags", "prefix", "all")
@@ -341,14 +355,16 @@ class InvalidateTags(_message.Message):
     def __init__(self, tags: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class InvalidateResponse(_message.Message):
-    __slots__ = ("removed", "generation", "failures")
+    __slots__ = ("removed", "generation", "failures", "token")
     REMOVED_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     removed: int
     generation: int
     failures: _containers.RepeatedCompositeFieldContainer[InvalidateFailure]
-    def __init__(self, removed: _Optional[int] = ..., generation: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[InvalidateFailure, _Mapping]]] = ...) -> None: ...
+    token: str
+    def __init__(self, removed: _Optional[int] = ..., generation: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[InvalidateFailure, _Mapping]]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class InvalidateFailure(_message.Message):
     __slots__ = ("key", "failure")

@@ -84,7 +84,8 @@ class CacheServiceStub:
     """
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
-    is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+    is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. (In a
+    cache with `l1` another process may serve a copy for up to `max_staleness`, unless asked with the answer's token.) Safe
     to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
     FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
     have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
@@ -147,7 +148,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
-    is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+    is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. (In a
+    cache with `l1` another process may serve a copy for up to `max_staleness`, unless asked with the answer's token.) Safe
     to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
     FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
     have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.
@@ -279,7 +281,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
         """Invalidate puts entries out of date: by their keys, by tags, by what their keys begin with, or all of a cache. Once it
-        is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. Safe
+        is answered no sidecar serves what was there before, also not as stale, and none fills in what was loaded before. (In a
+        cache with `l1` another process may serve a copy for up to `max_staleness`, unless asked with the answer's token.) Safe
         to repeat; a call that fails may have been carried out in part, and a repeated one completes it.
         FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache with `format: raw`, and for what the cache's policy does not
         have: `tags` without `tags`, `prefix` and `all` without `generations`, `prefix` in a cache with `data_class: phi`.

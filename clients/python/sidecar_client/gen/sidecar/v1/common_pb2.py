@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from . import error_reason_pb2 as sidecar_dot_v1_dot_error__reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/v1/common.proto\x12\nsidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dsidecar/v1/error_reason.proto\"t\n\tCondition\x12\x1d\n\tif_absent\x18\x01 \x01(\x08H\x00R\x08ifAbsent\x12\x1f\n\nif_present\x18\x02 \x01(\x08H\x00R\tifPresent\x12\x1f\n\nif_version\x18\x03 \x01(\x04H\x00R\tifVersionB\x06\n\x04kind\"\xb6\x02\n\x07\x46\x61ilure\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12/\n\x06reason\x18\x02 \x01(\x0e\x32\x17.sidecar.v1.ErrorReasonR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12=\n\x08metadata\x18\x05 \x03(\x0b\x32!.sidecar.v1.Failure.MetadataEntryR\x08metadata\x12:\n\x0bretry_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*X\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOUTCOME_HIT\x10\x01\x12\x10\n\x0cOUTCOME_MISS\x10\x02\x12\x11\n\rOUTCOME_STALE\x10\x03*\x8a\x01\n\x0cWriteOutcome\x12\x1d\n\x19WRITE_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15WRITE_OUTCOME_APPLIED\x10\x01\x12#\n\x1fWRITE_OUTCOME_CONDITION_NOT_MET\x10\x02\x12\x1b\n\x17WRITE_OUTCOME_NOT_FOUND\x10\x03*E\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSOURCE_STORE\x10\x01\x12\x11\n\rSOURCE_ORIGIN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/v1/common.proto\x12\nsidecar.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dsidecar/v1/error_reason.proto\"t\n\tCondition\x12\x1d\n\tif_absent\x18\x01 \x01(\x08H\x00R\x08ifAbsent\x12\x1f\n\nif_present\x18\x02 \x01(\x08H\x00R\tifPresent\x12\x1f\n\nif_version\x18\x03 \x01(\x04H\x00R\tifVersionB\x06\n\x04kind\"\xb6\x02\n\x07\x46\x61ilure\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12/\n\x06reason\x18\x02 \x01(\x0e\x32\x17.sidecar.v1.ErrorReasonR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12=\n\x08metadata\x18\x05 \x03(\x0b\x32!.sidecar.v1.Failure.MetadataEntryR\x08metadata\x12:\n\x0bretry_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*X\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOUTCOME_HIT\x10\x01\x12\x10\n\x0cOUTCOME_MISS\x10\x02\x12\x11\n\rOUTCOME_STALE\x10\x03*\x8a\x01\n\x0cWriteOutcome\x12\x1d\n\x19WRITE_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15WRITE_OUTCOME_APPLIED\x10\x01\x12#\n\x1fWRITE_OUTCOME_CONDITION_NOT_MET\x10\x02\x12\x1b\n\x17WRITE_OUTCOME_NOT_FOUND\x10\x03*T\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSOURCE_STORE\x10\x01\x12\r\n\tSOURCE_L1\x10\x02\x12\x11\n\rSOURCE_ORIGIN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITEOUTCOME']._serialized_start=624
   _globals['_WRITEOUTCOME']._serialized_end=762
   _globals['_SOURCE']._serialized_start=764
-  _globals['_SOURCE']._serialized_end=833
+  _globals['_SOURCE']._serialized_end=848
   _globals['_CONDITION']._serialized_start=102
   _globals['_CONDITION']._serialized_end=218
   _globals['_FAILURE']._serialized_start=221

@@ -29,6 +29,7 @@ class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SOURCE_UNSPECIFIED: _ClassVar[Source]
     SOURCE_STORE: _ClassVar[Source]
+    SOURCE_L1: _ClassVar[Source]
     SOURCE_ORIGIN: _ClassVar[Source]
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_HIT: Outcome
@@ -40,6 +41,7 @@ WRITE_OUTCOME_CONDITION_NOT_MET: WriteOutcome
 WRITE_OUTCOME_NOT_FOUND: WriteOutcome
 SOURCE_UNSPECIFIED: Source
 SOURCE_STORE: Source
+SOURCE_L1: Source
 SOURCE_ORIGIN: Source
 
 class Condition(_message.Message):

@@ -1,11 +1,12 @@
-"""The keys that are refused most, in bounded memory: pure data, no clock and no store.
+"""The keys that are seen most, in bounded memory: pure data, no clock and no store.
 
-A policy may have millions of keys, and an operator wants to know the twenty that run into their limit most. A counter
-for each key has no bound, and a metric label for each key neither. *Space-saving* (Metwally, Agrawal and El Abbadi,
+A rate limit may have millions of keys, and an operator wants to know the twenty that run into it most; a cache has as
+many, and only the hot ones are worth a copy in the process. A counter for each key has no bound, and a metric label for
+each key neither. *Space-saving* (Metwally, Agrawal and El Abbadi,
 "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005) keeps a fixed number of counters. A key
 that has one is counted. A key that has none, while all are taken, takes over the least counter, with its count: it may
 have been seen so often before. So a count is never too low, and says by how much it may be too high; and a key that
-was refused more often than an n-th of all refusals, with n counters, is among them.
+was seen more often than an n-th of all times, with n counters, is among them.
 
 Counting is O(1): counters of the same count are kept together, so the least is at hand, and a count that grows by one
 moves its key to the next.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# With so many, every key that has more than 0.4 % of all refusals is found. Some 50 kB for each policy that refuses.
+# With so many, every key that has more than 0.4 % of all is found. Some 50 kB for each sketch.
 CAPACITY = 256
 
 
@@ -66,8 +67,8 @@ class SpaceSaving:
         self._least = 0
         self.total = 0
 
-    def add(self, key: str) -> None:
-        """Count a key once."""
+    def add(self, key: str) -> int:
+        """Count a key once; return how often it was seen at the least."""
         self.total += 1
         counter = self._counters.get(key)
         if counter is not None:
@@ -86,6 +87,7 @@ class SpaceSaving:
         # The one that left the least may have been the last of it; then this one is among the next.
         if count == 1 or self._least not in self._alike:
             self._least = count
+        return count - excess
 
     def _leave(self, key: str, count: int) -> None:
         alike = self._alike[count]
