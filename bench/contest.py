@@ -104,6 +104,11 @@ def cpu_us(sample: Sample) -> float:
     return sample.cpu_us
 
 
+def store_us(sample: Sample) -> float:
+    """Return the store's CPU time for each call."""
+    return sample.store_us
+
+
 def p50_ms(sample: Sample) -> float:
     """Return the latency that half of the calls did not exceed."""
     return sample.report.p50_ms

@@ -6,12 +6,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.contest import Contestant, cpu_us, p50_ms, ratios
+from bench.contest import Contestant, cpu_us, p50_ms, ratios, store_us
 from bench.peers.binaries import DAPRD, LIMITADOR, RATELIMIT, Missing
 from bench.peers.daprd import get_state, start_daprd
 from bench.peers.limitador import LIMITADOR_CHECK, start_limitador
 from bench.peers.ratelimit import SHOULD_RATE_LIMIT, SHOULD_RATE_LIMIT_MANY, start_ratelimit
-from bench.profiles import ALONE, CROWD, ECHO, PIPELINE_STREAM, STEADY, profile
+from bench.profiles import (
+    ALONE,
+    CROWD,
+    ECHO,
+    GET_NEAR,
+    GET_NEAR_ALONE,
+    GET_OR_LOAD,
+    PIPELINE_STREAM,
+    STEADY,
+    profile,
+)
 from bench.servers import installed_sidecar, start_echo
 from bench.verdicts import Bound, Verdict
 
@@ -31,6 +41,8 @@ _CHECK = ("check_bucket", "check_gcra", "check_window", "check_log", "check_fixe
 _CHECK_MANY = ("check_many", "check_each")
 # What a call may cost at most where a compiler was at work, for that to be worth its trouble.
 _WORTH_A_BUILD = 0.9
+# The part of its CPU at a crowd's Gets that the store spends on its own clock and on being probed.
+_AT_REST = 0.1
 # What a constant load may fall behind and still be called steady.
 _PACE_KEPT = 0.98
 
@@ -304,6 +316,44 @@ def _build(rig: Rig) -> Outcome:
     return Outcome(entries=[its_echo, echo, its_get, get], verdicts=verdicts)
 
 
+def _l1(rig: Rig) -> Outcome:
+    with ExitStack() as stack:
+        sidecar = rig.start_sidecar(stack, near="all")
+        near, get, loaded, near_alone, alone = rig.compete(
+            *(
+                Contestant(name="sidecar", target=sidecar, profile=each)
+                for each in (GET_NEAR, profile("get"), GET_OR_LOAD, GET_NEAR_ALONE, profile("get_alone"))
+            )
+        )
+    verdicts = [
+        Verdict(
+            what="Get from L1: CPU per RPC to that of Get from the store",
+            figures=ratios(near, get, cpu_us),
+            bound=Bound.BELOW,
+            target=1,
+        ),
+        Verdict(
+            what="Get from L1: the store's CPU per RPC to that of Get from it, its own at rest included",
+            figures=ratios(near, get, store_us),
+            bound=Bound.AT_MOST,
+            target=_AT_REST,
+        ),
+        Verdict(
+            what="one caller: p50 of Get from L1 to that of Get from the store",
+            figures=ratios(near_alone, alone, p50_ms),
+            bound=Bound.AT_MOST,
+            target=0.8,
+        ),
+        Verdict(
+            what="GetOrLoad, hit: CPU per RPC to that of Get",
+            figures=ratios(loaded, get, cpu_us),
+            bound=Bound.AT_MOST,
+            target=1.1,
+        ),
+    ]
+    return Outcome(entries=[near, get, loaded, near_alone, alone], verdicts=verdicts)
+
+
 PARTS = (
     Part(name="echo", title="The fast engine and grpcio", run=_echo),
     Part(name="get", title="Get and daprd's GetState", run=_get),
@@ -314,5 +364,6 @@ PARTS = (
     Part(name="steady", title="A steady load", run=_steady),
     Part(name="alone", title="One caller alone", run=_alone),
     Part(name="batches", title="Batches", run=_batches),
+    Part(name="l1", title="Get from the near cache and from the store", run=_l1),
     Part(name="build", title="Another build of the sidecar", run=_build),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # What a cached answer of a small service weighs; the echo answers with as much.
 VALUE = b"v" * 100
 BATCH = 32
+NEAR = "near"
+"""The cache that keeps copies in the process, where a sidecar is started with it."""
 CHECKS = 3
 """How many checks a CheckMany makes."""
 
@@ -84,12 +86,16 @@ class Profile:
     """What loads the server, in place of ghz."""
 
 
-def _set(key: str) -> Request:
-    return Request(f"{_CACHE}/Set", cache_pb2.SetRequest(cache="default", key=key, value=VALUE, ttl=_TTL))
+def _set(key: str, cache: str = "default") -> Request:
+    return Request(f"{_CACHE}/Set", cache_pb2.SetRequest(cache=cache, key=key, value=VALUE, ttl=_TTL))
 
 
 def _is_hit(answer: cache_pb2.GetResponse) -> bool:
     return answer.outcome == common_pb2.OUTCOME_HIT and answer.value == VALUE
+
+
+def _is_loaded(answer: cache_pb2.GetOrLoadResponse) -> bool:
+    return answer.outcome == cache_pb2.LOAD_OUTCOME_HIT and answer.entry.value == VALUE
 
 
 def _is_whole_batch(answer: cache_pb2.GetManyResponse) -> bool:
@@ -204,6 +210,25 @@ PROFILES = (
     ),
     Profile(name="get_alone", title="Get, hit", request=_GET, works=_is_hit, seeds=(_set("bench:get"),), load=ALONE),
 )
+
+GET_OR_LOAD = Profile(
+    name="get_or_load",
+    title="GetOrLoad, hit",
+    request=Request(f"{_CACHE}/GetOrLoad", cache_pb2.GetOrLoadRequest(cache="default", key="bench:get")),
+    works=_is_loaded,
+    seeds=(_set("bench:get"),),
+)
+
+GET_NEAR = Profile(
+    name="get_near",
+    title="Get, copy",
+    request=Request(f"{_CACHE}/Get", cache_pb2.GetRequest(cache=NEAR, key="bench:get")),
+    works=_is_hit,
+    seeds=(_set("bench:get", NEAR),),
+)
+"""A hit in the near cache, on a sidecar that has one."""
+
+GET_NEAR_ALONE = replace(GET_NEAR, name="get_near_alone", load=ALONE)
 
 PIPELINE_STREAM = Profile(
     name="stream",

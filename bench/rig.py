@@ -54,11 +54,14 @@ class Rig:
         """The store's URL."""
         return f"redis://127.0.0.1:{self.redis_port}"
 
-    def start_sidecar(self, stack: ExitStack, *, workers: int = 1, program: Sequence[str] = SIDECAR) -> Target:
+    def start_sidecar(
+        self, stack: ExitStack, *, workers: int = 1, near: str | None = None, program: Sequence[str] = SIDECAR
+    ) -> Target:
         """Start a sidecar: metrics on, and the chosen share of the calls traced."""
         options = SidecarOptions(
             engine=self.options.engine,
             workers=workers,
+            near=near,
             redis=self.redis_url,
             trace_ratio=self.options.trace_ratio,
             otlp_endpoint=self.collector.endpoint,

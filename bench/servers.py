@@ -16,6 +16,7 @@ import yaml
 from bench.limits import RATE_LIMITS
 from bench.peers.binaries import Missing
 from bench.processes import Server, accepts_tcp, free_port
+from bench.profiles import NEAR
 from bench.targets import Target, accepts
 from sidecar.store.embedded import binary_path
 
@@ -36,12 +37,19 @@ class SidecarOptions:
     redis: str | None = None
     """The store's URL; None for an embedded Valkey."""
     tenant: str = "bench"
+    near: str | None = None
+    """What a cache beside the example's keeps copies of in the process: `all` or `hot`; None for no such cache."""
     trace_ratio: float
     otlp_endpoint: str
 
 
 SIDECAR = (sys.executable, "-m", "sidecar")
 """The sidecar's own command line."""
+
+
+def near_cache(admission: str) -> dict[str, Any]:
+    """Return the settings of a cache that keeps copies in the process."""
+    return {"ttl": "1h", "l1": {"admission": admission}}
 
 
 def start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions, program: Sequence[str] = SIDECAR) -> Target:
@@ -105,14 +113,14 @@ def _bench_alone(folder: Path) -> Path:
     return alone
 
 
-def start_redis(stack: ExitStack, folder: Path) -> int:
-    """Start a store that keeps nothing on disk, and return its port on 127.0.0.1.
+def start_redis(stack: ExitStack, folder: Path, *more: str) -> int:
+    """Start a store that keeps nothing on disk, with `more` on its command line; return its port on 127.0.0.1.
 
     It is the `redis-server` on the PATH, or else the Valkey that comes with the sidecar.
     """
     port = free_port()
     program = shutil.which("redis-server") or str(binary_path())
-    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder), *more]
     stack.enter_context(Server("store", command, log=folder / "store.log", is_ready=accepts_tcp(port)))
     return port
 
@@ -122,6 +130,7 @@ def _configuration(options: SidecarOptions, folder: Path) -> dict[str, Any]:
     return {
         **configuration,
         **({"workers": options.workers} if options.workers > 1 else {}),
+        **({"caches": {**configuration["caches"], NEAR: near_cache(options.near)}} if options.near else {}),
         "rate_limits": {**configuration["rate_limits"], **RATE_LIMITS},
         "tenant": options.tenant,
         "listen": [{"address": f"127.0.0.1:{free_port()}", "engine": options.engine}],

@@ -211,6 +211,19 @@ class TestWhatItMustNot:
         near.oracle.flushall()
         wait_until(lambda: look(near, "plain", key).outcome == MISS, "the flush is heard of", 5)
 
+    def test_a_lost_connection_is_no_reason_to_be_behind(self, near: Contract, other: Contract, key: str) -> None:
+        """Nobody tells of changes then, so there are no copies; soon there is another connection."""
+        put(near, "plain", key, b"old")
+        kept(near, "plain", key)
+        for client in near.oracle.client_list():
+            if client["name"] == "sidecar:l1":
+                near.oracle.client_kill_filter(_id=client["id"])
+        put(other, "plain", key, b"new")
+        written_at = time.monotonic()
+        wait_until(lambda: look(near, "plain", key).value == b"new", "the new value is read", 5)
+        assert time.monotonic() - written_at < 1.5
+        assert b"new" == kept(near, "plain", key).value
+
     @pytest.mark.parametrize(
         ("cache", "request_"),
         [
