@@ -13,16 +13,16 @@ import asyncio
 import gc
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.internal import api_implementation
 from grpc_health.v1 import health_pb2
 
 from sidecar.caching import Caching
 from sidecar.call import MethodTable
-from sidecar.clock import StoreClock
+from sidecar.clock import StoreClock, after
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
 from sidecar.errors import Reason, SidecarError, StartupError
 from sidecar.gen.sidecar.v1 import (
@@ -127,9 +127,10 @@ class App:
         self._admission = Admission(AdmissionPolicy(most=settings.limits.max_concurrent_calls))
         self._reloads = ReloadCounter(self._metrics) if berth is None else None
         self._rate_limits: RateLimits | None = None
+        self._caching: Caching | None = None
+        self._pool_counters: PoolCounters | None = None
         self._envoy: EnvoyFront | None = None
         self._health: HealthServicer | None = None
-        self._caching: Caching | None = None
         self._engines: list[Engine] = []
         self.warnings: list[str] = []
         """What is not safe for production, a sentence each; complete once started."""
@@ -157,7 +158,11 @@ class App:
         if self._caching is not None:
             self._caching.watches.stop()
         grace = self._settings.shutdown_grace.seconds
+        deadline = after(grace)
         await asyncio.gather(*(engine.stop(grace) for engine in self._engines))
+        if self._caching is not None:
+            # What the last calls wrote, too, is to reach its origins.
+            await self._caching.drain(deadline)
         await self._stack.aclose()
 
     async def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
@@ -207,6 +212,8 @@ class App:
         store = self._connect(address, tracing)
         envoy = self._envoy = self._envoy_front(store)
         named = [service.full_name for service in _STORE_SERVICES]
+        if any(cache.strategy == "write_behind" for cache in settings.caches.values()):
+            named.append("sidecar.v1.WriteBehindService")
         self._health = HealthServicer(named if envoy is None else [*named, envoy.service.full_name])
         probe = StoreProbe(store, self._clock, interval=settings.store.probe_interval.seconds)
         probe.on_change(self._health.set_serving)
@@ -225,11 +232,13 @@ class App:
             metrics=self._metrics,
             pause=self._admission.pause,
             near=self._near_store(address, tracing),
+            origins={},
+            open_pool=lambda reply_timeout: self._open_pool(address, connections=1, reply_timeout=reply_timeout),
         )
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
         await rate_limits.start(probe, self._stack)
-        await caching.start(self._stack)
+        self.warnings.extend(await caching.start(self._stack))
         await self._start_eventing(caching, address)
         self._serve_metrics()
         await self._start_engines(table)
@@ -286,11 +295,18 @@ class App:
         self.warnings.append("the store is embedded: one server, on this machine alone; set store.url")
         return running.address
 
-    def _connect(self, address: StoreAddress, tracing: Tracing) -> Store:
+    def _open_pool(self, address: StoreAddress, **changes: Any) -> Pool:
+        """Return connections to the store, as the settings have them but for `changes`."""
+        if self._pool_counters is None:
+            self._pool_counters = PoolCounters(self._metrics)
         policy = pool_policy(self._settings.store, busy_wait=self._settings.limits.busy_wait)
-        pool = Pool(address, policy, PoolCounters(self._metrics))
+        pool = Pool(address, replace(policy, **changes), self._pool_counters)
         pool.start()
         self._stack.push_async_callback(pool.close)
+        return pool
+
+    def _connect(self, address: StoreAddress, tracing: Tracing) -> Store:
+        pool = self._open_pool(address)
         self._metrics.gauge(
             "sidecar_store_connections",
             "Connections to the store that are ready.",
@@ -379,6 +395,12 @@ class App:
         ]
         if envoy is not None:
             served.append((envoy.service, envoy.servicer))
+        if caching.write_behind is not None:
+            # A sidecar without such a cache has neither the modules nor the messages in memory.
+            from sidecar.rpc.write_behind import SERVICE, WriteBehindServicer  # noqa: PLC0415
+
+            behind = WriteBehindServicer(caching.write_behind, caching.caches, caching.limits)
+            served.append((SERVICE, behind))
         if settings.reflection:
             current, alpha = reflection_services()
             names = [service.full_name for service, _ in served] + [current.full_name, alpha.full_name]

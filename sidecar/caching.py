@@ -9,25 +9,40 @@ from sidecar.cache.catalog import build_caches
 from sidecar.cache.policy import DataClass
 from sidecar.cache.warm_start import WarmStart
 from sidecar.cache.watches import Watches
+from sidecar.cache.write_behind.policy import Durability, Safety
+from sidecar.call import Call
+from sidecar.clock import after
 from sidecar.crypto.keyring import KeyRing, KeyRingPolicy
 from sidecar.crypto.sealing import CryptoCounters, FieldSealer
+from sidecar.errors import StartupError
+from sidecar.store.confirmed import ConfirmedWrites, ConfirmingStore, on_disk, on_replicas
 from sidecar.store.subscription import Subscription
 from sidecar.translate import cache_policy, memory_bounds, request_limits, subscription_policy, warm_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AsyncExitStack
 
     from sidecar.cache.catalog import NearStore
+    from sidecar.cache.origin import Origin
     from sidecar.cache.policy import CachePolicy
     from sidecar.cache.through import Pause
-    from sidecar.clock import StoreClock
+    from sidecar.cache.write_behind.caches import WriteBehind
+    from sidecar.clock import Deadline, StoreClock
     from sidecar.config.model import Settings
     from sidecar.crypto.kek import KeyEncryptionKeys
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
     from sidecar.store.keys import KeySpace
+    from sidecar.store.pool import Pool
     from sidecar.telemetry.metrics import Metrics
+
+# What is sealed can be opened for so long; a change of a phi cache that is not stored by then is lost.
+_PENDING_LIFE_MS = 31 * 24 * 3600 * 1000
+# For one question to the store while the sidecar starts.
+_CHECK_SECONDS = 2.0
+# A connection that waits for a confirmation hears nothing meanwhile.
+_BESIDE_WAIT_SECONDS = 2.0
 
 
 class Caching:
@@ -44,8 +59,11 @@ class Caching:
         keks: KeyEncryptionKeys | None,
         metrics: Metrics,
         pause: Pause,
+        origins: Mapping[str, Origin],
+        open_pool: Callable[[float], Pool],
         near: NearStore | None = None,
     ) -> None:
+        self._store = store
         self._grace_seconds = settings.shutdown_grace.seconds
         ring = None
         if keks is not None:
@@ -63,19 +81,46 @@ class Caching:
             if ring is None or policy.data_class is not DataClass.PHI:
                 return None
             life_ms = policy.max_ttl_ms + policy.kept_ms
+            if policy.behind is not None:
+                life_ms = max(life_ms, _PENDING_LIFE_MS)
             return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
 
+        limits = self.limits = request_limits(settings.limits)
+        """The bounds of requests."""
         policies = [cache_policy(name, cache) for name, cache in settings.caches.items()]
+        self.write_behind: WriteBehind | None = None
+        """What write-behind caches have beside their entries; None where there is none."""
+        if any(policy.behind is not None for policy in policies):
+            # As for all that is heavy: a sidecar without such a cache has none of it in memory.
+            from sidecar.cache.write_behind.caches import WriteBehind  # noqa: PLC0415
+
+            self.write_behind = WriteBehind(
+                policies,
+                origins=origins,
+                limits=limits,
+                store=store,
+                keys=keys,
+                clock=clock,
+                sealer_for=sealer_for,
+                metrics=metrics,
+            )
+        self._confirmed = {
+            policy.name: _confirmed(policy.behind.durability, open_pool)
+            for policy in policies
+            if policy.behind is not None and policy.behind.durability.waits
+        }
         self.caches = build_caches(
             policies,
-            limits=request_limits(settings.limits),
+            limits=limits,
             store=store,
             keys=keys,
             clock=clock,
             sealer_for=sealer_for,
             metrics=metrics,
+            origins=origins,
             pause=pause,
             near=near,
+            confirming={name: ConfirmingStore(store, writes) for name, writes in self._confirmed.items()},
         )
 
         subscribing = subscription_policy(settings.store)
@@ -103,7 +148,7 @@ class Caching:
 
         self.watches = Watches(
             policies,
-            limits=request_limits(settings.limits),
+            limits=limits,
             subscribe=subscribe,
             store=store,
             keys=keys,
@@ -115,11 +160,38 @@ class Caching:
         )
         self._bounding = Bounding(memory_bounds(settings), store=store, keys=keys, metrics=metrics)
 
-    async def start(self, stack: AsyncExitStack) -> None:
-        """Begin what goes on in the background; `stack` ends it."""
+    async def start(self, stack: AsyncExitStack) -> Sequence[str]:
+        """Begin what goes on in the background, which `stack` ends; return what is not safe, a sentence each.
+
+        Raises `StartupError` if the store cannot confirm what it is to.
+        """
         stack.push_async_callback(self.watches.close)
         stack.push_async_callback(self.caches.drain, self._grace_seconds)
         self.warm_start.start()
         stack.push_async_callback(self.warm_start.stop)
         self._bounding.start()
         stack.push_async_callback(self._bounding.stop)
+        for name, writes in self._confirmed.items():
+            stack.push_async_callback(writes.close)
+            problem = await writes.problem()
+            if problem is not None:
+                raise StartupError(f"caches.{name}.write_behind.durability: {problem}")
+        if self.write_behind is None:
+            return ()
+        from sidecar.cache.write_behind.store_check import warnings_of  # noqa: PLC0415 (as above)
+
+        self.write_behind.start()
+        stack.push_async_callback(self.write_behind.stop)
+        return await warnings_of(self._store, Call("write_behind.check", deadline=after(_CHECK_SECONDS)))
+
+    async def drain(self, deadline: Deadline) -> None:
+        """Have the origins get what waits for them, as far as that can be by `deadline`."""
+        if self.write_behind is not None:
+            await self.write_behind.drain(deadline)
+
+
+def _confirmed(durability: Durability, open_pool: Callable[[float], Pool]) -> ConfirmedWrites:
+    pool = open_pool(durability.timeout_ms / 1_000 + _BESIDE_WAIT_SECONDS)
+    if durability.safety is Safety.FSYNC:
+        return ConfirmedWrites(pool, on_disk(durability.timeout_ms))
+    return ConfirmedWrites(pool, on_replicas(durability.replicas, durability.timeout_ms))

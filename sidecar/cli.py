@@ -1,4 +1,4 @@
-"""The command line: `sidecar serve | check-config | sql | health | cache | version`.
+"""The command line: `sidecar serve | check-config | sql | health | cache | write-behind | version`.
 
 Exit codes: 0 for success, 1 for a health check that found the sidecar not serving, 2 for anything that a person has
 to mend, with one clear line on standard error for each thing, 130 after Ctrl-C before there was anything to stop.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from sidecar import __version__
 from sidecar.cache_command import add_cache_commands
+from sidecar.cli_write_behind import add_parser as add_write_behind
 from sidecar.errors import StartupError
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     triggers.add_argument("--event", metavar="NAME", help="the event's name (default: all that have tables)")
     triggers.set_defaults(run=_sql_triggers)
     add_cache_commands(commands, _own_address)
+    add_write_behind(commands, _own_address)
 
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)

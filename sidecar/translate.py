@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from sidecar.cache.footprint import MemoryBound
 from sidecar.cache.near.policy import NearPolicy
-from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits
+from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Limits, Strategy
 from sidecar.cache.warm_start import WarmPolicy
+from sidecar.cache.write_behind.policy import BehindPolicy, Durability, Safety
 from sidecar.config.addresses import parse_url
+from sidecar.config.behind import BehindSettings
 from sidecar.config.policies import (
     CheckedSettings,
     CombinedSettings,
@@ -81,6 +83,29 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
         clear_fields=frozenset(settings.clear_fields),
         compress_above_bytes=settings.compress_above,
         max_value_bytes=settings.max_value_bytes,
+        strategy=Strategy(settings.strategy),
+        behind=_behind(settings) if settings.strategy == "write_behind" else None,
+    )
+
+
+def _behind(cache: CacheSettings) -> BehindPolicy:
+    settings = cache.write_behind or BehindSettings()
+    safety, _, replicas = settings.durability.partition(":")
+    return BehindPolicy(
+        flush_after_ms=settings.flush_after.ms,
+        batch=settings.batch,
+        concurrency=settings.concurrency,
+        coalesce=settings.coalesce,
+        max_pending=settings.max_pending,
+        max_attempts=settings.max_attempts,
+        retry_base_ms=settings.retry_base.ms,
+        retry_cap_ms=settings.retry_cap.ms,
+        lease_ms=settings.lease.ms,
+        store_timeout_ms=settings.store_timeout.ms,
+        max_lag_ms=settings.max_lag.ms,
+        durability=Durability(
+            safety=Safety(safety), replicas=int(replicas or 0), timeout_ms=settings.durability_timeout.ms
+        ),
     )
 
 

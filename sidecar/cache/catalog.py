@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.background import Background
 from sidecar.cache.flights import Flights, LoadMetrics
-from sidecar.cache.formats import NativeFormat
 from sidecar.cache.inspection import Inspection
 from sidecar.cache.invalidation import Invalidation
 from sidecar.cache.loads import Loads
@@ -19,7 +18,7 @@ from sidecar.cache.origin_writes import OriginWrites
 from sidecar.cache.policy import Strategy
 from sidecar.cache.records import RecordCache
 from sidecar.cache.through import ReadThrough, Through
-from sidecar.cache.values import ValueCache
+from sidecar.cache.values import ValueCache, native_format
 from sidecar.cache.waits import Waits
 from sidecar.cache.warming import Warming
 from sidecar.cache.writing import WriteThrough
@@ -158,11 +157,13 @@ def build_caches(
     origins: Mapping[str, Origin] | None = None,
     pause: Pause = _no_pause,
     near: NearStore | None = None,
+    confirming: Mapping[str, Store] | None = None,
 ) -> Caches:
     """Make the caches of the configuration; `sealer_for` gives a PHI cache its sealer and others None.
 
     `origins` are those of the caches, by the caches' names; each whose strategy asks one has one. A call waits for its
-    origin within what `pause` returns. `near` is what the near caches need; None where no cache has one.
+    origin within what `pause` returns. `near` is what the near caches need; None where no cache has one. `confirming`
+    are the stores of the caches whose writes are to be confirmed.
     """
     reads = metrics.counter("sidecar_cache_reads", "Reads by cache and by what they found.", "cache", "outcome")
     loaded = metrics.counter(
@@ -187,7 +188,13 @@ def build_caches(
         bounds = _limits_of(policy, limits)
         sealer = sealer_for(policy)
         entries = values[policy.name] = (ValueCache if policy.near is None else make_values)(
-            policy=policy, limits=bounds, store=store, keys=keys, clock=clock, sealer=sealer, reads=reads
+            policy=policy,
+            limits=bounds,
+            store=(confirming or {}).get(policy.name, store),
+            keys=keys,
+            clock=clock,
+            sealer=sealer,
+            reads=reads,
         )
         inspections[policy.name] = Inspection(policy, bounds, entries=entries, store=store, clock=clock)
         if policy.raw_prefix is not None:
@@ -204,7 +211,7 @@ def build_caches(
             limits=bounds,
             store=store,
             values=entries,
-            native=NativeFormat(policy, keys, bounds.max_unpacked_bytes),
+            native=native_format(policy, keys, bounds.max_unpacked_bytes),
             waits=waits,
             draw=random.random,
             loads=loaded,
@@ -231,7 +238,7 @@ def build_caches(
                 entries=entries,
                 loads=own_loads,
                 store=store,
-                native=NativeFormat(policy, keys, bounds.max_unpacked_bytes),
+                native=native_format(policy, keys, bounds.max_unpacked_bytes),
                 waits=waits,
                 background=background,
                 writes=written,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.generations import PREFIX_END, too_deep
 from sidecar.cache.policy import WriteOutcome
-from sidecar.cache.request import WriteOptions
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store.keys import check_name
 
@@ -47,7 +46,7 @@ class Invalidation:
 
     async def by_keys(self, keys: Sequence[str], call: Call) -> Invalidated:
         """Remove entries by their keys; raises BATCH_SIZE, KEY_EMPTY, KEY_TOO_LONG."""
-        done = await self._values.delete_many(keys, WriteOptions(), call)
+        done = await self._values.forget_many(keys, call)
         failures = [(key, one) for key, one in zip(keys, done, strict=True) if isinstance(one, SidecarError)]
         made = [one for one in done if not isinstance(one, SidecarError)]
         removed = sum(one.outcome is WriteOutcome.APPLIED for one in made)

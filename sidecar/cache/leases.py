@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.dated import POSITION_DIGITS
+from sidecar.cache.write_behind.format import BehindFormat
 from sidecar.errors import SidecarError
 from sidecar.store.base import ScriptCall
 from sidecar.store.scripts import load
@@ -107,6 +108,8 @@ class Leases:
 
     def _asking(self, wanted: Wanted, opening: str, floor: int) -> ScriptCall:
         name, drawn, also = wanted
+        if isinstance(self._native, BehindFormat):
+            return self._native.lease(name, opening + drawn, self._lease_ms, also)
         keys = (self._native.key(name), self._native.load_key(name))
         script = _LEASE
         words: tuple[Arg, ...] = (opening + drawn, self._lease_ms, also)

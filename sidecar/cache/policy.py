@@ -11,6 +11,7 @@ from sidecar.errors import InvalidArgumentError, Reason
 if TYPE_CHECKING:
     from sidecar.cache.entry import Entry
     from sidecar.cache.near.policy import NearPolicy
+    from sidecar.cache.write_behind.policy import BehindPolicy
 
 # Ten years: beyond any use of a cache, and well inside what Redis and Lua's doubles can count in milliseconds.
 LONGEST_TTL_MS = 10 * 365 * 24 * 3600 * 1000
@@ -36,6 +37,8 @@ class Strategy(Enum):
     """As READ_THROUGH; what is written goes to the origin first."""
     REFRESH_AHEAD = "refresh_ahead"
     """As READ_THROUGH; what is read is loaded anew before its time is over."""
+    WRITE_BEHIND = "write_behind"
+    """As READ_THROUGH; what is written goes to the origin later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,8 @@ class CachePolicy:
     """How eagerly entries are loaded anew by chance before their time is over; 0: not at all."""
     near: NearPolicy | None = None
     """What of it is kept in the process; None for nothing."""
+    behind: BehindPolicy | None = None
+    """Set: what is written goes to the origin later."""
 
     @property
     def kept_ms(self) -> int:

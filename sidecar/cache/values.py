@@ -18,12 +18,16 @@ from sidecar.cache.near.policy import ANY
 from sidecar.cache.packing import Packer, Stored
 from sidecar.cache.policy import MISS, Outcome, choose_ttl
 from sidecar.cache.request import (
+    WriteOptions,
     check_batch,
     check_size,
+    refuse_behind,
+    refuse_confirmed,
     refuse_if_absent,
     refuse_longer_life,
 )
 from sidecar.cache.tags import Tagged, refuse_tags
+from sidecar.cache.write_behind.format import BehindFormat
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.store.keys import check_name, check_names
 from sidecar.store.plans import Plan, Reads, run_alone, run_reads, run_together
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
     from sidecar.cache.formats import Repeat
     from sidecar.cache.near.policy import Freshness
     from sidecar.cache.policy import CachePolicy, Counted, Found, Limits, Lookup, Written
-    from sidecar.cache.request import WriteOptions
     from sidecar.call import Call
     from sidecar.clock import StoreClock
     from sidecar.crypto.sealing import FieldSealer
@@ -47,6 +50,8 @@ T = TypeVar("T")
 
 # The "field" under which a sealed value is bound; a record's field names are never empty.
 _WHOLE_VALUE = ""
+# In a write-behind cache the origin's key is sealed beside it.
+ORIGIN_KEY = "key"
 
 
 class NewValue(NamedTuple):
@@ -83,6 +88,7 @@ class ValueCache:
         """Of a cache with tags or generations."""
         self._format = _format_of(policy, limits, keys, self.dating)
         self._kept = _format_of(replace(policy, stale_for_ms=policy.kept_ms), limits, keys, self.dating)
+        self._behind = self._format if isinstance(self._format, BehindFormat) else None
         self._packer = None if policy.compress_above_bytes is None else Packer(policy.compress_above_bytes)
         self._read_cells: dict[Outcome, Cell] = {
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
@@ -112,10 +118,14 @@ class ValueCache:
 
     async def set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Written:
         """Write one entry."""
-        return await run_alone(await self.plan_set(key, value, options, call), self._store, call)
+        return await run_alone(await self._plan_set(key, value, options, call), self._store, call)
 
     async def plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `set`."""
+        refuse_confirmed(self._policy)
+        return await self._plan_set(key, value, options, call)
+
+    async def _plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
         new = NewValue(key, value, options)
         if self.dating is not None:
             return (await self._dated_writings(self.dating, [new], [""], call))[0]
@@ -123,13 +133,17 @@ class ValueCache:
 
     async def delete(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Remove one entry."""
-        return await run_alone(await self.plan_delete(key, options, call), self._store, call)
+        return await run_alone(await self._plan_delete(key, options, call), self._store, call)
 
     async def plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `delete`."""
+        refuse_confirmed(self._policy)
+        return await self._plan_delete(key, options, call)
+
+    async def _plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         refuse_if_absent(options.condition)
         name = await self._naming.name(key, call)
-        return Plan((await self._removing(name, options, await self._floors([name], call), call),), _removed)
+        return Plan((await self._removing(key, name, options, await self._floors([name], call), call),), _removed)
 
     async def touch(self, key: str, options: WriteOptions, call: Call) -> Written:
         """Give an entry a new TTL; raises UNSUPPORTED_BY_CACHE where the entries are sealed."""
@@ -138,6 +152,7 @@ class ValueCache:
     async def plan_touch(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `touch`."""
         refuse_dated(self._policy, "how long an entry lives is settled when it is written", "ttl")
+        refuse_behind(self._policy, "how long an entry lives is settled when it is written", "ttl")
         refuse_longer_life(self._policy)
         ttl_ms = self._ttl(options, "ttl")
         name = await self._naming.name(key, call)
@@ -153,6 +168,7 @@ class ValueCache:
     ) -> Plan[Counted]:
         """Return the plan of `increment`."""
         refuse_dated(self._policy, "it holds no counters", "cache")
+        refuse_behind(self._policy, "it holds no counters", "cache")
         if self._sealer is not None:
             raise SidecarError(
                 Reason.UNSUPPORTED_BY_CACHE,
@@ -220,10 +236,19 @@ class ValueCache:
         names = [await self._naming.name(key, call, f"keys[{number}]") for number, key in enumerate(keys)]
         floors = await self._floors(names, call)
         plans = [
-            Plan((await self._removing(name, options, floors, call, turn),), _removed)
-            for name, turn in zip(names, turns, strict=True)
+            Plan((await self._removing(key, name, options, floors, call, turn=turn),), _removed)
+            for key, name, turn in zip(keys, names, turns, strict=True)
         ]
         return await self._run_together(plans, call)
+
+    async def forget_many(self, keys: Sequence[str], call: Call) -> list[Written | SidecarError]:
+        """Remove several entries from the cache alone, as `delete_many` does where nothing of it reaches an origin."""
+        behind = self._behind
+        if behind is None:
+            return await self.delete_many(keys, WriteOptions(), call)
+        check_batch(len(keys), self._limits.max_batch_keys, "keys")
+        names = [await self._naming.name(key, call, f"keys[{number}]") for number, key in enumerate(keys)]
+        return await self._run_together([Plan((behind.forget(name),), _removed) for name in names], call)
 
     async def _run_together(self, plans: Sequence[Plan[T]], call: Call) -> list[T | SidecarError]:
         return await run_together(plans, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)
@@ -252,6 +277,11 @@ class ValueCache:
         asked = ("set", value, options.ttl_ms, options.condition)
         repeat = await self._repeat(name, options, asked, call, turn)
         stored = await self.stored(name, value, call)
+        if self._behind is not None:
+            origin_key = await self._origin_key(name, key, call)
+            return self._behind.set_behind(
+                name, stored, ttl_ms=ttl_ms, condition=options.condition, repeat=repeat, origin_key=origin_key
+            )
         return self._format.set(self._format.key(name), stored, ttl_ms, options.condition, repeat)
 
     async def _dated_writings(
@@ -286,12 +316,28 @@ class ValueCache:
         return await self.dating.floors(names, call)
 
     async def _removing(
-        self, name: bytes, options: WriteOptions, floors: dict[bytes, int] | None, call: Call, turn: int = 0
+        self,
+        key: str,
+        name: bytes,
+        options: WriteOptions,
+        floors: dict[bytes, int] | None,
+        call: Call,
+        *,
+        turn: int = 0,
     ) -> ScriptCall:
         repeat = await self._repeat(name, options, ("delete", options.condition), call, turn)
+        if self._behind is not None:
+            origin_key = await self._origin_key(name, key, call)
+            return self._behind.delete_behind(name, options.condition, repeat, origin_key)
         if floors is not None:
             return cast("DatedFormat", self._format).delete_dated(name, options.condition, repeat, floors[name])
         return self._format.delete(self._format.key(name), options.condition, repeat)
+
+    async def _origin_key(self, name: bytes, key: str, call: Call) -> bytes:
+        """Return the key that the origin knows, sealed; empty where it is the name."""
+        if self._sealer is None:
+            return b""
+        return (await self._sealer.seal(name, {ORIGIN_KEY: key.encode()}, call))[ORIGIN_KEY]
 
     def _ttl(self, options: WriteOptions, field: str) -> int:
         return choose_ttl(self._policy, options.ttl_ms, random.random(), field)  # noqa: S311 (spreading, no secret)
@@ -362,6 +408,8 @@ class ValueCache:
         native, micros, cells = self._format, self._clock.micros, self._read_cells
         if self._sealer is not None or not isinstance(native, NativeFormat) or self._policy.generations:
             return None
+        if self._behind is not None:
+            return None  # what is pending counts as well
 
         def read(replies: Sequence[Reply], room: Room) -> list[Found | SidecarError]:
             found = native.lookups(replies, micros(), room)
@@ -389,11 +437,18 @@ class ValueCache:
         return Plan(self._format.reads(name), read, opened)
 
 
+def native_format(policy: CachePolicy, keys: KeySpace, max_unpacked_bytes: int) -> NativeFormat:
+    """Return how the entries of a cache lie that is not raw, but for what tags and generations add."""
+    if policy.behind is None:
+        return NativeFormat(policy, keys, max_unpacked_bytes)
+    return BehindFormat(policy, policy.behind, keys, max_unpacked_bytes)
+
+
 def _format_of(policy: CachePolicy, limits: Limits, keys: KeySpace, dating: Dating | None) -> NativeFormat | RawFormat:
     if policy.raw_prefix is not None:
         return RawFormat(policy, keys)
     if dating is None:
-        return NativeFormat(policy, keys, limits.max_unpacked_bytes)
+        return native_format(policy, keys, limits.max_unpacked_bytes)
     return DatedFormat(policy, keys, limits.max_unpacked_bytes, dating)
 
 

@@ -23,7 +23,7 @@ from sidecar.cache.policy import CachePolicy, DataClass
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError, unknown_name
-from sidecar.store.keys import ENTRY_TAIL
+from sidecar.store.keys import ENTRY_TAIL, behind_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -88,6 +88,9 @@ class _Hub:
         raw = policy.raw_prefix
         self._head = keys.entry_head(policy.name) if raw is None else raw.encode()
         self._tail = ENTRY_TAIL if raw is None else b""
+        self._is_behind = policy.behind is not None
+        if self._is_behind:
+            self._head, self._tail = keys.behind_head(policy.name), b""
         prefixes = [self._head]
         self._generations: Generations | None = None
         self._generations_key = b""
@@ -165,8 +168,11 @@ class _Hub:
             if name == self._generations_key:
                 self._look()
             elif name.startswith(self._head) and name.endswith(self._tail):
+                own = name[len(self._head) : len(name) - len(self._tail)]
+                if self._is_behind:
+                    own = behind_name(own)
                 try:
-                    keys.append(name[len(self._head) : len(name) - len(self._tail)].decode())
+                    keys.append(own.decode())
                 except UnicodeDecodeError:  # in a raw cache, by others: no caller can ask for it
                     continue
         if keys:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from sidecar.config.behind import BehindSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.memory import MemoryShare  # noqa: TC001 (as above)
 from sidecar.config.near import NearSettings  # noqa: TC001 (pydantic reads the annotations)
@@ -20,8 +21,10 @@ from sidecar.config.zones import check_zone
 class CacheSettings(Section):
     """A cache: a named policy for the entries that are read and written under its name."""
 
-    strategy: Literal["cache_aside"] = Field(
-        "cache_aside", description="How the cache relates to the origin of its data."
+    strategy: Literal["cache_aside", "write_behind"] = Field(
+        "cache_aside",
+        description="How the cache relates to the origin of its data: `cache_aside` leaves it to the application, "
+        "`write_behind` writes to it what the cache was given, some time later (docs/write-behind.md).",
     )
     ttl: Annotated[Duration, Lasting("1ms", "365d")] = Field(
         Duration(300_000),
@@ -123,6 +126,11 @@ class CacheSettings(Section):
         "eventual",
         description="What a read may be behind. `strong`: nothing that was acknowledged, so there is no `l1`; "
         "`eventual`: what `l1.max_staleness` allows.",
+    )
+    write_behind: BehindSettings | None = Field(
+        None,
+        title="Write behind",
+        description="How writes reach the origin, with the strategy write_behind. Null: as the defaults say.",
     )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.config.addresses import has_password, has_username, is_local, wants_tls
+from sidecar.config.behind import behind_rules
 from sidecar.config.bounds import bound_rules
 from sidecar.config.buckets import slow_refill
 from sidecar.config.event_rules import event_rules
@@ -47,6 +48,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from bound_rules(path, cache, settings.limits)
         yield from warm_rules(path, cache.warm, cache.strategy)
         yield from near_rules(path, cache)
+        yield from behind_rules(path, cache)
     yield from _raw_prefixes(settings.caches)
     for name, event in settings.events.items():
         yield from event_rules(("events", name), event, settings.caches)

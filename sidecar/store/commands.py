@@ -78,3 +78,18 @@ def idle_time(key: bytes) -> Command:
 def time() -> Command:
     """Ask for the store's time: `[seconds, microseconds]`."""
     return Command(("TIME",), True)
+
+
+def hash_field(key: bytes, name: bytes) -> Command:
+    """Read one field of a hash: `bytes` or None."""
+    return Command(("HGET", key, name), True)
+
+
+def stream_entries(key: bytes, after: bytes | str, most: int) -> Command:
+    """Read entries of a stream that follow an id, `-` for the first: a list of an id and a list of names and values."""
+    return Command(("XRANGE", key, after, "+", "COUNT", most), True)
+
+
+def info(section: str) -> Command:
+    """Ask what the server says of itself: lines of text."""
+    return Command(("INFO", section), True)

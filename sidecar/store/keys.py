@@ -19,11 +19,23 @@
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
     sc:<tenant>:m:{sidecars}                     the sidecars that are alive
     sc:<tenant>:u:{<cache>}:<what>               the process that does something for all that serve a cache
+    sc:<tenant>:be:{<cache>:<partition>}:<name>  an entry of a write-behind cache
+    sc:<tenant>:bf:{<cache>:<partition>}:<name>  who loads it
+    sc:<tenant>:bi:{<cache>:<partition>}:<32 hex>:<name>  the record of an idempotency key for it
+    sc:<tenant>:bs:{<cache>:<partition>}         the changes of a partition that wait, a stream
+    sc:<tenant>:bp:{<cache>:<partition>}         the newest of each name that is not stored yet, a hash
+    sc:<tenant>:bt:{<cache>:<partition>}         those that are under way to the origin, a hash
+    sc:<tenant>:bo:{<cache>:<partition>}         who sends them, a hash
+    sc:<tenant>:bd:{<cache>:<partition>}         those that never will be stored, a stream
+    sc:<tenant>:bn:{<cache>:<partition>}         the names of these, a hash
 
 Redis Cluster hashes what stands between the first `{` and the first `}` after it (Cluster specification, "Hash tags").
 Tenant, cache and policy names hold neither brace nor colon (the configuration sees to that), so the first `{` is ours,
 and two keys about the same entry have the same text up to the first `}`, whatever the caller's name holds: they share a
 slot. Names cannot collide either: the parts before the name are of fixed shape, and what follows it has a fixed length.
+
+An entry of a write-behind cache shares its slot with the changes of its partition, a number that follows from its name;
+the name stands last there, so nothing in it can be mistaken for the frame.
 
 A raw cache has no such frame: its key is the configured prefix and the caller's name, so that other programs find it.
 """
@@ -31,7 +43,8 @@ A raw cache has no such frame: its key is the configured prefix and the caller's
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import InvalidArgumentError, Reason
 
@@ -50,10 +63,47 @@ HOLDS_SUFFIX = b":h"
 """What follows the key of a policy's state in that of its holds. No limit's suffix is so short."""
 
 
+BEHIND_PARTITIONS = 16
+"""How many partitions a write-behind cache has. Never to be changed: what is pending lies under the partition's number.
+
+Enough that as many sidecars can share the work, few enough that one can look at all of them often.
+"""
+
+
+def behind_partition(name: bytes) -> int:
+    """Return the number of the partition that a name of a write-behind cache is in."""
+    return zlib.crc32(name) % BEHIND_PARTITIONS
+
+
+def behind_name(rest: bytes) -> bytes:
+    """Return the name in what follows `KeySpace.behind_head` in the key of an entry."""
+    return rest.partition(b"}:")[2]
+
+
+class BehindKeys(NamedTuple):
+    """The keys of a partition of a write-behind cache, all in one slot; a name stands behind each head."""
+
+    entry_head: bytes
+    load_head: bytes
+    record_head: bytes
+    stream: bytes
+    pending: bytes
+    taken: bytes
+    owner: bytes
+    dead: bytes
+    names: bytes
+
+    def record(self, name: bytes, idempotency_key: str) -> bytes:
+        """Return the key under which a write with an idempotency key is recorded."""
+        digest = hashlib.sha256(idempotency_key.encode()).hexdigest()[:_DIGEST_HEX]
+        return b"%b%b:%b" % (self.record_head, digest.encode(), name)
+
+
 class KeySpace:
     """The keys of one tenant."""
 
     __slots__ = (
+        "_behind",
         "_data_key",
         "_descriptor",
         "_entry",
@@ -70,6 +120,7 @@ class KeySpace:
     )
 
     def __init__(self, tenant: str) -> None:
+        self._behind = f"sc:{tenant}:b".encode()
         self._entry = f"sc:{tenant}:e:{{".encode()
         self._load = f"sc:{tenant}:f:{{".encode()
         self._fence = f"sc:{tenant}:v:{{".encode()
@@ -153,6 +204,21 @@ class KeySpace:
     def upkeep(self, cache: str, what: bytes) -> bytes:
         """Return the key of the process that does `what` for all that serve a cache."""
         return b"%b%b}:%b" % (self._upkeep, cache.encode(), what)
+
+    def behind_head(self, cache: str) -> bytes:
+        """Return what the keys of all entries of a write-behind cache begin with."""
+        return b"%be:{%b:" % (self._behind, cache.encode())
+
+    def behind(self, cache: str) -> tuple[BehindKeys, ...]:
+        """Return the keys of the partitions of a write-behind cache."""
+
+        def made(kind: str, partition: int) -> bytes:
+            tail = b":" if kind in "efi" else b""
+            return b"%b%b:{%b:%d}%b" % (self._behind, kind.encode(), cache.encode(), partition, tail)
+
+        return tuple(
+            BehindKeys(*[made(kind, partition) for kind in "efisptodn"]) for partition in range(BEHIND_PARTITIONS)
+        )
 
 
 def limit_suffix(algorithm: bytes, limit: str) -> bytes:

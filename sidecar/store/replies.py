@@ -53,6 +53,10 @@ _KNOWN: dict[str, tuple[Reason, str]] = {
     ),
     "SCBYTES": (Reason.VALUE_TOO_LARGE, "the record would become too large; remove some fields first"),
     "SCFIELDS": (Reason.FIELD_COUNT, "the record would have too many fields; remove some first"),
+    "SCFULL": (
+        Reason.WRITE_BEHIND_FULL,
+        "as many changes wait for the cache's origin as may (write_behind.max_pending); nothing was changed, try again",
+    ),
     "SCFORMAT": (
         Reason.ENTRY_MALFORMED,
         "what is stored under the key was not written by a sidecar of this format; delete it first",
@@ -77,11 +81,12 @@ def to_error(reply: hiredis.ReplyError) -> StoreError:
         )
     reason, message = _KNOWN.get(code, (Reason.STORE_ERROR, "the store answered with an error; see store_code"))
     metadata = {} if code.startswith("SC") else {"store_code": code if code.isalpha() else "?"}
-    retry_after_ms = RETRY_AFTER_MS if reason is Reason.STORE_OUT_OF_MEMORY else None
+    retry_after_ms = RETRY_AFTER_MS if reason in _MAY_PASS else None
     field = "key" if reason in _ABOUT_THE_KEY else None
     return StoreError(reason, message, field=field, metadata=metadata, retry_after_ms=retry_after_ms)
 
 
+_MAY_PASS = frozenset({Reason.STORE_OUT_OF_MEMORY, Reason.WRITE_BEHIND_FULL})
 _ABOUT_THE_KEY = frozenset({Reason.WRONG_TYPE, Reason.VALUE_NOT_INTEGER, Reason.ENTRY_MALFORMED})
 
 

@@ -52,13 +52,13 @@ class StandaloneStore:
         """Run a script; see `Store.run`."""
         repeatable, writes = script_call.repeatable, script_call.writes
         reply = await self._pool.request(
-            pack(_by_digest(script_call)), 1, call.deadline, repeatable=repeatable, writes=writes
+            pack(by_digest(script_call)), 1, call.deadline, repeatable=repeatable, writes=writes
         )
         if isinstance(reply, hiredis.ReplyError):
             if code_of(reply) != "NOSCRIPT":
                 raise to_error(reply)
             reply = await self._pool.request(
-                pack(_by_text(script_call)), 1, call.deadline, repeatable=repeatable, writes=writes
+                pack(by_text(script_call)), 1, call.deadline, repeatable=repeatable, writes=writes
             )
             if isinstance(reply, hiredis.ReplyError):
                 raise to_error(reply)
@@ -73,10 +73,10 @@ class StandaloneStore:
         words = _in_order(commands) if scripts else [command.words for command in cast("Sequence[Command]", commands)]
         replies = await self._batch(words, commands, call)
         if scripts and _ERROR in set(map(type, replies)):
-            unknown = [number for number, reply in enumerate(replies) if _wants_text(reply)]
+            unknown = [number for number, reply in enumerate(replies) if wants_text(reply)]
             if unknown:
                 texts = [script for number in unknown if isinstance(script := commands[number], ScriptCall)]
-                again_ = await self._batch([_by_text(script) for script in texts], texts, call)
+                again_ = await self._batch([by_text(script) for script in texts], texts, call)
                 for number, reply in zip(unknown, again_, strict=True):
                     replies[number] = reply
         return _errors_read(replies)
@@ -167,23 +167,26 @@ def _in_order(commands: Sequence[Command | ScriptCall]) -> list[tuple[Arg, ...]]
             words.append(command.words)
             behind.update(command.words[1:2])
         else:
-            words.append(_by_digest(command) if behind.isdisjoint(command.keys) else _by_text(command))
+            words.append(by_digest(command) if behind.isdisjoint(command.keys) else by_text(command))
             behind.update(command.keys)
     words.reverse()
     return words
 
 
-def _by_digest(script_call: ScriptCall) -> tuple[Arg, ...]:
+def by_digest(script_call: ScriptCall) -> tuple[Arg, ...]:
+    """Return the words that run a script by its name."""
     script, keys, args, _, _ = script_call
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
-def _by_text(script_call: ScriptCall) -> tuple[Arg, ...]:
+def by_text(script_call: ScriptCall) -> tuple[Arg, ...]:
+    """Return the words that run a script on a node that does not know it."""
     script, keys, args, _, _ = script_call
     return ("EVAL", script.source, len(keys), *keys, *args)
 
 
-def _wants_text(reply: Reply) -> bool:
+def wants_text(reply: Reply) -> bool:
+    """Say whether a node does not know a script by its name."""
     return isinstance(reply, hiredis.ReplyError) and code_of(reply) == "NOSCRIPT"
 
 

@@ -214,6 +214,14 @@ const (
 	ErrorReason_ERROR_REASON_READ_TOKEN_MALFORMED ErrorReason = 170
 	// ERROR_REASON_STALENESS_NEGATIVE (INVALID_ARGUMENT): `max_staleness` is below 0. Ask for 0 to have the store's answer.
 	ErrorReason_ERROR_REASON_STALENESS_NEGATIVE ErrorReason = 171
+	// ERROR_REASON_WRITE_BEHIND_FULL (RESOURCE_EXHAUSTED): as many changes wait for the cache's origin as `max_pending` allows;
+	// nothing was changed. With RetryInfo.
+	ErrorReason_ERROR_REASON_WRITE_BEHIND_FULL ErrorReason = 150
+	// ERROR_REASON_WRITE_NOT_CONFIRMED (UNKNOWN): the write was made and will reach the origin, but the store has not confirmed in
+	// time that it is as safe as the cache's `durability` asks; with an idempotency key the call is safe to repeat.
+	ErrorReason_ERROR_REASON_WRITE_NOT_CONFIRMED ErrorReason = 151
+	// ERROR_REASON_DEAD_LETTER_MALFORMED (INVALID_ARGUMENT): the id or page token is none that ListDeadLetters gives.
+	ErrorReason_ERROR_REASON_DEAD_LETTER_MALFORMED ErrorReason = 152
 )
 
 // Enum value maps for ErrorReason.
@@ -287,6 +295,9 @@ var (
 		180: "ERROR_REASON_WARM_LIST_UNSUITABLE",
 		170: "ERROR_REASON_READ_TOKEN_MALFORMED",
 		171: "ERROR_REASON_STALENESS_NEGATIVE",
+		150: "ERROR_REASON_WRITE_BEHIND_FULL",
+		151: "ERROR_REASON_WRITE_NOT_CONFIRMED",
+		152: "ERROR_REASON_DEAD_LETTER_MALFORMED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -357,6 +368,9 @@ var (
 		"ERROR_REASON_WARM_LIST_UNSUITABLE":          180,
 		"ERROR_REASON_READ_TOKEN_MALFORMED":          170,
 		"ERROR_REASON_STALENESS_NEGATIVE":            171,
+		"ERROR_REASON_WRITE_BEHIND_FULL":             150,
+		"ERROR_REASON_WRITE_NOT_CONFIRMED":           151,
+		"ERROR_REASON_DEAD_LETTER_MALFORMED":         152,
 	}
 )
 
@@ -392,7 +406,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xc4\x12\n" +
+	"sidecar.v1*\xb9\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -462,7 +476,10 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"#ERROR_REASON_ORIGIN_OUTCOME_UNKNOWN\x10\x91\x01\x12&\n" +
 	"!ERROR_REASON_WARM_LIST_UNSUITABLE\x10\xb4\x01\x12&\n" +
 	"!ERROR_REASON_READ_TOKEN_MALFORMED\x10\xaa\x01\x12$\n" +
-	"\x1fERROR_REASON_STALENESS_NEGATIVE\x10\xab\x01b\x06proto3"
+	"\x1fERROR_REASON_STALENESS_NEGATIVE\x10\xab\x01\x12#\n" +
+	"\x1eERROR_REASON_WRITE_BEHIND_FULL\x10\x96\x01\x12%\n" +
+	" ERROR_REASON_WRITE_NOT_CONFIRMED\x10\x97\x01\x12'\n" +
+	"\"ERROR_REASON_DEAD_LETTER_MALFORMED\x10\x98\x01b\x06proto3"
 
 var (
 	file_sidecar_v1_error_reason_proto_rawDescOnce sync.Once

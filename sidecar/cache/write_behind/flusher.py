@@ -1,0 +1,303 @@
+"""Sends the changes of a write-behind cache to its origin: the doing that `schedule` decides on.
+
+One task goes round: renews what is owned, takes what there is room for, and starts the calls of the origin, each a task
+of its own that settles its answers before it ends. The round begins anew when a call has ended, when something is due,
+or after `flush_after`, which is how soon a change is seen that came by another sidecar.
+
+What the origin has answered is told to the store until the store has heard it, or the partition is another's: who
+forgot it would have the origin asked again, which is right with tokens, and twice the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+from sidecar.cache.write_behind.changes import UNREADABLE
+from sidecar.cache.write_behind.partitions import Ask
+from sidecar.cache.write_behind.schedule import Schedule, Settled, Verdict
+from sidecar.call import Call
+from sidecar.clock import Deadline, after
+from sidecar.errors import Reason, SidecarError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sidecar.cache.origin import Change, Origin
+    from sidecar.cache.write_behind.changes import Reader, Taken
+    from sidecar.cache.write_behind.gauges import Gauges
+    from sidecar.cache.write_behind.partitions import Partitions
+    from sidecar.cache.write_behind.policy import BehindPolicy
+
+_log = logging.getLogger("sidecar.write_behind")
+
+# Of one call of the store.
+_STORE_SECONDS = 2.0
+# Of a lease that is renewed three times, one renewal may be lost and another come late.
+_RENEWALS = 3
+# Between two attempts to tell the store what the origin has answered.
+_SETTLE_PAUSE_SECONDS = 0.1
+# An origin's answer may be on its way when its time is over.
+_MARGIN_SECONDS = 0.2
+
+
+class Flusher:
+    """Sends the changes of one cache."""
+
+    def __init__(
+        self,
+        *,
+        cache: str,
+        policy: BehindPolicy,
+        partitions: Partitions,
+        origin: Origin,
+        reader: Reader,
+        owner: str,
+        gauges: Gauges,
+    ) -> None:
+        self._cache = cache
+        self._policy = policy
+        self._partitions = partitions
+        self._origin = origin
+        self._reader = reader
+        self._owner = owner
+        self._gauges = gauges
+        self._schedule = Schedule(policy, random.random)
+        self._fences: dict[int, bytes] = {}
+        self._owned_until = 0.0
+        self._renew_at = 0.0
+        self._take_at: dict[int, float] = {}
+        self._after: dict[int, str] = {}
+        self._passed: dict[int, set[bytes]] = {}
+        self._anew: set[int] = set()
+        self._sends: set[asyncio.Task[None]] = set()
+        self._nudged = asyncio.Event()
+        self._hurried = False
+        self._task: asyncio.Task[None] | None = None
+        self._problem: Reason | None = None
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The partitions whose changes are sent from here."""
+        return frozenset(self._fences)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._task = asyncio.create_task(self._run(), name=f"write-behind-{self._cache}")
+
+    def hurry(self) -> None:
+        """Take what there is now, without waiting for more to come together."""
+        self._take_at.clear()
+        self._nudged.set()
+
+    async def drain(self, deadline: Deadline) -> bool:
+        """Send all that waits in what is owned here; return whether that was done by `deadline`."""
+        self._hurried = True
+        while time.monotonic() < deadline:
+            self.hurry()
+            try:
+                standings = await self._partitions.look(self._call("look"), sorted(self._fences))
+            except SidecarError:
+                standings = []
+            else:
+                if not any(standing.waiting or standing.taken for standing in standings):
+                    return True
+            await asyncio.sleep(min(0.02, max(0.0, deadline - time.monotonic())))
+        return False
+
+    async def stop(self) -> None:
+        """Stop sending, and let others go on at once."""
+        tasks = [task for task in (self._task, *self._sends) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        fences, self._fences = self._fences, {}
+        with contextlib.suppress(SidecarError):
+            await self._partitions.free(fences, self._call("free"))
+
+    # --- the round ---
+
+    async def _run(self) -> None:
+        while True:
+            self._nudged.clear()
+            try:
+                await self._turn()
+            except SidecarError as error:
+                self._note(error)
+            except Exception:  # noqa: BLE001 (it is logged, and told as a failure)
+                # Whatever it is, what is pending is safe in the store; the next round may do better.
+                _log.exception("a round of write-behind for cache %r failed", self._cache)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause()):
+                    await self._nudged.wait()
+
+    async def _turn(self) -> None:
+        now = time.monotonic()
+        if now >= self._renew_at:
+            await self._renew(now)
+        elif now >= self._owned_until:
+            self._lose(set(self._fences))
+        await self._take(time.monotonic())
+        while batch := self._schedule.next_batch(time.monotonic()):
+            send = asyncio.create_task(self._send(batch), name=f"write-behind-{self._cache}-send")
+            self._sends.add(send)
+            send.add_done_callback(self._sends.discard)
+        self._problem = None
+
+    def _pause(self) -> float:
+        """Return the seconds until there may be something to do."""
+        now = time.monotonic()
+        # Of what waits nothing can be sent while all calls are under way; the end of one begins a round.
+        full = len(self._sends) >= self._policy.concurrency
+        moments = [self._renew_at, now + self._policy.flush_after_ms / 1_000]
+        wake_at = self._schedule.wake_at()
+        if wake_at is not None and not full and not (self._schedule.origin_is_away and self._sends):
+            moments.append(wake_at)
+        moments += [at for number, at in self._take_at.items() if self._schedule.room(number)]
+        return max(0.001, min(moments) - now)
+
+    async def _renew(self, now: float) -> None:
+        lease = self._policy.lease_ms / 1_000
+        # Also where it fails: the next attempt is a while away.
+        self._renew_at = now + min(lease / _RENEWALS, max(0.05, lease / 10) if not self._fences else lease / _RENEWALS)
+        if self._owned_until and now >= self._owned_until:
+            self._lose(set(self._fences))
+        fences = await self._partitions.hold(self._owner, self._policy.lease_ms, self._call("hold"))
+        self._lose({number for number, fence in self._fences.items() if fences.get(number) != fence})
+        self._owned_until = now + lease
+        for number, fence in fences.items():
+            if number not in self._fences:
+                self._fences[number] = fence
+                self._anew.add(number)
+        if self._fences:
+            numbers = sorted(self._fences)
+            standings = await self._partitions.look(self._call("look"), numbers)
+            self._gauges.standings = dict(zip(numbers, standings, strict=True))
+
+    def _lose(self, numbers: set[int]) -> None:
+        for number in numbers:
+            del self._fences[number]
+            self._schedule.drop(number)
+            for kept in (self._take_at, self._after, self._passed, self._gauges.standings):
+                kept.pop(number, None)
+            self._anew.discard(number)
+
+    async def _take(self, now: float) -> None:
+        asks = []
+        for number, fence in self._fences.items():
+            anew = number in self._anew
+            room = self._schedule.room(number)
+            if anew or (room and now >= self._take_at.get(number, 0.0)):
+                asks.append(Ask(number, fence, room, self._after.get(number, ""), anew))
+        if not asks:
+            return
+        try:
+            gots = await self._partitions.take(asks, self._call("take"))
+        except BaseException:
+            self._anew.update(ask.partition for ask in asks)
+            raise
+        for ask, got in zip(asks, gots, strict=True):
+            number = ask.partition
+            if got is None:
+                self._lose({number})
+            elif isinstance(got, StoreError):
+                self._anew.add(number)
+                self._take_at[number] = now + self._policy.flush_after_ms / 1_000
+                self._note(got)
+            else:
+                self._anew.discard(number)
+                self._schedule.add(got.taken, now)
+                self._gauges.coalesced.value += got.coalesced
+                self._after[number] = got.on
+                self._passed[number] = self._passed.get(number, set()) | got.passed if got.on else set(got.passed)
+                # Where there is more it is taken as soon as there is room.
+                full = bool(got.on) or len(got.taken) >= max(1, ask.room)
+                wait = 0.0 if full or self._hurried else self._policy.flush_after_ms / 1_000
+                self._take_at[number] = now + (wait or 0.001)
+
+    # --- a call of the origin ---
+
+    async def _send(self, batch: list[Taken]) -> None:
+        deadline = Deadline(
+            min(time.monotonic() + self._policy.store_timeout_ms / 1_000, self._owned_until - _MARGIN_SECONDS)
+        )
+        call = Call(f"write_behind.{self._cache}", deadline=deadline)
+        begun = time.monotonic()
+        answers = await self._answers(batch, call)
+        self._gauges.seconds.observe(time.monotonic() - begun)
+        settled = self._schedule.answered(batch, answers, time.monotonic())
+        self._gauges.count(settled)
+        dead = [one for one in settled if one.verdict is Verdict.DEAD]
+        if dead:
+            _log.error(
+                "%d changes of cache %r will not reach their origin (%s); they are dead letters",
+                len(dead), self._cache, ", ".join(sorted({one.reason for one in dead})),
+            )  # fmt: skip
+        for number in {one.taken.partition for one in settled}:
+            await self._settle(number, [one for one in settled if one.taken.partition == number])
+        self._nudged.set()
+
+    async def _answers(self, batch: list[Taken], call: Call) -> Sequence[SidecarError | None]:
+        """Have the origin make changes; return for each why it was not made, or None."""
+        answers: list[SidecarError | None] = [None] * len(batch)
+        places: list[int] = []
+        changes: list[Change] = []
+        for place, taken in enumerate(batch):
+            try:
+                changes.append(await self._reader.read(taken.name, taken.id, taken.change, call))
+                places.append(place)
+            except SidecarError as error:
+                # What the store does not tell now is no fault of the change.
+                is_final = error.reason in UNREADABLE
+                answers[place] = error if is_final else SidecarError(Reason.ORIGIN_UNAVAILABLE, error.message)
+        if not changes:
+            return answers
+        made: Sequence[SidecarError | None]
+        try:
+            async with asyncio.timeout_at(
+                asyncio.get_running_loop().time() + max(0.0, call.deadline - time.monotonic())
+            ):
+                made = await self._origin.store(changes, call)
+        except TimeoutError:
+            made = [SidecarError(Reason.ORIGIN_OUTCOME_UNKNOWN, "the origin has not answered in time")] * len(changes)
+        except SidecarError as error:
+            made = [error] * len(changes)
+        except Exception:  # noqa: BLE001 (it is logged, and told as a failure)
+            _log.exception("the origin of cache %r failed", self._cache)
+            made = [SidecarError(Reason.INTERNAL, "the origin failed; see the log")] * len(changes)
+        for place, answer in zip(places, made, strict=True):
+            answers[place] = answer
+        return answers
+
+    async def _settle(self, number: int, settled: list[Settled]) -> None:
+        fence = self._fences.get(number)
+        while fence is not None and self._fences.get(number) == fence:
+            try:
+                if not await self._partitions.settle(number, fence, settled, self._call("settle")):
+                    self._lose({number} & set(self._fences))
+                    return
+            except SidecarError as error:
+                self._note(error)
+                await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
+                continue
+            self._schedule.settle(settled)
+            passed = self._passed.get(number, set())
+            if any(one.verdict is not Verdict.RETRY and one.taken.name in passed for one in settled):
+                # What was passed over for its sake comes before whatever else of that name.
+                self._after.pop(number, None)
+                self._passed.pop(number, None)
+                self._take_at.pop(number, None)
+            return
+
+    def _note(self, error: SidecarError) -> None:
+        """Say what goes wrong, once."""
+        if error.reason is not self._problem:
+            self._problem = error.reason
+            _log.warning("the changes of cache %r wait: %s", self._cache, error.message)
+
+    def _call(self, what: str) -> Call:
+        return Call(f"write_behind.{what}", deadline=after(_STORE_SECONDS))
