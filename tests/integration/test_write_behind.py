@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +14,11 @@ from support.write_behind import PLAIN, QUICK, Ledger, make_rig, running, some_c
 from sidecar.cache.policy import MISS, Outcome, WriteOutcome
 from sidecar.cache.request import IF_ABSENT, IF_PRESENT, WriteOptions
 from sidecar.cache.values import NewValue
+from sidecar.cache.write_behind.partitions import Ask, Got
 from sidecar.cache.write_behind.policy import BehindPolicy
+from sidecar.cache.write_behind.schedule import Settled, Verdict
 from sidecar.errors import Reason, SidecarError
+from sidecar.store.keys import behind_partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -269,6 +274,50 @@ class TestFailures:
             await rig.settled()
         made = [change.value for change in ledger.made.values() if change.key == "k"]
         assert [b"%d" % number for number in range(5)] == made
+
+
+class TestOrder:
+    """Of each key, whatever waits for what."""
+
+    async def test_what_was_passed_over_is_not_overtaken(self, store: StandaloneStore) -> None:
+        """Though nothing of its name is under way any more when the taking goes on behind it."""
+        rig = make_rig(store, Ledger(), EACH)
+        first, second = [name for n in range(99) if behind_partition((name := f"k{n}").encode()) == 0][:2]
+        partitions = rig.cache.partitions
+        fence = (await partitions.hold("test", 60_000, some_call()))[0]
+
+        async def take(after: str, passed: frozenset[bytes]) -> Got:
+            (got,) = await partitions.take([Ask(0, fence, 1, after, anew=False, passed=passed)], some_call())
+            assert isinstance(got, Got)
+            return got
+
+        for key, value in ((first, b"1"), (first, b"2"), (second, b"3"), (first, b"4"), (second, b"5")):
+            await rig.values.set(key, value, PLAIN, some_call())
+        (one,) = (await take("", frozenset())).taken
+        got = await take("", frozenset())
+        (other,) = got.taken
+        assert (first.encode(), second.encode(), [first.encode()]) == (one.name, other.name, list(got.passed))
+        await partitions.settle(0, fence, [Settled(one, Verdict.STORED), Settled(other, Verdict.STORED)], some_call())
+        behind = await take(got.on, got.passed)
+        assert [second.encode()] == [taken.name for taken in behind.taken]
+        anew = await take("", frozenset())
+        change = await rig.reader.read(anew.taken[0].name, anew.taken[0].id, anew.taken[0].change, some_call())
+        assert (first, b"2") == (change.key, change.value)
+
+    async def test_many_writes_of_few_keys_stay_in_order(self, store: StandaloneStore) -> None:
+        """While they are written, sent in small batches, and fail now and then."""
+        chance = random.Random(7)
+        ledger = Ledger(refuse=lambda _: Reason.INTERNAL if chance.random() < 0.1 else None)
+        policy = replace(EACH, batch=3, flush_after_ms=1, retry_base_ms=1, retry_cap_ms=2, max_attempts=100)
+        async with running(store, ledger, policy) as rig:
+            for number in range(400):
+                key = chance.choice("abcdef")
+                await rig.values.set(key, b"%03d" % number, PLAIN, some_call())
+            await rig.settled()
+        for key in "abcdef":
+            made = [change.value or b"" for change in ledger.made.values() if change.key == key]
+            assert sorted(made) == made
+        assert 400 == len(ledger.made)
 
 
 class TestBounds:

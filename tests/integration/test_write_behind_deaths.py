@@ -33,6 +33,12 @@ STEPS = 14
 WAYS = ("before", "after", "stopped")
 
 
+@pytest.fixture
+def store_kind() -> str:
+    """Return one kind of store: what differs between kinds is tested elsewhere."""
+    return "valkey"
+
+
 @dataclass
 class Fate:
     """At which step a sender stands still."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from sidecar.errors import InvalidArgumentError, Reason
-from sidecar.store.keys import HOLDS_SUFFIX, KeySpace, check_name, hash_tag, limit_suffix
+from sidecar.store.keys import HOLDS_SUFFIX, KeySpace, behind_name, behind_partition, check_name, hash_tag, limit_suffix
 
 NAMES = st.text(min_size=1, max_size=40).map(str.encode) | st.text("{}:a", min_size=1, max_size=8).map(str.encode)
 LABELS = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
@@ -37,6 +37,15 @@ class TestSlots:
         """So that one script can charge them all, beside what is held."""
         key = KEYS.limit(b"m", policy, name)
         assert {key_slot(key)} == {key_slot(key + limit_suffix(b"t", limit)), key_slot(key + HOLDS_SUFFIX)}
+
+    @given(LABELS, NAMES, st.text(max_size=20))
+    def test_what_a_write_behind_cache_has_of_a_name_shares_a_slot(self, cache: str, name: bytes, key: str) -> None:
+        """Entry, load and record with the changes of their partition; the name is found in the entry's key again."""
+        own = KEYS.behind(cache)[behind_partition(name)]
+        entry = own.entry_head + name
+        keys = {entry, own.load_head + name, own.record(name, key), *own[3:]}
+        assert (1, 9) == (len({key_slot(one) for one in keys}), len(keys))
+        assert name == behind_name(entry.removeprefix(KEYS.behind_head(cache)))
 
 
 class TestUniqueness:

@@ -73,6 +73,8 @@ class Flusher:
         self._take_at: dict[int, float] = {}
         self._after: dict[int, str] = {}
         self._passed: dict[int, set[bytes]] = {}
+        self._settled: dict[int, int] = {}
+        """How often something was settled: a taking that it came into begins anew, since a name may be free again."""
         self._anew: set[int] = set()
         self._sends: set[asyncio.Task[None]] = set()
         self._nudged = asyncio.Event()
@@ -192,9 +194,11 @@ class Flusher:
             anew = number in self._anew
             room = self._schedule.room(number)
             if anew or (room and now >= self._take_at.get(number, 0.0)):
-                asks.append(Ask(number, fence, room, self._after.get(number, ""), anew))
+                passed = frozenset(self._passed.get(number, ()))
+                asks.append(Ask(number, fence, room, self._after.get(number, ""), anew, passed))
         if not asks:
             return
+        settled_before = dict(self._settled)
         try:
             gots = await self._partitions.take(asks, self._call("take"))
         except BaseException:
@@ -212,8 +216,11 @@ class Flusher:
                 self._anew.discard(number)
                 self._schedule.add(got.taken, now)
                 self._gauges.coalesced.value += got.coalesced
-                self._after[number] = got.on
-                self._passed[number] = self._passed.get(number, set()) | got.passed if got.on else set(got.passed)
+                if got.on and self._settled.get(number) == settled_before.get(number):
+                    self._after[number] = got.on
+                    self._passed[number] = self._passed.get(number, set()) | got.passed
+                else:
+                    self._look_anew(number)
                 # Where there is more it is taken as soon as there is room.
                 full = bool(got.on) or len(got.taken) >= max(1, ask.room)
                 wait = 0.0 if full or self._hurried else self._policy.flush_after_ms / 1_000
@@ -285,13 +292,18 @@ class Flusher:
                 await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
                 continue
             self._schedule.settle(settled)
+            self._settled[number] = self._settled.get(number, 0) + 1
             passed = self._passed.get(number, set())
             if any(one.verdict is not Verdict.RETRY and one.taken.name in passed for one in settled):
                 # What was passed over for its sake comes before whatever else of that name.
-                self._after.pop(number, None)
-                self._passed.pop(number, None)
+                self._look_anew(number)
                 self._take_at.pop(number, None)
             return
+
+    def _look_anew(self, number: int) -> None:
+        """Have a partition's stream looked at from its beginning."""
+        self._after.pop(number, None)
+        self._passed.pop(number, None)
 
     def _note(self, error: SidecarError) -> None:
         """Say what goes wrong, once."""

@@ -39,6 +39,8 @@ class Ask(NamedTuple):
     """The id to look from."""
     anew: bool
     """Whether to be told of all that is taken, too."""
+    passed: frozenset[bytes] = frozenset()
+    """The names that were passed over before `after`: nothing that follows of them is to be taken."""
 
 
 class Got(NamedTuple):
@@ -94,13 +96,13 @@ class Partitions:
     async def take(self, asks: Sequence[Ask], call: Call) -> list[Got | StoreError | None]:
         """Take changes; None for a partition that is another's, an error where it is not known what was taken."""
         requests = []
-        for number, fence, room, after, anew in asks:
+        for number, fence, room, after, anew, passed in asks:
             keys = self._keys[number]
             requests.append(
                 ScriptCall(
                     _TAKE,
                     (keys.owner, keys.stream, keys.pending, keys.taken),
-                    (fence, room, room + _LOOK_FURTHER, f"({after}" if after else "-", int(anew)),
+                    (fence, room, room + _LOOK_FURTHER, f"({after}" if after else "-", int(anew), *passed),
                     False,
                 )
             )

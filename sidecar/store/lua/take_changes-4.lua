@@ -9,6 +9,8 @@
 -- ARGV[3]  how many to look at at most
 -- ARGV[4]  where to look from, as XRANGE has it: '-' from the first
 -- ARGV[5]  1 to be told also what is taken already, else 0
+-- ARGV[*]  the names that were passed over before where to look from: what follows of them is passed over too, though no
+--          change of theirs may be under way any more
 -- returns  {1, where to look on or '', how many coalesced since the last time, the names passed over, the ids, the taken
 --          changes} | {0} the caller does not own the partition
 -- include: behind
@@ -27,6 +29,8 @@ end
 local room, look = tonumber(ARGV[2]), tonumber(ARGV[3])
 local found = room > 0 and redis.call('XRANGE', KEYS[2], ARGV[4], '+', 'COUNT', look) or {}
 local last, stopped = '', false
+local skipped = {}
+for place = 6, #ARGV do skipped[ARGV[place]] = true end
 for _, item in ipairs(found) do
   if room == 0 then
     stopped = true
@@ -36,7 +40,8 @@ for _, item in ipairs(found) do
   local fields = {}
   for place = 1, #item[2], 2 do fields[item[2][place]] = item[2][place + 1] end
   local name = fields.n
-  if redis.call('HEXISTS', KEYS[4], 'n' .. name) == 1 then
+  if skipped[name] or redis.call('HEXISTS', KEYS[4], 'n' .. name) == 1 then
+    skipped[name] = true
     passed[#passed + 1] = name
   else
     local id, change = fields.t or last, fields.c
