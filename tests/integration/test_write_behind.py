@@ -15,10 +15,11 @@ from sidecar.cache.policy import MISS, Outcome, WriteOutcome
 from sidecar.cache.request import IF_ABSENT, IF_PRESENT, WriteOptions
 from sidecar.cache.values import NewValue
 from sidecar.cache.write_behind.partitions import Ask, Got
-from sidecar.cache.write_behind.policy import BehindPolicy
+from sidecar.cache.write_behind.policy import BehindPolicy, Durability, Safety
 from sidecar.cache.write_behind.schedule import Settled, Verdict
 from sidecar.errors import Reason, SidecarError
 from sidecar.store.keys import behind_partition
+from sidecar.store.plans import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +96,42 @@ class TestReachingTheOrigin:
             written = await rig.values.delete("k", PLAIN, some_call())
             await rig.settled()
         assert (WriteOutcome.NOT_FOUND, {}) == (written.outcome, ledger.values)
+
+    async def test_an_operation_among_others_makes_its_change(self, store: StandaloneStore) -> None:
+        """As in a pipeline."""
+        ledger = Ledger(values={"gone": b"old"})
+        async with running(store, ledger) as rig:
+            plans = [
+                await rig.values.plan_set("k", b"1", PLAIN, some_call()),
+                await rig.values.plan_delete("gone", PLAIN, some_call()),
+            ]
+            await run_together(plans, store, some_call(), max_answer_bytes=1_000)
+            await rig.settled()
+        assert {"k": b"1"} == ledger.values
+
+    async def test_a_confirmed_write_is_none_among_others(self, store: StandaloneStore) -> None:
+        """It takes a call of its own."""
+        rig = make_rig(store, Ledger(), BehindPolicy(durability=Durability(safety=Safety.FSYNC)))
+        for refused in (
+            rig.values.plan_set("k", b"1", PLAIN, some_call()),
+            rig.values.plan_delete("k", PLAIN, some_call()),
+        ):
+            with pytest.raises(SidecarError) as error:
+                await refused
+            assert Reason.UNSUPPORTED_BY_CACHE is error.value.reason
+
+    async def test_compressed_values_arrive_in_the_clear(self, store: StandaloneStore) -> None:
+        """The origin knows nothing of how they lay in the store."""
+        value = b"again and again " * 100
+        ledger = Ledger()
+        rig = make_rig(store, ledger, compress_above_bytes=64)
+        await rig.values.set("k", value, PLAIN, some_call())
+        await rig.values.forget_many(["k"], some_call())
+        assert value == (await rig.values.get("k", some_call())).value
+        rig.behind.start()
+        await rig.settled()
+        await rig.behind.stop()
+        assert {"k": value} == ledger.values
 
 
 class TestConditions:

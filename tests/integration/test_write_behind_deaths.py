@@ -15,7 +15,7 @@ from support.write_behind import CACHE, PLAIN, TENANT, Ledger, make_rig, running
 
 from sidecar.cache.write_behind.policy import BehindPolicy
 from sidecar.store.keys import KeySpace
-from sidecar.store.replies import unavailable
+from sidecar.store.replies import outcome_unknown, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,3 +162,40 @@ async def die_and_be_succeeded(store: StandaloneStore, server: StoreServer, poli
         assert sorted(set(filter(None, made))) == made
         if not policy.coalesce:
             assert values == made
+
+
+@dataclass
+class ForgetfulStore(DyingStore):
+    """A store that does what it is asked, and of every third request loses the answer."""
+
+    async def run(self, script_call: ScriptCall, call: Call) -> Reply:
+        """Pass a script on."""
+        reply = await self.inner.run(script_call, call)
+        self._lose()
+        return reply
+
+    async def call_many(self, commands: Sequence[Command | ScriptCall], call: Call) -> list[Reply | StoreError]:
+        """Pass commands on; the answers are lost together."""
+        replies = await self.inner.call_many(commands, call)
+        self._lose()
+        return replies
+
+    def _lose(self) -> None:
+        self.fate.count += 1
+        if self.fate.count % 3 == 0:
+            raise outcome_unknown()
+
+
+async def test_lost_answers_of_the_store_cost_nothing(store: StandaloneStore) -> None:
+    """What was taken is asked for again, what was settled is told again; all is made once, in its order."""
+    policy = BehindPolicy(flush_after_ms=1, batch=3, coalesce=False, lease_ms=600, store_timeout_ms=200)
+    ledger = Ledger()
+    rig = make_rig(ForgetfulStore(store, Fate(0, "")), ledger, policy)
+    writer = make_rig(store, ledger, policy)
+    rig.behind.start()
+    for number in range(60):
+        await writer.values.set(f"k{number % 4}", b"%03d" % number, PLAIN, some_call())
+    await writer.settled()
+    await rig.behind.stop()
+    made = {key: [change.value for change in ledger.made.values() if change.key == key] for key in ledger.values}
+    assert {f"k{n}": [b"%03d" % number for number in range(n, 60, 4)] for n in range(4)} == made

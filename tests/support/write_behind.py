@@ -137,9 +137,16 @@ def make_rig(
     sealer: FieldSealer | None = None,
     ttl_ms: int = 300_000,
     stale_for_ms: int = 0,
+    compress_above_bytes: int | None = None,
 ) -> Rig:
     """Return a write-behind cache that is not sent yet."""
-    policy = CachePolicy(name=CACHE, ttl_ms=ttl_ms, stale_for_ms=stale_for_ms, behind=behind)
+    policy = CachePolicy(
+        name=CACHE,
+        ttl_ms=ttl_ms,
+        stale_for_ms=stale_for_ms,
+        behind=behind,
+        compress_above_bytes=compress_above_bytes,
+    )
     metrics, clock, keys = Metrics(), StoreClock(), KeySpace(TENANT)
     sending = WriteBehind(
         [policy],
