@@ -56,13 +56,18 @@ class Writer:
         until = time.monotonic() + seconds
         seen = 0
         while time.monotonic() < until:
-            for key in self._keys:
-                if key not in self._under_way:
-                    self._number += 1
-                    self._under_way[key] = f"{key} {self._number}"
-                    process.write(key, str(self._number))
+            self.begin(process)
             seen = self._take_in(process, seen)
             time.sleep(_PACE_SECONDS)
+        self._take_in(process, seen)
+
+    def begin(self, process: BehindProcess) -> None:
+        """Write to each key that nothing is written to."""
+        for key in self._keys:
+            if key not in self._under_way:
+                self._number += 1
+                self._under_way[key] = f"{key} {self._number}"
+                process.write(key, str(self._number))
 
     def _take_in(self, process: BehindProcess, seen: int) -> int:
         lines = process.acknowledged[seen:]
