@@ -47,7 +47,7 @@ async def served(server: StoreServer, ledger: Ledger) -> AsyncIterator[tuple[Rig
     pool = Pool(StoreAddress(host="127.0.0.1", port=server.port), PoolPolicy(connections=1), PoolCounters(Metrics()))
     pool.start()
     async with running(StandaloneStore(pool), ledger) as rig:
-        methods = methods_of(SERVICE, WriteBehindServicer(rig.behind, Caches({}, {}, {}, {}), Limits()))
+        methods = methods_of(SERVICE, WriteBehindServicer(rig.behind, Caches({}, {}, {}, {}, inspections={}), Limits()))
         interceptors = [ErrorInterceptor(to_status)]
         table = MethodTable(
             endpoints={method.path: build_endpoint(method, interceptors) for method in methods},
