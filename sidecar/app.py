@@ -232,9 +232,10 @@ class App:
             metrics=self._metrics,
             pause=self._admission.pause,
             near=self._near_store(address, tracing),
-            origins={},
             open_pool=lambda reply_timeout: self._open_pool(address, connections=1, reply_timeout=reply_timeout),
+            environ=self._environ,
         )
+        self.warnings.extend(caching.warnings)
         methods = self._methods(store, caching, rate_limits, self._health, envoy)
         table = self._method_table(methods, tracing)
         await rate_limits.start(probe, self._stack)

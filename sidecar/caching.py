@@ -1,7 +1,8 @@
-"""All that caches in a sidecar, made of its settings: the caches, and what seals their entries."""
+"""All that caches in a sidecar, made of its settings: the caches, what seals their entries, and their origins."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from sidecar.cache.bounding import Bounding
@@ -18,6 +19,7 @@ from sidecar.errors import StartupError
 from sidecar.store.confirmed import ConfirmedWrites, ConfirmingStore, on_disk, on_replicas
 from sidecar.store.subscription import Subscription
 from sidecar.translate import cache_policy, memory_bounds, request_limits, subscription_policy, warm_policies
+from sidecar.translate_origins import origin_warnings, origins_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from sidecar.store.keys import KeySpace
     from sidecar.store.pool import Pool
     from sidecar.telemetry.metrics import Metrics
+
+_log = logging.getLogger("sidecar.origins")
 
 # What is sealed can be opened for so long; a change of a phi cache that is not stored by then is lost.
 _PENDING_LIFE_MS = 31 * 24 * 3600 * 1000
@@ -59,12 +63,17 @@ class Caching:
         keks: KeyEncryptionKeys | None,
         metrics: Metrics,
         pause: Pause,
-        origins: Mapping[str, Origin],
+        environ: Mapping[str, str],
         open_pool: Callable[[float], Pool],
         near: NearStore | None = None,
     ) -> None:
         self._store = store
         self._grace_seconds = settings.shutdown_grace.seconds
+        self._origins = origins_of(settings, environ, metrics)
+        self.origins: Mapping[str, Origin] = self._origins.of_caches
+        """Where the values of caches are at home, by the cache's name."""
+        self.warnings = origin_warnings(settings)
+        """What is not safe for production, a sentence each."""
         ring = None
         if keks is not None:
             ring = KeyRing(
@@ -96,7 +105,7 @@ class Caching:
 
             self.write_behind = WriteBehind(
                 policies,
-                origins=origins,
+                origins=self.origins,
                 limits=limits,
                 store=store,
                 keys=keys,
@@ -117,7 +126,7 @@ class Caching:
             clock=clock,
             sealer_for=sealer_for,
             metrics=metrics,
-            origins=origins,
+            origins=self.origins,
             pause=pause,
             near=near,
             confirming={name: ConfirmingStore(store, writes) for name, writes in self._confirmed.items()},
@@ -163,8 +172,15 @@ class Caching:
     async def start(self, stack: AsyncExitStack) -> Sequence[str]:
         """Begin what goes on in the background, which `stack` ends; return what is not safe, a sentence each.
 
-        Raises `StartupError` if the store cannot confirm what it is to.
+        Raises `StartupError` if the store cannot confirm what it is to, and for statements that a database does not
+        take. A database that cannot be reached is asked when it is first used.
         """
+        stack.push_async_callback(self._origins.close)
+        found = await self._origins.check()
+        if found.problems:
+            raise StartupError("\n".join(found.problems))
+        for name in found.unreachable:
+            _log.warning("the origin %s cannot be reached; its statements are looked at when it is first used", name)
         stack.push_async_callback(self.watches.close)
         stack.push_async_callback(self.caches.drain, self._grace_seconds)
         self.warm_start.start()

@@ -97,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", help="report every problem of a configuration")
     check.add_argument("file", type=Path, nargs="?", metavar="FILE")
     check.add_argument("--envoy-config", metavar="DIR", help="check envoyproxy/ratelimit's files in DIR as well")
+    check.add_argument(
+        "--connect", action="store_true", help="prepare the SQL of caches' origins in their databases as well"
+    )
     check.set_defaults(run=_check_config)
 
     health = commands.add_parser("health", help="exit 0 if a sidecar is serving")
@@ -110,20 +113,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     health.set_defaults(run=_health)
 
-    sql = commands.add_parser("sql", help="print SQL for a database that the sidecar works with")
-    statements = sql.add_subparsers(required=True, metavar="WHAT")
-    triggers = statements.add_parser("triggers", help="what notifies the sidecar of changed rows (events.*.postgres)")
-    triggers.add_argument(
-        "--config", type=Path, metavar="FILE", help="configuration (default: $SIDECAR_CONFIG, or none)"
-    )
-    triggers.add_argument("--event", metavar="NAME", help="the event's name (default: all that have tables)")
-    triggers.set_defaults(run=_sql_triggers)
+    _add_sql(commands)
     add_cache_commands(commands, _own_address)
     add_write_behind(commands, _own_address)
 
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return parser
+
+
+def _add_sql(commands: argparse._SubParsersAction[_Parser]) -> None:
+    sql = commands.add_parser("sql", help="print SQL for databases that the sidecar works with")
+    kinds = sql.add_subparsers(required=True, metavar="WHAT")
+    triggers = kinds.add_parser("triggers", help="what notifies the sidecar of changed rows (events.*.postgres)")
+    triggers.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default: $SIDECAR_CONFIG, or none)"
+    )
+    triggers.add_argument("--event", metavar="NAME", help="the event's name (default: all that have tables)")
+    triggers.set_defaults(run=_sql_triggers)
+    setup = kinds.add_parser("setup", help="the table in which the tokens of changes are kept")
+    setup.add_argument("--table", metavar="NAME", help="origins.<name>.applied_table (default: sidecar_applied)")
+    setup.set_defaults(run=_sql_setup)
 
 
 # --- serve ---
@@ -286,6 +296,10 @@ def _check_config(options: argparse.Namespace) -> int:
         warnings = check_envoy(settings)
     except StartupError as error:
         problems.append(str(error))
+    if options.connect and not problems:
+        from sidecar.translate_origins import check_origins  # noqa: PLC0415
+
+        asyncio.run(check_origins(settings, os.environ))
     if problems:
         raise StartupError("\n".join(problems))
     for warning in warnings:
@@ -301,6 +315,17 @@ def _sql_triggers(options: argparse.Namespace) -> int:
     from sidecar.translate_events import triggers  # noqa: PLC0415
 
     print(triggers(load(options.config or _named_config(), os.environ), options.event), end="")
+    return 0
+
+
+def _sql_setup(options: argparse.Namespace) -> int:
+    from sidecar.config.origins import is_table  # noqa: PLC0415 (as above)
+    from sidecar.origins.applied import DEFAULT_TABLE, setup_sql  # noqa: PLC0415
+
+    table = options.table or DEFAULT_TABLE
+    if not is_table(table):
+        raise StartupError("sidecar sql setup: --table is a name of small letters, digits and _, in a schema or not")
+    print(setup_sql(table), end="")
     return 0
 
 

@@ -118,6 +118,10 @@ def _referred(draft: Draft) -> Iterator[str]:
     keys = draft.get(("encryption", "keys"))
     if isinstance(keys, list):
         names += [key.get("env") for key in keys if isinstance(key, dict)]
+    origins = draft.get(("origins",))
+    if isinstance(origins, dict):
+        named = [origin for origin in origins.values() if isinstance(origin, dict)]
+        names += [origin.get(key) for origin in named for key in ("url_env", "password_env", "bearer_env")]
     yield from (name for name in names if isinstance(name, str))
 
 

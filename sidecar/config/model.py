@@ -17,6 +17,7 @@ from sidecar.config.addresses import check_store_url, is_local
 from sidecar.config.envoy.settings import EnvoySettings
 from sidecar.config.events import EventSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.near import NearLimitSettings
+from sidecar.config.origins import AnyOriginSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.policies import CacheSettings, RateLimitSettings, TokenBucketSettings
 from sidecar.config.quantities import Duration, Lasting, Rate, Sized, WorkerCount
 from sidecar.config.rules import broken_rules
@@ -316,6 +317,11 @@ class Settings(Section):
     )
     l1: NearLimitSettings = Field(
         default_factory=NearLimitSettings, description="What all near caches of a worker may take together."
+    )
+    origins: dict[Name, AnyOriginSettings] = Field(
+        {},
+        json_schema_extra={"additionalProperties": False},
+        description="Where the values of caches are at home, by name (`[a-z][a-z0-9_-]{0,62}`).",
     )
     rate_limits: dict[Name, RateLimitSettings] = Field(
         {"default": TokenBucketSettings(algorithm="token_bucket", rate=Rate(100, 1000), burst=200)},

@@ -10,6 +10,7 @@ from sidecar.config.behind import BehindSettings  # noqa: TC001 (pydantic reads 
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.memory import MemoryShare  # noqa: TC001 (as above)
 from sidecar.config.near import NearSettings  # noqa: TC001 (pydantic reads the annotations)
+from sidecar.config.origins import CacheOriginSettings  # noqa: TC001 (as above)
 from sidecar.config.quantities import Duration, Lasting, Sized
 from sidecar.config.reservations import ReservationSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
@@ -131,6 +132,12 @@ class CacheSettings(Section):
         None,
         title="Write behind",
         description="How writes reach the origin, with the strategy write_behind. Null: as the defaults say.",
+    )
+    origin: CacheOriginSettings | None = Field(
+        None,
+        title="Origin",
+        description="Where the cache's values come from and, in some strategies, go to. Not in a raw cache. Null: only "
+        "its callers know.",
     )
 
     @property

@@ -13,6 +13,7 @@ from sidecar.config.exceptions import exception_rules
 from sidecar.config.findings import Finding
 from sidecar.config.leases import lease_rules
 from sidecar.config.near import near_rules
+from sidecar.config.origin_rules import origin_rules
 from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
 from sidecar.config.reservations import reservation_rules
@@ -62,6 +63,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
             yield from lease_rules(("rate_limits", name), limit)
             yield from reservation_rules(("rate_limits", name), limit)
     yield from _keys(settings.encryption)
+    yield from origin_rules(settings)
 
 
 def _addresses(settings: Settings) -> Iterator[Finding]:

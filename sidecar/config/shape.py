@@ -28,7 +28,9 @@ class Shape:
     """What a map or list holds."""
     is_map: bool = False
     variants: dict[str, Shape] = field(default_factory=dict)
-    """The sections to choose from, by the value of their `algorithm`."""
+    """The sections to choose from, by the value of the setting that tells them apart."""
+    tag: str = ""
+    """The name of that setting."""
     is_text: bool = False
     """Whether a single value is text, so that a variable's content stands for itself."""
     is_nullable: bool = False
@@ -59,12 +61,14 @@ def shape_at(path: Path) -> Shape | None:
     return shape
 
 
-def algorithms(path: Path) -> list[str]:
-    """Return the kinds of rate limit that may stand at a place, the only sections that there is a choice of."""
-    limit = shape_at(path)
-    return list(limit.variants) if limit else []
+def variants(path: Path) -> list[str]:
+    """Return the kinds of section that may stand at a place where there is a choice."""
+    shape = shape_at(path)
+    return list(shape.variants) if shape else []
 
 
+# What tells apart rate limits, and origins.
+_TAGS = ("algorithm", "kind")
 # The one setting whose form is that of what it stands in.
 _CANDIDATE = "candidate"
 
@@ -96,11 +100,11 @@ def _of_union(members: list[Any], *, nullable: bool, inner: bool) -> Shape:
             items=shape.items,
             is_map=shape.is_map,
             variants=shape.variants,
+            tag=shape.tag,
             is_text=shape.is_text,
             is_nullable=nullable,
         )
-    variants = {
-        get_args(member.model_fields["algorithm"].annotation)[0]: _of(member, inner=inner) for member in members
-    }
+    tag = next(tag for tag in _TAGS if all(tag in member.model_fields for member in members))
+    variants = {get_args(member.model_fields[tag].annotation)[0]: _of(member, inner=inner) for member in members}
     parts = {name: part for shape in variants.values() for name, part in shape.parts.items()}
-    return Shape(parts=parts, variants=variants)
+    return Shape(parts=parts, variants=variants, tag=tag)

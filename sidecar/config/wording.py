@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sidecar.config.problems import Path, did_you_mean, nearest, shown
-from sidecar.config.shape import Shape, algorithms, settings_shape
+from sidecar.config.shape import Shape, settings_shape, variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,6 @@ _WANTED = {
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
-_UNION_TAG = "algorithm"
 # The kind that need not be named.
 _COMBINED = "combined"
 
@@ -60,7 +59,7 @@ def sentence(error: ErrorDetails, path: Path, parent: Shape | None) -> str:
     if kind in _WANTED:
         return _WANTED[kind]
     if kind == "union_tag_not_found":
-        return _no_tag(error["input"], path)
+        return _no_tag(error["input"], _tag_name(error["ctx"]), path)
     write = _WRITERS.get(kind)
     return write(error["input"], error.get("ctx", {})) if write else error["msg"]
 
@@ -88,15 +87,20 @@ def _literal(written: Any, context: dict[str, Any]) -> str:
 
 
 def _tag(written: Any, context: dict[str, Any]) -> str:
-    return _none_of(written.get(_UNION_TAG), context["expected_tags"])
+    return _none_of(written.get(_tag_name(context)), context["expected_tags"])
 
 
-def _no_tag(written: Any, path: Path) -> str:
+def _tag_name(context: dict[str, Any]) -> str:
+    """Return the setting that tells the sections apart that may stand at a place."""
+    return str(context["discriminator"]).strip("'")
+
+
+def _no_tag(written: Any, tag: str, path: Path) -> str:
     for key in written:
-        if nearest(str(key), [_UNION_TAG]):
-            return f"unknown key `{shown(str(key))}`, did you mean `{_UNION_TAG}`?"
-    names = algorithms(path)
-    text = f"needs `{_UNION_TAG}`: one of {', '.join(name for name in names if name != _COMBINED)}"
+        if nearest(str(key), [tag]):
+            return f"unknown key `{shown(str(key))}`, did you mean `{tag}`?"
+    names = variants(path)
+    text = f"needs `{tag}`: one of {', '.join(name for name in names if name != _COMBINED)}"
     return f"{text}; or `limits`, to combine several" if _COMBINED in names else text
 
 

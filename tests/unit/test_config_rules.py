@@ -59,6 +59,22 @@ REDIS = "url: 'redis://host'"
         # Near caches.
         ("caches: {a: {format: raw, key_prefix: p, l1: {}}}", "caches.a.l1: a raw cache has none: its values do not say until when they are fresh"),
         ("caches: {a: {consistency: strong, l1: {}}}", "caches.a.l1: a copy may be behind the store, which consistency: strong rules out"),
+        # Origins.
+        ("origins: {o: {kind: postgres}}", "origins.o: needs either url or url_env"),
+        ("origins: {o: {kind: postgres, url: 'postgresql://db/b', url_env: U}}", "origins.o: needs either url or url_env"),
+        ("origins: {o: {kind: service, address: 'a:1', server_name: b}}", "origins.o.server_name: has no use without ca_file"),
+        ("origins: {o: {kind: http, url: 'http://b', ca_file: c}}", "origins.o.ca_file: has no use unless `url` is an https:// one"),
+        ("caches: {a: {origin: {name: ledgr}}}\norigins: {ledger: {kind: service, address: 'a:1'}}", "caches.a.origin.name: no origin of that name is configured, did you mean `ledger`?"),
+        ("caches: {a: {format: raw, key_prefix: p, origin: {name: o}}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.origin: a raw cache has none: it does not know who loads an entry"),
+        ("caches: {a: {origin: {name: o, load: x}}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.origin.load: is not for an origin of kind service, which has its own"),
+        ("caches: {a: {origin: {name: o}}}\norigins: {o: {kind: http, url: 'http://b'}}", "caches.a.origin.load: is needed for an origin of kind http"),
+        ("caches: {a: {origin: {name: o, load: /things}}}\norigins: {o: {kind: http, url: 'http://b'}}", "caches.a.origin.load: needs {key} in its path"),
+        ("caches: {a: {origin: {name: o, load: '{key}'}}}\norigins: {o: {kind: http, url: 'http://b'}}", "caches.a.origin.load: is a path such as /balances/{key}: it begins with / and has what else is special percent-encoded"),
+        ("caches: {a: {origin: {name: o, load: '/{key}', remove: '/{key}'}}}\norigins: {o: {kind: http, url: 'http://b'}}", "caches.a.origin.remove: has no use without store"),
+        ("caches: {a: {origin: {name: o, load: 'SELECT 1'}}}\norigins: {o: {kind: postgres, url_env: U}}", "caches.a.origin.load: does not use the parameter :keys"),
+        ("caches: {a: {origin: {name: o, load: 'SELECT :key'}}}\norigins: {o: {kind: postgres, url_env: U}}", "caches.a.origin.load: has no parameter `:key`: there is :keys; in a slice of an array put a space after the colon"),
+        ("caches: {a: {origin: {name: o, load: 'SELECT :keys', store: 'SELECT :key'}}}\norigins: {o: {kind: postgres, url_env: U}}", "caches.a.origin.store: does not use the parameter :value"),
+        ("caches: {a: {origin: {name: o, load: \"SELECT ':keys\"}}}\norigins: {o: {kind: postgres, url_env: U}}", "caches.a.origin.load: a string does not end"),
         # Rate limits.
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1/d, burst: 3651}}", "rate_limits.a.burst: at 1/d the bucket takes 3651 days to fill, above the most allowed (3650d)"),
         ("rate_limits: {a: {algorithm: concurrency, limit: 1, max_lease: 29s}}", "rate_limits.a.lease: 30s is above max_lease (29s)"),

@@ -1,0 +1,88 @@
+"""A cache's statements as a database takes them: found out on first use, from what the database says of each.
+
+What callers bring is text, but for bytes where a `bytea` is wanted; a statement wants keys that are numbers, values
+that are JSON. The database knows the type of each parameter, by where it stands. So it is asked once, and from then on
+the parameter is sent as text and cast there: `$1` becomes `($1::text::"pg_catalog"."int8")`. Then it is PostgreSQL
+that reads what is written, with its own rules and its own errors, whatever the type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from sidecar.origins.failures import UnfitError, refused
+from sidecar.origins.sql_rows import column_problems
+from sidecar.origins.sql_states import INVALID_TEXT
+
+if TYPE_CHECKING:
+    from sidecar.config.named_parameters import Statement
+
+_BYTES: Final = frozenset({"bytea", "bytea[]"})
+_KEYS: Final = "keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement that is ready to be sent."""
+
+    sql: str
+    parameters: tuple[str, ...]
+    as_bytes: frozenset[str]
+    """The parameters that are sent as bytes."""
+
+    def arguments(self, origin: str, given: dict[str, str | bytes | list[str]]) -> list[Any]:
+        """Return the parameters' values in their order; raises ORIGIN_REFUSED for bytes that are no text."""
+        return [self._argument(origin, name, given[name]) for name in self.parameters]
+
+    def _argument(self, origin: str, name: str, value: str | bytes | list[str]) -> str | bytes | list[Any]:
+        if name in self.as_bytes:
+            if isinstance(value, list):
+                return [item.encode() for item in value]
+            return value.encode() if isinstance(value, str) else value
+        if not isinstance(value, bytes):
+            return value
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise refused(origin, INVALID_TEXT) from None
+
+
+async def prepare(connection: Any, statement: Statement, *, is_load: bool) -> Prepared:
+    """Ask the database what a statement wants; raises UnfitError, or an error of asyncpg for what else is wrong."""
+    try:
+        asked = await connection.prepare(statement.render())
+        types = dict(zip(statement.parameters, asked.get_parameters(), strict=True))
+        if is_load:
+            _check_load({column.name: column.type.name for column in asked.get_attributes()}, types)
+        as_bytes = frozenset(name for name, of in types.items() if of.name in _BYTES)
+
+        def write(name: str, number: int) -> str:
+            return f"${number}" if name in as_bytes else f"(${number}::text{_cast(types[name])})"
+
+        sql = statement.render(write)
+        # What the casts make of it must do as well: a parameter may stand where no expression can.
+        await connection.prepare(sql)
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "").startswith(("42", "0A", "22", "3F")):
+            raise UnfitError(f"{error.message} (SQLSTATE {error.sqlstate})", error.sqlstate) from None
+        raise
+    return Prepared(sql, statement.parameters, as_bytes)
+
+
+def _check_load(columns: dict[str, str], types: dict[str, Any]) -> None:
+    problems = column_problems(columns)
+    if _KEYS in types and types[_KEYS].kind != "array":
+        problems.append(f"takes :{_KEYS} for one {types[_KEYS].name}: it is an array, so write = ANY(:{_KEYS})")
+    if problems:
+        raise UnfitError("; ".join(problems), "42804")
+
+
+def _cast(of: Any) -> str:
+    """Return the rest of a cast from text, or from an array of texts, to a type."""
+    name, is_array = of.name.removesuffix("[]"), of.kind == "array"
+    brackets = "[]" if is_array else ""
+    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in (of.schema, name))
+    return f"{brackets}::{quoted}{brackets}"

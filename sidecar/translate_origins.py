@@ -1,0 +1,167 @@
+"""From the settings of origins to the policies that they are made of; see `translate.py`."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sidecar.config.addresses import is_local
+from sidecar.config.named_parameters import take_apart
+from sidecar.config.origin_rules import KNOWN_PARAMETERS
+from sidecar.config.origins import PostgresOriginSettings, ServiceOriginSettings, check_postgres_url, encrypts
+from sidecar.errors import StartupError
+from sidecar.origins.breaker import BreakerPolicy
+from sidecar.origins.catalog import Origins
+from sidecar.origins.gate import GatePolicy
+from sidecar.origins.policies import CacheOriginPolicy, DatabasePolicy, ServicePolicy, WebPolicy
+from sidecar.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.config.model import Settings
+    from sidecar.config.origins import AnyOriginSettings, CacheOriginSettings, HttpOriginSettings
+    from sidecar.origins.policies import OriginPolicy
+
+_PURPOSES = ("load", "store", "remove")
+
+
+def origins_of(settings: Settings, environ: Mapping[str, str], metrics: Metrics) -> Origins:
+    """Return the origins of the caches; raises `StartupError` for a variable that is not set or a file not to be read.
+
+    Only those that a cache names are looked at.
+    """
+    asked = {name: cache.origin for name, cache in settings.caches.items() if cache.origin is not None}
+    named = {origin.name for origin in asked.values()}
+    return Origins(
+        [
+            _policy(name, origin, settings, environ)
+            for name, origin in settings.origins.items()
+            if name in named
+        ],
+        [_cache_policy(name, origin, settings.origins[origin.name]) for name, origin in asked.items()],
+        max_value_bytes=settings.limits.max_value_bytes,
+        metrics=metrics,
+        draw=random.random,
+    )  # fmt: skip
+
+
+async def check_origins(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Prepare the statements of caches in their databases; raises `StartupError`, a line for each problem."""
+    origins = origins_of(settings, environ, Metrics())
+    try:
+        found = await origins.check()
+    finally:
+        await origins.close()
+    unreachable = [f"origins.{name}: the database cannot be reached" for name in found.unreachable]
+    if found.problems or unreachable:
+        raise StartupError("\n".join([*found.problems, *unreachable]))
+
+
+def origin_warnings(settings: Settings) -> list[str]:
+    """Return what is not safe for production about the origins, a sentence each."""
+    return [
+        f"the connection to the origin {name!r} is not encrypted; {advice}"
+        for name, origin in settings.origins.items()
+        if (advice := _advice(origin))
+    ]
+
+
+def _advice(origin: AnyOriginSettings) -> str:
+    """Return how to encrypt an origin's connections, empty if they are, or stay on this machine."""
+    if isinstance(origin, ServiceOriginSettings):
+        return "" if origin.ca_file is not None or is_local(origin.address) else "set ca_file"
+    if isinstance(origin, PostgresOriginSettings):
+        return "" if origin.url is None or encrypts(origin.url) else "add ?sslmode=verify-full to its URL"
+    host = origin.url.partition("://")[2].partition("/")[0]
+    is_safe = origin.url.startswith("https:") or origin.unix_socket or is_local(f"{host}:" if ":" not in host else host)
+    return "" if is_safe else "use https://"
+
+
+def _policy(name: str, settings: AnyOriginSettings, everything: Settings, environ: Mapping[str, str]) -> OriginPolicy:
+    path = f"origins.{name}"
+    gate = GatePolicy(
+        name=name,
+        timeout=settings.timeout.seconds,
+        max_concurrency=settings.max_concurrency,
+        breaker=BreakerPolicy(
+            failures=settings.breaker.failures,
+            window=settings.breaker.window.seconds,
+            pause=settings.breaker.pause.seconds,
+        ),
+    )
+    if isinstance(settings, ServiceOriginSettings):
+        return ServicePolicy(
+            gate=gate,
+            address=settings.address,
+            root_certificates=_read(path, settings.ca_file),
+            server_name=settings.server_name,
+            max_answer_bytes=max(everything.limits.max_message_bytes, everything.limits.max_value_bytes),
+        )
+    if isinstance(settings, PostgresOriginSettings):
+        return _database_policy(path, gate, settings, environ)
+    return _web_policy(path, gate, settings, environ)
+
+
+def _database_policy(
+    path: str, gate: GatePolicy, settings: PostgresOriginSettings, environ: Mapping[str, str]
+) -> DatabasePolicy:
+    url = settings.url
+    if url is None:
+        url = _variable(f"{path}.url_env", settings.url_env or "", environ)
+        try:
+            check_postgres_url(url)
+        except ValueError as error:
+            raise StartupError(f"{path}.url_env: {settings.url_env}: {error}") from None
+    password = settings.password_env
+    return DatabasePolicy(
+        gate=gate,
+        url=url,
+        password=None if password is None else _variable(f"{path}.password_env", password, environ),
+        applied_table=settings.applied_table,
+    )
+
+
+def _web_policy(path: str, gate: GatePolicy, settings: HttpOriginSettings, environ: Mapping[str, str]) -> WebPolicy:
+    bearer = settings.bearer_env
+    tls = None
+    if settings.ca_file is not None:
+        try:
+            tls = ssl.create_default_context(cafile=settings.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise StartupError(f"{path}.ca_file: {settings.ca_file}: {error.strerror or error}") from None
+    return WebPolicy(
+        gate=gate,
+        url=settings.url,
+        unix_socket=settings.unix_socket,
+        tls=tls,
+        bearer=None if bearer is None else _variable(f"{path}.bearer_env", bearer, environ),
+        media_type=settings.media_type,
+        max_age=settings.max_age,
+    )
+
+
+def _cache_policy(cache: str, asked: CacheOriginSettings, origin: AnyOriginSettings) -> CacheOriginPolicy:
+    written: dict[str, str] = {key: text for key in _PURPOSES if (text := getattr(asked, key)) is not None}
+    if isinstance(origin, PostgresOriginSettings):
+        statements = {key: take_apart(sql, KNOWN_PARAMETERS[key]) for key, sql in written.items()}
+        return CacheOriginPolicy(cache=cache, origin=asked.name, statements=statements)
+    return CacheOriginPolicy(cache=cache, origin=asked.name, paths=written)
+
+
+def _variable(path: str, name: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise StartupError(f"{path}: the environment variable {name} is not set")
+    return value
+
+
+def _read(path: str, file: str | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise StartupError(f"{path}.ca_file: {file}: {error.strerror}") from None
