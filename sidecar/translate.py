@@ -84,6 +84,11 @@ def cache_policy(name: str, settings: CacheSettings) -> CachePolicy:
         compress_above_bytes=settings.compress_above,
         max_value_bytes=settings.max_value_bytes,
         strategy=Strategy(settings.strategy),
+        soft_timeout_ms=0 if settings.soft_timeout is None else settings.soft_timeout.ms,
+        hard_timeout_ms=settings.longest_load.ms,
+        fail_safe_for_ms=settings.fail_safe_for.ms,
+        refresh_at=settings.refresh_at,
+        early_refresh=settings.early_refresh,
         behind=_behind(settings) if settings.strategy == "write_behind" else None,
     )
 

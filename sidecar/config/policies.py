@@ -22,10 +22,13 @@ from sidecar.config.zones import check_zone
 class CacheSettings(Section):
     """A cache: a named policy for the entries that are read and written under its name."""
 
-    strategy: Literal["cache_aside", "write_behind"] = Field(
+    strategy: Literal["cache_aside", "read_through", "write_through", "refresh_ahead", "write_behind"] = Field(
         "cache_aside",
-        description="How the cache relates to the origin of its data: `cache_aside` leaves it to the application, "
-        "`write_behind` writes to it what the cache was given, some time later (docs/write-behind.md).",
+        description="How the cache relates to the origin of its data. `cache_aside`: callers load what they miss. "
+        "`read_through`: the sidecar does. `write_through`: as read_through, and what is written goes to the origin "
+        "first. `refresh_ahead`: as read_through, and what is read is loaded anew before its time is over. "
+        "`write_behind`: as read_through, and what is written goes to the origin some time later "
+        "(docs/write-behind.md).",
     )
     ttl: Annotated[Duration, Lasting("1ms", "365d")] = Field(
         Duration(300_000),
@@ -49,17 +52,17 @@ class CacheSettings(Section):
     )
     load_lease: Annotated[Duration, Lasting("100ms", "10m")] = Field(
         Duration(10_000),
-        description="Time that a caller of GetOrLoad gets to load an entry, before another may. 100ms to 10m. "
-        "Choose it longer than the origin ever takes.",
+        description="Time that a caller of GetOrLoad, or a sidecar itself, gets to load an entry, before another may. "
+        "100ms to 10m. Choose it longer than the origin ever takes.",
     )
     load_wait: Annotated[Duration, Lasting("0s", "1m")] = Field(
         Duration(5_000),
-        description="Longest time that the other callers of GetOrLoad wait for what one of them loads, if they name "
-        "none. 0 to 1m.",
+        description="Longest time that callers wait for what another, or the sidecar, loads, if they name none. "
+        "0 to 1m.",
     )
     negative_ttl: Annotated[Duration, Lasting("0s", "1d")] = Field(
         Duration(0),
-        description="Time for which GetOrLoad remembers that the origin has no such thing. 0 to 1d; 0: not at all.",
+        description="Time for which it is remembered that the origin has no such thing. 0 to 1d; 0: not at all.",
     )
     tags: Switch = Field(
         False,
@@ -139,6 +142,48 @@ class CacheSettings(Section):
         description="Where the cache's values come from and, in some strategies, go to. Not in a raw cache. Null: only "
         "its callers know.",
     )
+    soft_timeout: Annotated[Duration, Lasting("1ms", "1m")] | None = Field(
+        None,
+        description="Time for which a caller waits for the origin while there is an entry that `fail_safe_for` keeps; "
+        "then it gets that one, stale, and the load goes on. 1ms to 1m. Null: as long as `load_wait`.",
+    )
+    hard_timeout: Annotated[Duration, Lasting("1ms", "10m")] | None = Field(
+        None,
+        description="Time after which a load from the origin is given up. 1ms to 10m; at most `load_lease`. Null: "
+        "`load_lease` itself.",
+    )
+    fail_safe_for: Annotated[Duration, Lasting("0s", "30d")] = Field(
+        Duration(0),
+        description="Time past its TTL for which an entry is kept, to be served stale when the origin fails or is "
+        "slow. 0 to 30d. For strategies with an origin.",
+    )
+    refresh_at: Annotated[Share, Field(gt=0, lt=1)] = Field(
+        0.8,
+        description="Share of an entry's life after which a read has it loaded anew, with `strategy: refresh_ahead`. "
+        "Above 0, below 1.",
+    )
+    early_refresh: Share = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="How eagerly reads have entries loaded anew by chance, the likelier the nearer they are to their "
+        "end and the longer loads take; 1 suits most, 0 is never. 0 to 100. For strategies with an origin.",
+    )
+
+    @property
+    def asks_origin(self) -> bool:
+        """Whether the sidecar loads what is missed."""
+        return self.strategy != "cache_aside"
+
+    @property
+    def longest_load(self) -> Duration:
+        """How long a load may take."""
+        return self.load_lease if self.hard_timeout is None else self.hard_timeout
+
+    @property
+    def kept(self) -> Duration:
+        """For how long an entry is kept past its TTL."""
+        return max(self.stale_for, self.fail_safe_for)
 
     @property
     def longest_ttl(self) -> Duration | None:

@@ -17,6 +17,7 @@ from sidecar.config.origin_rules import origin_rules
 from sidecar.config.policies import CheckedSettings
 from sidecar.config.quantities import Duration, render_size
 from sidecar.config.reservations import reservation_rules
+from sidecar.config.strategies import strategy_rules
 from sidecar.config.tiers import tier_rules
 from sidecar.config.warming import warm_rules
 
@@ -50,6 +51,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from warm_rules(path, cache.warm, cache.strategy)
         yield from near_rules(path, cache)
         yield from behind_rules(path, cache)
+        yield from strategy_rules(path, cache, settings.origins)
     yield from _raw_prefixes(settings.caches)
     for name, event in settings.events.items():
         yield from event_rules(("events", name), event, settings.caches)
@@ -156,10 +158,10 @@ def _cache_times(path: Path, cache: CacheSettings) -> Iterator[Finding]:
     if longest > _MAX_PHI_KEPT:
         at, other = (max_ttl, ttl) if cache.max_ttl else (ttl, max_ttl)
         yield Finding(at, f"{longest} is above the most for a phi cache ({_MAX_PHI_KEPT})", (other, data_class))
-    elif longest.ms + cache.stale_for.ms > _MAX_PHI_KEPT.ms:
+    elif longest.ms + cache.kept.ms > _MAX_PHI_KEPT.ms:
         yield Finding(
-            (*path, "stale_for"),
-            f"{cache.stale_for} and a TTL of {longest} are together above the most for a phi cache ({_MAX_PHI_KEPT})",
+            (*path, "stale_for" if cache.stale_for >= cache.fail_safe_for else "fail_safe_for"),
+            f"{cache.kept} and a TTL of {longest} are together above the most for a phi cache ({_MAX_PHI_KEPT})",
             (ttl, max_ttl, data_class),
         )
 

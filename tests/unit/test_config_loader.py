@@ -179,7 +179,7 @@ def test_the_text_of_the_error_is_a_line_for_each_problem(file: Path) -> None:
         ("caches: {a: {ttl_jitter: 0.6}}", "caches.a.ttl_jitter: 0.6 is above the most allowed, 0.5"),
         ("caches: {a: {data_class: PHI}}", "caches.a.data_class: `PHI` is none of public, internal, phi, did you mean `phi`?"),
         ("caches: {a: {data_class: 1}}", "caches.a.data_class: must be one of public, internal, phi"),
-        ("caches: {a: {strategy: x}}", "caches.a.strategy: `x` is none of cache_aside, write_behind"),
+        ("caches: {a: {strategy: x}}", "caches.a.strategy: `x` is none of cache_aside, read_through, write_through, refresh_ahead, write_behind"),
         ("tenant: 5", "tenant: must be text; a number or true and false need quotes"),
         ("listen: []", "listen: must not be empty"),
         ("listen: 127.0.0.1:50051", "listen: must be a list"),

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REDIS = "url: 'redis://host'"
+APP = "{origins: {app: {kind: service, address: '127.0.0.1:1'}}"
+OF_APP = "origin: {name: app}"
+LEDGER = "{origins: {ledger: {kind: http, url: 'http://h'}}"
+OF_LEDGER = "origin: {name: ledger, load: '/{key}'}"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,7 @@ REDIS = "url: 'redis://host'"
         ("caches: {a: {warm: {keys: [k]}}}", "caches.a.warm: needs an origin to load from: a strategy other than cache_aside"),
         # Near caches.
         ("caches: {a: {format: raw, key_prefix: p, l1: {}}}", "caches.a.l1: a raw cache has none: its values do not say until when they are fresh"),
+        ("caches: {a: {strategy: write_behind, l1: {}, origin: {name: o}}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.l1: a write-behind cache has none: what is pending is read too"),
         ("caches: {a: {consistency: strong, l1: {}}}", "caches.a.l1: a copy may be behind the store, which consistency: strong rules out"),
         # Origins.
         ("origins: {o: {kind: postgres}}", "origins.o: needs either url or url_env"),
@@ -145,6 +150,20 @@ REDIS = "url: 'redis://host'"
         # Workers.
         ("{workers: 2, listen: ['a:1', {address: 'unix:/s', engine: grpcio}]}", "listen[1].engine: the grpcio engine cannot share a Unix socket among workers (2); leave it out, or set `workers` to 1"),
         ("{workers: auto, listen: [{address: 'unix:/s', engine: grpcio}]}", "listen[0].engine: the grpcio engine cannot share a Unix socket among workers (auto); leave it out, or set `workers` to 1"),
+        # Strategies.
+        ("caches: {a: {strategy: read_through}}", "caches.a.strategy: read_through needs `origin`"),
+        ("caches: {a: {strategy: refresh_ahead, format: raw, key_prefix: 'p:'}}", "caches.a.strategy: a raw cache is cache_aside: others write it, and take no notice of loads"),
+        (f"{LEDGER}, caches: {{a: {{strategy: write_through, {OF_LEDGER}}}}}}}", "caches.a.origin.store: is needed with strategy: write_through"),
+        (f"{APP}, caches: {{a: {{strategy: read_through, {OF_APP}, hard_timeout: 11s}}}}}}", "caches.a.hard_timeout: 11s is above load_lease (10s)"),
+        (f"{APP}, caches: {{a: {{strategy: read_through, {OF_APP}, soft_timeout: 1s}}}}}}", "caches.a.soft_timeout: has no use without fail_safe_for"),
+        (f"{APP}, caches: {{a: {{strategy: read_through, {OF_APP}, soft_timeout: 11s, fail_safe_for: 1h}}}}}}", "caches.a.soft_timeout: 11s is above load_lease (10s)"),
+        (f"{APP}, caches: {{a: {{strategy: read_through, {OF_APP}, soft_timeout: 2s, hard_timeout: 1s, fail_safe_for: 1h}}}}}}", "caches.a.soft_timeout: 2s is above hard_timeout (1s)"),
+        (f"{APP}, caches: {{a: {{strategy: read_through, {OF_APP}, refresh_at: 0.5}}}}}}", "caches.a.refresh_at: is only for strategy: refresh_ahead"),
+        (f"{APP}, caches: {{a: {{strategy: read_through, {OF_APP}, data_class: phi, ttl: 1h, fail_safe_for: 24h}}}}}}", "caches.a.fail_safe_for: 1d and a TTL of 1h are together above the most for a phi cache (1d)"),
+        ("caches: {a: {fail_safe_for: 1s}}", "caches.a.fail_safe_for: is only for strategies with an origin"),
+        ("caches: {a: {hard_timeout: 1s}}", "caches.a.hard_timeout: is only for strategies with an origin"),
+        ("caches: {a: {soft_timeout: 1s}}", "caches.a.soft_timeout: is only for strategies with an origin"),
+        ("caches: {a: {early_refresh: 1.0}}", "caches.a.early_refresh: is only for strategies with an origin"),
         # The store.
         ("store: {username: bob}", "store.username: has no use without `url`"),
         ("store: {password_env: A}", "store.password_env: has no use without `url`"),
@@ -199,6 +218,9 @@ def test_broken_rule(tmp_path: Path, text: str, problem: str) -> None:
         "rate_limits: {a: {algorithm: sliding_window, limit: 1, window: 366d}}",
         "store: {url: 'rediss://bob:pw@host:1/2', tls: {cert_file: c, key_file: k, server_name: s}}",
         "store: {url: 'unix:///run/redis.sock?db=1', username: bob, password_env: PW}",
+        f"{APP}, caches: {{a: {{strategy: write_through, {OF_APP}, hard_timeout: 10s, soft_timeout: 10s, fail_safe_for: 30d}}}}}}",
+        f"{APP}, caches: {{a: {{strategy: refresh_ahead, {OF_APP}, refresh_at: 0.5, early_refresh: 100.0}}}}}}",
+        f"{APP}, caches: {{a: {{strategy: read_through, {OF_APP}, data_class: phi, ttl: 1h, stale_for: 23h, fail_safe_for: 23h}}}}}}",
     ],
 )
 def test_kept_rule(tmp_path: Path, text: str) -> None:
