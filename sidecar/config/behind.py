@@ -84,8 +84,6 @@ def behind_rules(path: Path, cache: CacheSettings) -> Iterator[Finding]:
         if cache.write_behind is not None:
             yield Finding(own, "is only for caches with strategy: write_behind", (strategy,))
         return
-    if cache.format == "raw":
-        yield Finding((*path, "format"), "a raw cache cannot be write-behind, since others write it too", (strategy,))
     for switch in ("tags", "generations"):
         if getattr(cache, switch):
             yield Finding((*path, switch), "a write-behind cache has none; invalidate its keys", (strategy,))

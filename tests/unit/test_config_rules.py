@@ -29,12 +29,11 @@ OF_LEDGER = "origin: {name: ledger, load: '/{key}'}"
         ("caches: {a: {data_class: phi, ttl: 1d, stale_for: 1s}}", "caches.a.stale_for: 1s and a TTL of 1d are together above the most for a phi cache (1d)"),
         # Write-behind caches.
         ("caches: {a: {write_behind: {}}}", "caches.a.write_behind: is only for caches with strategy: write_behind"),
-        ("caches: {a: {strategy: write_behind, tags: true}}", "caches.a.tags: a write-behind cache has none; invalidate its keys"),
-        ("caches: {a: {strategy: write_behind, generations: true}}", "caches.a.generations: a write-behind cache has none; invalidate its keys"),
-        ("caches: {a: {strategy: write_behind, max_memory: 10%}}", "caches.a.max_memory: a write-behind cache has none, but max_pending"),
-        ("caches: {a: {strategy: write_behind, format: raw, key_prefix: p}}", "caches.a.format: a raw cache cannot be write-behind, since others write it too"),
-        ("caches: {a: {strategy: write_behind, write_behind: {retry_base: 1m}}}", "caches.a.write_behind.retry_base: 1m is above retry_cap (30s)"),
-        ("caches: {a: {strategy: write_behind, write_behind: {store_timeout: 6s}}}", "caches.a.write_behind.store_timeout: 6s is above half of lease (10s)"),
+        ("caches: {a: {strategy: write_behind, origin: {name: o}, tags: true}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.tags: a write-behind cache has none; invalidate its keys"),
+        ("caches: {a: {strategy: write_behind, origin: {name: o}, generations: true}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.generations: a write-behind cache has none; invalidate its keys"),
+        ("caches: {a: {strategy: write_behind, origin: {name: o}, max_memory: 10%}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.max_memory: a write-behind cache has none, but max_pending"),
+        ("caches: {a: {strategy: write_behind, origin: {name: o}, write_behind: {retry_base: 1m}}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.write_behind.retry_base: 1m is above retry_cap (30s)"),
+        ("caches: {a: {strategy: write_behind, origin: {name: o}, write_behind: {store_timeout: 6s}}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.write_behind.store_timeout: 6s is above half of lease (10s)"),
         # Fields of caches.
         ("caches: {a: {phi_fields: [ssn]}}", "caches.a.phi_fields: is only for caches with data_class: phi"),
         ("caches: {a: {clear_fields: [ward]}}", "caches.a.clear_fields: is only for caches with data_class: phi"),
