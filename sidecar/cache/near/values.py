@@ -332,13 +332,11 @@ class NearValueCache(ValueCache):
 
     # --- writing ---
 
-    async def plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
-        """Return the plan of `set`."""
-        return self._dropping(await super().plan_set(key, value, options, call))
+    async def _plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
+        return self._dropping(await super()._plan_set(key, value, options, call))
 
-    async def plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
-        """Return the plan of `delete`."""
-        return self._dropping(await super().plan_delete(key, options, call))
+    async def _plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
+        return self._dropping(await super()._plan_delete(key, options, call))
 
     async def plan_touch(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `touch`."""
