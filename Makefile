@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run add-login run-login wheel test test-compiled test-fast conformance lint format \
+.PHONY: help install install-dev run add-login run-login run-balances wheel test test-compiled test-fast conformance lint format \
 	proto proto-envoy proto-go lock fuzz \
 	bench bench-compare bench-client bench-calls bench-store bench-footprint clean
 
@@ -38,6 +38,9 @@ add-login: install-dev ## keep an account of the login example: NAME=ada, its pa
 
 run-login: install-dev ## serve the login example, beside `make run` (examples/hospital/README.md)
 	PYTHONPATH=examples/hospital $(BIN)/python -m login --accounts $(ACCOUNTS) serve
+
+run-balances: install-dev ## show balances read through from a PostgreSQL of their own (examples/balances/README.md)
+	PYTHONPATH=examples/balances $(BIN)/python -m balances
 
 wheel: $(VENV)/.installed$(if $(COMPILED),-compile) ## build the wheel into dist/; COMPILED=1 for one of this platform's own
 	PYTHON=$(BIN)/python tools/build_wheel.sh $(if $(COMPILED),compiled,pure) dist

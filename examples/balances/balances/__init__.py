@@ -1,0 +1,1 @@
+"""Account balances from PostgreSQL, read through a sidecar."""
