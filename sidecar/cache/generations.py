@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.clock import MICROS_PER_SECOND
 from sidecar.errors import SidecarError
 from sidecar.store.base import Command, ScriptCall
-from sidecar.store.commands import time
+from sidecar.store.commands import time, time_us
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
@@ -157,8 +156,7 @@ class Generations:
 
     async def now(self, call: Call) -> int:
         """Return the store's time, in microseconds."""
-        seconds, micros = await self._store.call(time(), call)
-        return int(seconds) * MICROS_PER_SECOND + int(micros)
+        return time_us(await self._store.call(time(), call))
 
     async def _stamp(self, which: int, members: tuple[bytes, ...], call: Call) -> int:
         # It may be repeated: what is out of date a second time has to be loaded again, and that is all.

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from sidecar.clock import MICROS_PER_SECOND
 from sidecar.store.base import Command
+
+if TYPE_CHECKING:
+    from sidecar.store.base import Reply
 
 
 def get(key: bytes) -> Command:
@@ -76,8 +82,14 @@ def idle_time(key: bytes) -> Command:
 
 
 def time() -> Command:
-    """Ask for the store's time: `[seconds, microseconds]`."""
+    """Ask for the store's time, which `time_us` reads."""
     return Command(("TIME",), True)
+
+
+def time_us(reply: Reply) -> int:
+    """Return the time that the answer to TIME says, in microseconds; raises TypeError or ValueError for another one."""
+    seconds, micros = reply
+    return int(seconds) * MICROS_PER_SECOND + int(micros)
 
 
 def hash_field(key: bytes, name: bytes) -> Command:

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sidecar.call import Call
-from sidecar.clock import MICROS_PER_SECOND, StoreClock, after
+from sidecar.clock import StoreClock, after
 from sidecar.errors import SidecarError
 from sidecar.store import commands
 
@@ -61,10 +61,8 @@ class StoreProbe:
     async def _ask(self) -> bool:
         sent_at = time.monotonic()
         try:
-            seconds, micros = await self._store.call(
-                commands.time(), Call("store.probe", deadline=after(_REPLY_SECONDS))
-            )
-            store_us = int(seconds) * MICROS_PER_SECOND + int(micros)
+            reply = await self._store.call(commands.time(), Call("store.probe", deadline=after(_REPLY_SECONDS)))
+            store_us = commands.time_us(reply)
         except (SidecarError, TypeError, ValueError):  # no answer, or none that TIME can have
             return False
         self._clock.observe(store_us, sent_at, time.monotonic())

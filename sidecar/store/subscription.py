@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 
-from sidecar.clock import MICROS_PER_SECOND
 from sidecar.errors import SidecarError
+from sidecar.store.commands import time_us
 from sidecar.store.connection import pack
 from sidecar.store.dial import login, open_socket, refusal, short
 from sidecar.store.replies import to_error, unavailable
@@ -250,7 +250,6 @@ async def _proven_time(line: PushLine, patience: float) -> int:
         if isinstance(reply, hiredis.ReplyError):
             raise to_error(reply)
     try:
-        seconds, micros = told
-        return int(seconds) * MICROS_PER_SECOND + int(micros)
+        return time_us(told)
     except (TypeError, ValueError):
         raise unavailable("its time is no time") from None

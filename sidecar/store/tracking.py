@@ -38,8 +38,9 @@ from typing import TYPE_CHECKING
 
 import hiredis
 
-from sidecar.clock import MICROS_PER_SECOND, after
+from sidecar.clock import after
 from sidecar.errors import StoreError
+from sidecar.store.commands import time_us
 from sidecar.store.connection import ConnectionLostError, pack
 from sidecar.store.dial import dial
 from sidecar.store.replies import outcome_unknown, to_error, unavailable
@@ -143,9 +144,8 @@ class Tracking:
         """Ask the server for its time, so that `confirmed` and `confirmed_us` are of now; raises `StoreError`."""
         reply = await self.request(_TIME, 1, after(self._policy.reply_timeout), repeatable=True, writes=False)
         try:
-            seconds, micros = reply
             # Not the greater of the two: where the store's clock went back, what it says now is right.
-            self.confirmed_us = int(seconds) * MICROS_PER_SECOND + int(micros)
+            self.confirmed_us = time_us(reply)
         except (TypeError, ValueError):
             raise unavailable("it does not tell the time") from None
 
