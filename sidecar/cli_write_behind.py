@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sidecar.errors import StartupError
-
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
+
+    from sidecar.remote import Remote
 
 _SECONDS = 10.0
 _PAGE = 100
@@ -52,39 +52,26 @@ def add_parser(commands: Any, own_address: Callable[[], str]) -> None:
 def _with_stub(
     options: argparse.Namespace, own_address: Callable[[], str], run: Callable[[argparse.Namespace, Any], int]
 ) -> int:
-    import grpc  # noqa: PLC0415 (the other commands start without it)
+    from sidecar.remote import Remote  # noqa: PLC0415 (the other commands start without gRPC)
 
-    address = options.address or own_address()
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            return run(options, _Stub(channel))
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                raise StartupError(f"{address}: no cache of that sidecar is write-behind") from None
-            raise StartupError(f"{address}: {error.code().name}: {error.details()}") from None
+    unserved = "no cache of that sidecar is write-behind"
+    with Remote(options.address or own_address(), _SECONDS, unserved=unserved) as remote:
+        return run(options, _Stub(remote))
 
 
 class _Stub:
-    """The service's methods, made of its descriptor: the sidecar has no client of its own."""
+    """The service's methods, each by its name and its request's fields."""
 
-    def __init__(self, channel: Any) -> None:
-        from google.protobuf.message_factory import GetMessageClass  # noqa: PLC0415 (as above)
+    def __init__(self, remote: Remote) -> None:
+        from sidecar.gen.sidecar.v1 import write_behind_pb2 as pb  # noqa: PLC0415 (as above)
 
-        from sidecar.gen.sidecar.v1 import write_behind_pb2 as pb  # noqa: PLC0415
+        self._pb = pb
+        self._remote = remote
 
-        self.pb = pb
-        self._methods = {
-            method.name: channel.unary_unary(
-                f"/{method.containing_service.full_name}/{method.name}",
-                request_serializer=GetMessageClass(method.input_type).SerializeToString,
-                response_deserializer=GetMessageClass(method.output_type).FromString,
-            )
-            for method in pb.DESCRIPTOR.services_by_name["WriteBehindService"].methods
-        }
-
-    def call(self, name: str, timeout: float = _SECONDS, **fields: Any) -> Any:
+    def call(self, name: str, seconds: float | None = None, **fields: Any) -> Any:
         """Call a method."""
-        return self._methods[name](getattr(self.pb, f"{name}Request")(**fields), timeout=timeout)
+        service = self._pb.DESCRIPTOR.services_by_name["WriteBehindService"]
+        return self._remote.call(service, name, getattr(self._pb, f"{name}Request")(**fields), seconds)
 
 
 def _status(options: argparse.Namespace, stub: _Stub) -> int:

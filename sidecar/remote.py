@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class Remote:
-    """A running sidecar; a call that fails raises `StartupError` with a line for the operator."""
+    """A running sidecar; a call that fails raises `StartupError` with a line for the operator.
 
-    def __init__(self, address: str, seconds: float) -> None:
+    `unserved` says why a sidecar may lack the method that is called, where that has a reason.
+    """
+
+    def __init__(self, address: str, seconds: float, *, unserved: str = "") -> None:
         self._address = address
         self._seconds = seconds
+        self._unserved = unserved
         # A proxy from the environment would lead away from this machine.
         self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
 
@@ -33,8 +37,8 @@ class Remote:
     ) -> None:
         self._channel.close()
 
-    def call(self, service: ServiceDescriptor, method: str, request: Any) -> Any:
-        """Call a unary method of a service, and return its response."""
+    def call(self, service: ServiceDescriptor, method: str, request: Any, seconds: float | None = None) -> Any:
+        """Call a unary method of a service, and return its response; `seconds` is how long this call may take."""
         descriptor = service.methods_by_name[method]
         invoke = self._channel.unary_unary(
             f"/{service.full_name}/{method}",
@@ -42,7 +46,7 @@ class Remote:
             response_deserializer=GetMessageClass(descriptor.output_type).FromString,
         )
         try:
-            return invoke(request, timeout=self._seconds)
+            return invoke(request, timeout=self._seconds if seconds is None else seconds)
         except grpc.RpcError as error:
             raise self._failed(error) from None
 
@@ -60,6 +64,8 @@ class Remote:
             raise self._failed(error) from None
 
     def _failed(self, error: grpc.RpcError) -> StartupError:
+        if self._unserved and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return StartupError(f"{self._address}: {self._unserved}")
         # What the server says may be of several lines; the first says what is wrong.
         said = str(error.details()).splitlines() or [""]
         return StartupError(f"{self._address}: {error.code().name}: {said[0]}")
