@@ -7,6 +7,7 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sidecar.cache.tags import MOST_TAGS
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.events.counters import EventCounters, EventMetrics
@@ -17,7 +18,7 @@ from sidecar.events.rules import Effect, Reach
 from sidecar.events.stream import StreamSource
 from sidecar.store.stream_group import GroupPolicy
 from sidecar.translate import subscription_policy
-from sidecar.translate_events import MOST_TAGS, database_url, event_policy
+from sidecar.translate_events import database_url, event_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

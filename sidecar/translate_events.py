@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from sidecar.cache.tags import MOST_TAG_BYTES
 from sidecar.errors import StartupError
 from sidecar.events.handling import EventPolicy
 from sidecar.events.rules import Reach, Rule
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
     from sidecar.config.events import EventRuleSettings, EventSettings, PostgresEventSettings
     from sidecar.config.model import Settings
-
-# As many as a call may name, and as long as one may be.
-MOST_TAGS = 16
-_TAG_BYTES = 128
 
 
 def database_url(name: str, postgres: PostgresEventSettings, environ: Mapping[str, str]) -> str:
@@ -54,7 +51,7 @@ def _rule(rule: EventRuleSettings, settings: Settings, *, takes_many: bool) -> R
     elif rule.prefix is not None:
         reach, texts, max_bytes = Reach.PREFIX, (rule.prefix,), settings.limits.max_key_bytes
     elif rule.tags:
-        reach, texts, max_bytes = Reach.TAGS, rule.tags, _TAG_BYTES
+        reach, texts, max_bytes = Reach.TAGS, rule.tags, MOST_TAG_BYTES
     else:
         reach, texts, max_bytes = Reach.KEYS, rule.keys, settings.limits.max_key_bytes
     return Rule(

@@ -43,9 +43,9 @@ _ENTER, _TAKE, _FORGET = load("tag_entries"), load("take_tagged"), load("forget_
 _VISIT, _FENCE = load("visit_tagged"), load("read_fence")
 
 # Each costs a write a step of its own, and a name in each tag's set.
-_MOST_TAGS = 16
+MOST_TAGS = 16
 # As an idempotency key: room for a table, a column and a UUID.
-_MOST_TAG_BYTES = 128
+MOST_TAG_BYTES = 128
 
 # What is sent together: enough to make the trip cheap, and no more than a few milliseconds for the store.
 _PAGE = 500
@@ -165,17 +165,17 @@ def refuse_tags(cache: str, field: str) -> None:
 
 def check_tags(tags: Sequence[str], field: str) -> None:
     """Raise TAGS_UNSUITABLE if they are too many, or one is empty or too long."""
-    metadata = {"max_tags": str(_MOST_TAGS), "max_bytes": str(_MOST_TAG_BYTES)}
-    if len(tags) > _MOST_TAGS:
+    metadata = {"max_tags": str(MOST_TAGS), "max_bytes": str(MOST_TAG_BYTES)}
+    if len(tags) > MOST_TAGS:
         raise InvalidArgumentError(
-            Reason.TAGS_UNSUITABLE, f"there are {len(tags)} tags; at most {_MOST_TAGS}", field=field, metadata=metadata
+            Reason.TAGS_UNSUITABLE, f"there are {len(tags)} tags; at most {MOST_TAGS}", field=field, metadata=metadata
         )
     for number, tag in enumerate(tags):
         size = len(tag.encode())
-        if not 0 < size <= _MOST_TAG_BYTES:
+        if not 0 < size <= MOST_TAG_BYTES:
             raise InvalidArgumentError(
                 Reason.TAGS_UNSUITABLE,
-                f"a tag has 1 to {_MOST_TAG_BYTES} bytes; this one has {size}",
+                f"a tag has 1 to {MOST_TAG_BYTES} bytes; this one has {size}",
                 field=f"{field}[{number}]",
                 metadata=metadata,
             )
