@@ -11,7 +11,7 @@ from sidecar.cache.tags import MOST_TAGS
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.events.counters import EventCounters, EventMetrics
-from sidecar.events.handling import Handling
+from sidecar.events.handling import Handling, is_permanent
 from sidecar.events.payload import MisfitError, entry_fields, json_fields, text_fields
 from sidecar.events.pubsub import PubSubSource
 from sidecar.events.rules import Effect, Reach
@@ -129,7 +129,8 @@ class Eventing:
         else:
             for page in _pages(effect.values, self._settings.limits.max_batch_keys):
                 done = await invalidation.by_keys(page, self._call())
-                for _, error in done.failures:
+                # What may succeed the next time is not to be forgotten for the sake of what never will.
+                for _, error in sorted(done.failures, key=lambda failure: is_permanent(failure[1])):
                     raise error
 
     @staticmethod

@@ -96,6 +96,7 @@ class NativeFormat:
         self._delete = scripts.load("delete_entry")
         self._touch = scripts.load("touch_entry")
         self._increment = scripts.load("increment_entry")
+        self._forget = scripts.load("forget_entry")
 
     def key(self, name: bytes) -> bytes:
         """Return the Redis key of an entry."""
@@ -158,6 +159,10 @@ class NativeFormat:
                 )
         args = (delta, initial, ttl_ms, self._kept_ms, repeat.fingerprint, repeat.window_ms)
         return ScriptCall(self._increment, self._keys_of_write(key, repeat), args, repeat.safe)
+
+    def forget(self, name: bytes) -> ScriptCall:
+        """Return the script that removes what lies under a name, a value or a record, from the cache alone."""
+        return ScriptCall(self._forget, (self.key(name), self.load_key(name)), (), False)
 
     def _keys_of_write(self, key: bytes, repeat: Repeat) -> tuple[bytes, bytes, bytes]:
         return key, repeat.record_key, self._load_head + key[len(self._head) :]

@@ -242,13 +242,13 @@ class ValueCache:
         return await self._run_together(plans, call)
 
     async def forget_many(self, keys: Sequence[str], call: Call) -> list[Written | SidecarError]:
-        """Remove several entries from the cache alone, as `delete_many` does where nothing of it reaches an origin."""
-        behind = self._behind
-        if behind is None:
+        """Remove several entries from the cache alone, records too; what waits for an origin stays, and is read."""
+        native = self._format
+        if self.dating is not None or isinstance(native, RawFormat):
             return await self.delete_many(keys, WriteOptions(), call)
         check_batch(len(keys), self._limits.max_batch_keys, "keys")
         names = [await self._naming.name(key, call, f"keys[{number}]") for number, key in enumerate(keys)]
-        return await self._run_together([Plan((behind.forget(name),), _removed) for name in names], call)
+        return await self._run_together([Plan((native.forget(name),), _removed) for name in names], call)
 
     async def _run_together(self, plans: Sequence[Plan[T]], call: Call) -> list[T | SidecarError]:
         return await run_together(plans, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)

@@ -31,8 +31,13 @@ _log = logging.getLogger("sidecar.events")
 _BACKOFF = Backoff(base_ms=20, cap_ms=2_000)
 # A publisher with a defect may send thousands of events a second.
 _SAY_AGAIN_SECONDS = 60.0
-# To try these again is in vain.
-_PERMANENT = frozenset({Reason.UNSUPPORTED_BY_CACHE, Reason.CACHE_UNKNOWN})
+# To try these again is in vain: the rule is wrong, or what lies under the key is no entry, and is never served.
+_PERMANENT = frozenset({Reason.UNSUPPORTED_BY_CACHE, Reason.CACHE_UNKNOWN, Reason.WRONG_TYPE, Reason.ENTRY_MALFORMED})
+
+
+def is_permanent(error: SidecarError) -> bool:
+    """Say whether an invalidation that ends so would do so again."""
+    return isinstance(error, InvalidArgumentError) or error.reason in _PERMANENT
 
 
 class Source(Protocol):
@@ -106,6 +111,9 @@ class Handling:
         except MisfitError as error:
             self._misfit(str(error))
             return []
+        except RecursionError:  # what the parser just bears may be too deep for the rules
+            self._misfit("it nests too deep")
+            return []
         for misfit in judged.misfits:
             self._misfit(misfit)
         if not judged.matched:
@@ -174,7 +182,7 @@ class Handling:
         try:
             await self._invalidate(effect)
         except SidecarError as error:
-            if isinstance(error, InvalidArgumentError) or error.reason in _PERMANENT:
+            if is_permanent(error):
                 self._misfit(f"it gives what cannot be invalidated ({error.reason.name})")
                 return True
             self.counters.failed.value += 1

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar_client.gen.sidecar.v1 import common_pb2
-from support.contract import Contract
+from sidecar_client.gen.sidecar.v1 import common_pb2, record_pb2
+from support.contract import Contract, entry_key
 from support.metrics_page import MetricsPage
 from support.programs import wait_until
 from support.sidecars import RunningSidecar
@@ -34,6 +34,7 @@ caches:
   full: {ttl: 5m, tags: true, generations: true}
   passing: {ttl: 5m, generations: true}
   patients: {data_class: phi, ttl: 5m, tags: true, generations: true}
+  chart: {data_class: phi, ttl: 5m}
 encryption: {keys: [{env: CONTRACT_KEK}]}
 events:
   posted:
@@ -47,6 +48,7 @@ RULES = """\
       - {when: {kind: tenant}, cache: passing, prefix: "{id}:"}
       - {when: {kind: all}, cache: full, all: true}
       - {when: {kind: patient}, cache: patients, keys: ["{id}"]}
+      - {when: {kind: chart}, cache: chart, keys: ["p-{id}"]}
 """
 HIT = common_pb2.OUTCOME_HIT
 
@@ -65,6 +67,11 @@ class Eventful(Contract):
     def loses(self, cache: str, key: str) -> None:
         """Wait until there is no such entry."""
         wait_until(lambda: not self.has(cache, key), f"{key} is gone")
+
+    def loses_record(self, cache: str, key: str) -> None:
+        """Wait until there is no such record."""
+        wanted = record_pb2.GetRecordRequest(cache=cache, key=key)
+        wait_until(lambda: self.records.GetRecord(wanted).outcome != HIT, f"{key} is gone")
 
     def publish(self, fields: object, channel: str = "posted") -> None:
         """Publish an event."""
@@ -127,6 +134,22 @@ class TestReaches:
         send(kind="all")
         api.loses("full", "bed-2")
         assert 5 == api.counted("s_total", outcome="handled")
+
+    def test_records_and_what_is_no_entry(self, own: Any) -> None:
+        """A record goes as a value does; what somebody else has put in the place of an entry holds nothing up."""
+        api, send = own
+        api.oracle.lpush(entry_key("plain", "account-1"), "x")
+        fields = {"name": record_pb2.FieldValue(text="Ada")}
+        for cache, key in [("plain", "account-2"), ("chart", "p-2")]:
+            api.records.PutRecord(record_pb2.PutRecordRequest(cache=cache, key=key, fields=fields))
+        api.put("plain", "account-3")
+        for id_ in ("1", "2", "3"):
+            send(kind="account", id=id_)
+        send(kind="chart", id="2")
+        api.loses("plain", "account-3")
+        for cache, key in [("plain", "account-2"), ("chart", "p-2")]:
+            api.loses_record(cache, key)
+        assert 1 == api.counted("s_total", outcome="unfit")
 
 
 class TestPubSub:

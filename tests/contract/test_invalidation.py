@@ -218,6 +218,15 @@ class TestGenerations:
             refusal(lambda: by_keys(api, "plain", key, "")).code,
         )
 
+    @pytest.mark.parametrize("cache", ["plain", "patients"])
+    def test_records(self, api: Contract, key: str, cache: str) -> None:
+        """By their keys, as values."""
+        fields = {"name": record_pb2.FieldValue(text="Ada")}
+        api.records.PutRecord(record_pb2.PutRecordRequest(cache=cache, key=key, fields=fields))
+        removed = by_keys(api, cache, key).removed
+        found = api.records.GetRecord(record_pb2.GetRecordRequest(cache=cache, key=key))
+        assert (1, common_pb2.OUTCOME_MISS) == (removed, found.outcome)
+
     def test_keys_that_fail_are_listed(self, api: Contract, key: str) -> None:
         """All others are removed all the same."""
         put(api, "plain", f"{key}1")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.events.backlog import Backlog
+from sidecar.events.counters import EventCounters, EventMetrics
+from sidecar.events.handling import EventPolicy, Handling
 from sidecar.events.payload import MisfitError, entry_fields, json_fields, text_fields
 from sidecar.events.rules import Effect, Judged, Reach, Rule, judge
+from sidecar.telemetry.metrics import Metrics
 from sidecar.template import Template
 
 CACHES = ("some", "whole")
@@ -165,3 +170,21 @@ class TestBacklog:
             assert is_whole or (kept and effect.reach is not Reach.ALL) or (effect.cache == "some" and backlog.lost)
         for cache in CACHES:
             assert most >= sum(len(one.values) for one in taken if one.cache == cache)
+
+
+class TestHandling:
+    """What becomes of an event before anything is invalidated."""
+
+    async def test_no_depth_of_nesting_is_too_much(self) -> None:
+        """Neither for who reads it nor for the rules, which stand a little deeper when they begin."""
+
+        async def invalidate(_effect: Effect) -> None:
+            await asyncio.sleep(0)
+
+        policy = EventPolicy(name="e", rules=(rule("k-{a}"),), gap_caches=())
+        handling = Handling(policy, invalidate, EventCounters(EventMetrics(Metrics()), "e"))
+        depths = range(500, 1_100)
+        for depth in depths:
+            payload = b'{"a": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
+            handling.effects_of(partial(json_fields, payload, "c"))
+        assert len(depths) == handling.counters.handled.value + handling.counters.unfit.value

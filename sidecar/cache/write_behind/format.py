@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from sidecar.cache.entry import PACKED_MAGIC, decode_entry
 from sidecar.cache.formats import NativeFormat
 from sidecar.cache.policy import MISS, Outcome, judge
-from sidecar.cache.request import ALWAYS
 from sidecar.store import commands
 from sidecar.store.base import Command, ScriptCall
 from sidecar.store.keys import behind_partition
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from sidecar.store.base import Arg, Reply
     from sidecar.store.keys import BehindKeys, KeySpace
 
-_SET, _DELETE, _LEASE, _FORGET = load("set_behind"), load("delete_behind"), load("lease_behind"), load("delete_entry")
+_SET, _DELETE, _LEASE = load("set_behind"), load("delete_behind"), load("lease_behind")
 _KEY_SIZE = struct.Struct(">H")
 
 # Whose value is pending asks again after so long: until then nothing newer can be anywhere but in this cache.
@@ -97,11 +96,6 @@ class BehindFormat(NativeFormat):
             condition, repeat.fingerprint, repeat.window_ms, name, origin_key, self._coalesce, self._most
         )  # fmt: skip
         return ScriptCall(_DELETE, self._keys_of_change(name, repeat), args, repeat.safe)
-
-    def forget(self, name: bytes) -> ScriptCall:
-        """Return the script that removes an entry from the cache alone; what is pending stays, and is read."""
-        key = self.key(name)
-        return ScriptCall(_FORGET, (key, key, self.load_key(name)), (ALWAYS, b"", 0), False)
 
     def lease(self, name: bytes, token: str, lease_ms: int, also: str) -> ScriptCall:
         """Return the script that gives the leave to load an entry, where nothing is pending; see `leases`."""
