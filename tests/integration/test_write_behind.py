@@ -79,6 +79,24 @@ class TestReachingTheOrigin:
         assert [b"%d" % number for number in range(20)] == [change.value for change in ledger.told]
         assert len(ledger.told) == len({change.token for change in ledger.told})
 
+    @pytest.mark.parametrize("policies", [(EACH, QUICK), (QUICK, EACH)], ids=["then-coalescing", "then-each"])
+    async def test_the_newest_arrives_whatever_the_policy_was_before(
+        self, store: StandaloneStore, policies: tuple[BehindPolicy, BehindPolicy]
+    ) -> None:
+        """A roll-out has sidecars of both; a removal is a change as any."""
+        ledger = Ledger(values={"removed": b"0"})
+        rigs = [make_rig(store, ledger, policy) for policy in policies]
+        for number, rig in enumerate((*rigs, *rigs)):
+            await rig.values.set("k", b"%d" % number, PLAIN, some_call())
+        await rigs[0].values.set("last", b"old", PLAIN, some_call())
+        await rigs[1].values.set("last", b"new", PLAIN, some_call())
+        await rigs[0].values.set("removed", b"1", PLAIN, some_call())
+        await rigs[1].values.delete("removed", PLAIN, some_call())
+        rigs[1].behind.start()
+        await rigs[1].settled()
+        await rigs[1].behind.stop()
+        assert {"k": b"3", "last": b"new"} == ledger.values
+
     async def test_changes_go_in_batches(self, store: StandaloneStore) -> None:
         """As many as the policy allows."""
         ledger = Ledger()

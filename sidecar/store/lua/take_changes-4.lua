@@ -45,12 +45,12 @@ for _, item in ipairs(found) do
     passed[#passed + 1] = name
   else
     local id, change = fields.t or last, fields.c
-    if not change then
-      local pending = redis.call('HGET', KEYS[3], name)
-      if pending then
-        local pending_id, newest = split_pending(pending)
-        if pending_id == last then change = newest end
-      end
+    -- What is pending under the id is the newest, also where the change came by a sidecar whose changes do not coalesce, and
+    -- a newer one by one whose do.
+    local pending = redis.call('HGET', KEYS[3], name)
+    if pending then
+      local pending_id, newest = split_pending(pending)
+      if pending_id == last then change = newest end
     end
     redis.call('XDEL', KEYS[2], last)
     -- What a newer change has replaced in a cache whose changes coalesced once is in that one.
