@@ -124,19 +124,22 @@ class WriteThrough(ReadThrough):
         check_size(len(value), self._limits.max_value_bytes, f"{path}value")
         choose_ttl(self._policy, options.ttl_ms, 0.0, f"{path}ttl" if own_ttl else "ttl")
         await self._loads.checked_tags(options.tags, call, f"{path}tags")
-        await self._entries.name(key, call, f"{path}key")
-        return self._work(Change(key, value), options, f"{path}condition", turn)
+        name = await self._entries.name(key, call, f"{path}key")
+        return self._work(name, Change(key, value), options, f"{path}condition", turn)
 
     async def _removing(self, key: str, options: WriteOptions, field: str, call: Call, turn: int = 0) -> Work:
-        await self._entries.name(key, call, field)
-        return self._work(Change(key, None), options, "condition", turn)
+        name = await self._entries.name(key, call, field)
+        return self._work(name, Change(key, None), options, "condition", turn)
 
-    def _work(self, change: Change, options: WriteOptions, condition_field: str, turn: int) -> Work:
+    def _work(self, name: bytes, change: Change, options: WriteOptions, condition_field: str, turn: int) -> Work:
         if options.condition != ALWAYS:
             raise self._unsupported("what the cache holds is no condition on what the origin has", condition_field)
         if options.idempotency_key:
             check_idempotency_key(options.idempotency_key)
-            token = fingerprint("write", self._policy.name, change.key, options.idempotency_key, turn).hex()
+            # The entry's key names the tenant. With the value in it, who uses an idempotency key twice for different
+            # writes has both made, and not one of them taken for the other.
+            place = self._entries.entry_key(name)
+            token = fingerprint("write", place, options.idempotency_key, turn, change.value).hex()
             change = change._replace(token=token)
         return Work(change.key, change, options.ttl_ms, options.tags)
 

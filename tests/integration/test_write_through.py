@@ -113,6 +113,17 @@ class TestWriting:
         assert (32, tokens[0], False) == (len(tokens[0]), tokens[1], tokens[0] == tokens[2])
         assert FromOrigin is type(await process.cache.get("k", a_call()))
 
+    async def test_a_key_that_is_used_for_another_write_hides_none(self, store: StandaloneStore) -> None:
+        """It is another change to an origin that makes each once: another value, a removal, another tenant's."""
+        origin = CountingOrigin()
+        process = through(store, origin)
+        options = WriteOptions(idempotency_key="1")
+        await process.cache.set("k", b"v", options, a_call())
+        await process.cache.set("k", b"w", options, a_call())
+        await process.cache.delete("k", options, a_call())
+        await through(store, origin, tenant="other").cache.set("k", b"v", options, a_call())
+        assert 4 == len({change.token for change in origin.changes})
+
 
 class TestRefused:
     """What is not written."""

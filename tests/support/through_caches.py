@@ -26,14 +26,22 @@ def a_call(seconds: float = 60.0) -> Call:
 class Process:
     """The caches of one process, one of them the cache `c` of a policy, and what they count."""
 
-    def __init__(self, store: Store, origin: Origin, strategy: Strategy = Strategy.READ_THROUGH, **policy: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        origin: Origin,
+        strategy: Strategy = Strategy.READ_THROUGH,
+        *,
+        tenant: str = "test",
+        **policy: Any,
+    ) -> None:
         self.metrics = Metrics()
         words = {"ttl_ms": 60_000, **policy}
         self.caches: Caches = build_caches(
             [CachePolicy(name=CACHE, strategy=strategy, **words)],
             limits=Limits(),
             store=store,
-            keys=KeySpace("test"),
+            keys=KeySpace(tenant),
             clock=StoreClock(),
             sealer_for=lambda _policy: None,
             metrics=self.metrics,
