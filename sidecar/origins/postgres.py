@@ -1,7 +1,7 @@
 """A PostgreSQL database as an origin, by statements that stand in the configuration.
 
-A load is one statement for all keys, one trip. Where one key among many is none that the database could read, each is
-asked for by itself: an error of one is none of the others'.
+A load is one statement for all keys, one trip. Where one key among many is none that the database could read, they are
+asked for in halves, down to that one: an error of one is none of the others', and costs them little.
 
 Changes that come together are made in one transaction. If all can be made that is four trips, however many they are. If
 one is refused, or another transaction is in the way, nothing was changed, and each is made in a transaction of its own,
@@ -93,7 +93,8 @@ class PostgresOrigin:
         except SidecarError as error:
             if len(keys) == 1 or error.reason is not Reason.ORIGIN_REFUSED or not is_about_data(error.metadata["code"]):
                 return [error] * len(keys)
-        return [(await self.load([key], call))[0] for key in keys]
+        middle = len(keys) // 2
+        return [*await self.load(keys[:middle], call), *await self.load(keys[middle:], call)]
 
     async def store(self, changes: Sequence[Change], call: Call) -> Sequence[SidecarError | None]:
         """Make changes by the statements `store` and `remove`."""

@@ -106,6 +106,21 @@ async def test_keys_may_be_numbers(database: Database) -> None:
     assert [b"1", "REFUSED 22P02", None] == await loaded(database, statement, ["7", "seven", "8"])
 
 
+async def test_a_key_that_is_none_costs_the_others_little(database: Database) -> None:
+    """Of a thousand keys one fails, after some twenty questions: whoever asks for it is not to hold up the rest."""
+    database.query(
+        "CREATE TABLE n (id bigint, v text); INSERT INTO n SELECT i, i::text FROM generate_series(0, 999) AS i"
+    )
+    thing = made(policy_for(database.url), {"load": "SELECT id AS key, v AS value FROM n WHERE id = ANY(:keys)"})
+    keys = [str(number) for number in range(1_000)]
+    keys[617] = "x"
+    answers = said(await thing.origin.load(keys, call_within()))
+    outcomes = thing.outcomes()
+    await thing.origins.close()
+    assert [b"%d" % number if number != 617 else "REFUSED 22P02" for number in range(1_000)] == answers
+    assert (True, {"ok", "refused"}) == (sum(outcomes.values()) < 25, set(outcomes))
+
+
 async def test_a_key_is_never_a_part_of_the_statement(home: Made, tables: Database) -> None:
     """Whatever a key is, it is compared and not run."""
     tables.query("INSERT INTO things VALUES ('a', '1')")
