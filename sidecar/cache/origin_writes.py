@@ -140,16 +140,16 @@ class OriginWrites:
         results: dict[str, Written | SidecarError] = {}
         left = list(works)
         while left:
-            call = Call("cache.write", deadline=after(self._seconds))
-            begun, busy = await self._begin(left, results, call)
-            if begun:
-                results.update(await self._write(begun, call))
-            if busy and remaining(deadline) <= 0:
-                for work, _, _ in busy:
+            if remaining(deadline) <= 0:
+                for work in left:
                     results[work.key] = SidecarError(
                         Reason.DEADLINE_EXCEEDED, "another write of the key has not ended in time; nothing was changed"
                     )
                 break
+            call = Call("cache.write", deadline=after(self._seconds))
+            begun, busy = await self._begin(left, results, call)
+            if begun:
+                results.update(await self._write(begun, call))
             if busy and not begun:
                 _, load_key, left_ms = busy[0]
                 await self._waits.wait(load_key, min(remaining(deadline), left_ms / 1_000))

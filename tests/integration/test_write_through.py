@@ -229,3 +229,16 @@ class TestMeanwhile:
         origin.let_go()
         await first
         assert (Reason.DEADLINE_EXCEEDED, {"k": b"1"}) == (late, origin.values)
+
+    async def test_no_write_begins_after_the_deadline(self, store: StandaloneStore) -> None:
+        """Of several of one key those whose turn comes later are not made; who has asked for them is gone."""
+        origin = CountingOrigin()
+        origin.hold()
+        process = through(store, origin)
+        values = [NewValue("k", b"%d" % number, PLAIN) for number in range(3)]
+        writing = asyncio.create_task(process.cache.set_many(values, a_call(0.2)))
+        await asyncio.wait_for(origin.asked.wait(), PATIENCE_SECONDS)
+        await asyncio.sleep(0.3)
+        origin.let_go()
+        reasons = [one.reason if isinstance(one, SidecarError) else None for one in await writing]
+        assert ([None, *[Reason.DEADLINE_EXCEEDED] * 2], {"k": b"0"}) == (reasons, origin.values)
