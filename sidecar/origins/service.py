@@ -2,7 +2,8 @@
 
 Several keys go in one LoadMany, several changes in one StoreMany. An application that has only the single calls says
 UNIMPLEMENTED once, and is then called for each by itself, as many at a time as may be. The same goes for an answer to
-LoadMany that is too large for a message.
+LoadMany that is too large for a message. Where LoadMany or StoreMany is refused, one of the keys may be why, and the
+others are nobody's fault: keys are asked for in halves, down to that one, and changes are made one by one.
 
 A load may be sent twice, a change may not, unless its token says that it is the same: so before a change the connection
 must be there, and what fails after that has an outcome that nobody knows, unless the application's status says that it
@@ -12,6 +13,7 @@ has not done it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -54,6 +56,9 @@ _NOT_DONE: Final = frozenset({Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNIMPL
 # C core's words for a message that it did not take in.
 _TOO_LARGE: Final = "larger than max"
 _CLOSE_SECONDS: Final = 1.0
+# A channel that loses its connection knows within a few milliseconds; an application that says UNAVAILABLE over one
+# that is there is asked again after this.
+_NOTICE_SECONDS: Final = 0.1
 # Beside a value: key, TTL, tags, lengths.
 _ENTRY_OVERHEAD_BYTES: Final = 64 << 10
 
@@ -91,6 +96,15 @@ class ServiceChannel:
                 raise LostError
             await channel.wait_for_state_change(state)
             state = channel.get_state(try_to_connect=True)
+
+    async def noticed(self) -> None:
+        """Wait a moment for the channel to notice that its connection is gone.
+
+        A call fails before the channel leaves the state READY, and the next would go by the same dead connection.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NOTICE_SECONDS):
+                await self._opened().wait_for_state_change(grpc.ChannelConnectivity.READY)
 
     async def call(self, method: str, request: Message, seconds: float) -> bytes:
         """Make a call and return its answer; raises `aio.AioRpcError`."""
@@ -149,7 +163,11 @@ class ServiceOrigin:
             try:
                 return await self._gate.load(partial(self._load_many, keys), call)
             except SidecarError as error:
-                return [error] * len(keys)
+                if error.reason is not Reason.ORIGIN_REFUSED:
+                    return [error] * len(keys)
+                middle = len(keys) // 2
+                halves = (keys[:middle], keys[middle:])
+                return [found for half in halves for found in await self._load_distinct(half, call)]
             except _UnimplementedError:
                 self._channel.forget("LoadMany")
             except _TooLargeError:
@@ -162,7 +180,8 @@ class ServiceOrigin:
             try:
                 return await self._gate.change(partial(self._store_many, changes), call)
             except SidecarError as error:
-                return [error] * len(changes)
+                if error.reason is not Reason.ORIGIN_REFUSED:
+                    return [error] * len(changes)
             except _UnimplementedError:
                 self._channel.forget("StoreMany")
             except _TooLargeError:
@@ -257,6 +276,7 @@ class ServiceOrigin:
         except aio.AioRpcError as error:
             code = Code(error.code().value[0])
             if code is Code.UNAVAILABLE:
+                await self._channel.noticed()
                 raise LostError from None
             self._refuse_method(code, error)
             raise self._failed(code, is_change=False) from None
@@ -271,6 +291,7 @@ class ServiceOrigin:
             except aio.AioRpcError as error:
                 code = Code(error.code().value[0])
                 if code is Code.UNAVAILABLE and may_repeat:
+                    await self._channel.noticed()
                     continue
                 self._refuse_method(code, error)
                 raise self._failed(code, is_change=True) from None

@@ -67,6 +67,29 @@ async def test_an_application_without_load_many(home: Made, application: OriginA
     assert ["LoadMany", "Load", "Load", "Load", "Load"] == application.methods()
 
 
+async def test_a_key_that_is_refused_is_nobody_elses(application: OriginApplication, home: Made) -> None:
+    """An application that refuses LoadMany for the sake of one key is asked for the others without it."""
+    keys = [f"k{number}" for number in range(200)]
+    for key in keys:
+        application.put(key, key.encode())
+    application.failures["k77"] = grpc.StatusCode.INVALID_ARGUMENT
+    application.refuses_together = True
+    answers = said(await home.origin.load(keys, call_within()))
+    assert [key.encode() if key != "k77" else "REFUSED INVALID_ARGUMENT" for key in keys] == answers
+    assert len(application.asked) < 20
+
+
+async def test_a_change_that_is_refused_is_nobody_elses(application: OriginApplication, home: Made) -> None:
+    """An application that refuses StoreMany for the sake of one change is given each by itself, in their order."""
+    application.failures["b"] = grpc.StatusCode.FAILED_PRECONDITION
+    application.refuses_together = True
+    changes = [
+        Change(key, value, str(place)) for place, (key, value) in enumerate([("a", b"1"), ("b", b"2"), ("a", b"3")])
+    ]
+    results = said(await home.origin.store(changes, call_within()))
+    assert ([None, "REFUSED FAILED_PRECONDITION", None], b"3") == (results, application.entries["a"].value)
+
+
 async def test_nothing_found_is_no_error(home: Made, application: OriginApplication) -> None:
     """NOT_FOUND of Load is an answer."""
     application.failures["Load"] = grpc.StatusCode.NOT_FOUND

@@ -35,6 +35,8 @@ class OriginApplication:
     entries: dict[str, origin_pb2.OriginEntry] = field(default_factory=dict)
     failures: dict[str, grpc.StatusCode] = field(default_factory=dict)
     """How methods end, by name; or keys, within a method."""
+    refuses_together: bool = False
+    """Whether LoadMany and StoreMany end with the failure of any of their keys."""
     answers: dict[str, bytes] = field(default_factory=dict)
     """What methods answer whatever they are asked, in bytes."""
     delay: float = 0.0
@@ -98,6 +100,9 @@ class OriginApplication:
             self.deadlines.append(context.time_remaining() or 0.0)
             await asyncio.sleep(self.delay)
             code = self.failures.get(name) or self.failures.get(getattr(request, "key", ""))
+            if self.refuses_together and name.endswith("Many"):
+                keys = request.keys if name == "LoadMany" else [change.key for change in request.changes]
+                code = next((self.failures[key] for key in keys if key in self.failures), code)
             if code is not None:
                 await context.abort(code, "the value is 4711")
             if name in self.answers:

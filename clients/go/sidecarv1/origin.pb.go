@@ -618,7 +618,7 @@ type OriginResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// code is the google.rpc.Code that Store or Remove would have ended with; 0 for success.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
-	// message says what is wrong, for the log of the sidecar's operator; it holds nothing personal.
+	// message says what is wrong, for who looks at the call; the sidecar does not read it.
 	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -36,8 +36,9 @@ const (
 // with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 //
 // A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-// PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-// other is a failure of the origin.
+// PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+// LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+// are sent one by one. Any other status is a failure of the origin.
 type OriginServiceClient interface {
 	// Load returns the value of one key.
 	Load(ctx context.Context, in *LoadRequest, opts ...grpc.CallOption) (*LoadResponse, error)
@@ -119,8 +120,9 @@ func (c *originServiceClient) Remove(ctx context.Context, in *RemoveRequest, opt
 // with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 //
 // A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-// PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-// other is a failure of the origin.
+// PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+// LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+// are sent one by one. Any other status is a failure of the origin.
 type OriginServiceServer interface {
 	// Load returns the value of one key.
 	Load(context.Context, *LoadRequest) (*LoadResponse, error)

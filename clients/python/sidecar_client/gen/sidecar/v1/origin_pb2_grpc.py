@@ -32,8 +32,9 @@ class OriginServiceStub:
     with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-    other is a failure of the origin.
+    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+    LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+    are sent one by one. Any other status is a failure of the origin.
     """
 
     def __init__(self, channel):
@@ -76,8 +77,9 @@ class OriginServiceServicer:
     with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-    other is a failure of the origin.
+    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+    LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+    are sent one by one. Any other status is a failure of the origin.
     """
 
     def Load(self, request, context):
@@ -158,8 +160,9 @@ class OriginService:
     with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-    other is a failure of the origin.
+    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+    LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+    are sent one by one. Any other status is a failure of the origin.
     """
 
     @staticmethod

@@ -33,8 +33,9 @@ class OriginServiceStub:
     with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-    other is a failure of the origin.
+    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+    LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+    are sent one by one. Any other status is a failure of the origin.
     """
 
     @_typing.overload
@@ -60,8 +61,9 @@ class OriginServiceAsyncStub(OriginServiceStub):
     with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-    other is a failure of the origin.
+    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+    LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+    are sent one by one. Any other status is a failure of the origin.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -83,8 +85,9 @@ class OriginServiceServicer(metaclass=_abc_1.ABCMeta):
     with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
-    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. Any
-    other is a failure of the origin.
+    PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
+    LoadMany or StoreMany ends so, nothing was done, and one of the keys may be at fault: fewer are then asked for, and changes
+    are sent one by one. Any other status is a failure of the origin.
     """
 
     @_abc_1.abstractmethod
