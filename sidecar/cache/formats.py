@@ -6,7 +6,7 @@ plain strings under a prefix, shared with programs that know nothing of the side
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.entry import PACKED_MAGIC, decode_entry
 from sidecar.cache.lookups import judge_all
@@ -43,42 +43,6 @@ class Repeat(NamedTuple):
     def safe(self) -> bool:
         """Whether the request may be sent twice."""
         return bool(self.fingerprint)
-
-
-class ValueFormat(Protocol):
-    """How values lie in Redis."""
-
-    def key(self, name: bytes) -> bytes:
-        """Return the Redis key of an entry."""
-        ...
-
-    def record_key(self, name: bytes, idempotency_key: str) -> bytes:
-        """Return the Redis key of an idempotency record."""
-        ...
-
-    def reads(self, name: bytes) -> Sequence[Command]:
-        """Return the commands that read an entry."""
-        ...
-
-    def lookup(self, replies: Sequence[Reply], now_us: int) -> Lookup:
-        """Return what the replies to `reads` mean, none of which is an error."""
-        ...
-
-    def set(self, key: bytes, value: Stored, ttl_ms: int, condition: str, repeat: Repeat) -> ScriptCall:
-        """Return the script that writes an entry."""
-        ...
-
-    def delete(self, key: bytes, condition: str, repeat: Repeat) -> ScriptCall:
-        """Return the script that removes an entry."""
-        ...
-
-    def touch(self, key: bytes, ttl_ms: int, repeat: Repeat) -> ScriptCall:
-        """Return the script that gives an entry a new TTL."""
-        ...
-
-    def increment(self, key: bytes, delta: int, initial: int, ttl_ms: int, repeat: Repeat) -> ScriptCall:
-        """Return the script that adds to an entry."""
-        ...
 
 
 class NativeFormat:
