@@ -47,6 +47,8 @@ class PostgresPolicy:
     connect_timeout: float = 5.0
     reply_timeout: float = 2.0
     ask_interval: float = 1.0
+    steady: float = 1.0
+    """A connection that lasted this long was a good one; after its loss the back-off begins anew."""
     backoff: Backoff = field(default_factory=lambda: Backoff(base_ms=50, cap_ms=2_000))
 
 
@@ -72,7 +74,9 @@ class PostgresSource:
 
     async def _keep(self) -> None:
         attempt = 0
+        loop = asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             try:
                 await self._listen()
             except _FAILURES as error:
@@ -84,7 +88,9 @@ class PostgresSource:
                         type(error).__name__,
                     )
             if self.up.is_set():
-                attempt = 0
+                # A new connection is a gap: those that do not last must not empty the caches all the time.
+                if loop.time() - begun > self._policy.steady:
+                    attempt = 0
                 self.up.clear()
                 self._handling.counters.set_up(is_up=False)
             await asyncio.sleep(self._policy.backoff.delay_seconds(attempt))
