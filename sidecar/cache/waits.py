@@ -1,8 +1,9 @@
 """Waiting for an entry that somebody else loads, perhaps beside another sidecar.
 
 All who wait here for the same entry share one look at the store, which is repeated: soon at first, since most origins
-answer within milliseconds, then more rarely. Who fills an entry by way of this process wakes them without that. Being
-woken means that something has changed, not what: the waiter asks again.
+answer within milliseconds, then more rarely; the more entries are waited for, the more rarely. Who fills an entry by
+way of this process wakes them without that. Being woken means that something has changed, not what: the waiter asks
+again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _FIRST_SECONDS = 0.002
 _LAST_SECONDS = 0.025
 _GROWTH = 1.5
+
+# Of all entries together: when an origin hangs, thousands may be waited for beside each of many sidecars, and the store
+# is not to be kept busy by that. A thousand are then looked at twice a second.
+_LOOKS_A_SECOND = 2_000
 
 _REPLY_SECONDS = 1.0
 
@@ -93,6 +98,6 @@ class Waits:
             first = first or held
             if held is None or held != first or held.startswith(_NOTHING_THERE):
                 break
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(pause, len(self._waits) / _LOOKS_A_SECOND))
             pause = min(pause * _GROWTH, _LAST_SECONDS)
         self._end(load_key, wait)

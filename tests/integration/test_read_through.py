@@ -20,6 +20,10 @@ from sidecar.store import commands
 from sidecar.store.plans import run_reads, run_together
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from sidecar.call import Call
+    from sidecar.store.base import Command, Reply
     from sidecar.store.standalone import StandaloneStore
 
 PATIENCE_SECONDS = 10.0
@@ -169,6 +173,32 @@ async def test_nobody_waits_for_what_is_known_not_to_be_there(store: StandaloneS
     await store.call(commands.set_for(b"loading", b"-", 60_000), a_call())
     async with asyncio.timeout(PATIENCE_SECONDS):
         await Waits(store).wait(b"loading", 60.0)
+
+
+async def test_many_that_are_waited_for_do_not_keep_the_store_busy(
+    store: StandaloneStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an origin hangs; the end of each is heard of all the same."""
+    keys = [b"loading-%d" % number for number in range(400)]
+    for key in keys:
+        await store.call(commands.set_for(key, b"token", 60_000), a_call())
+    looks: list[Command] = []
+    look = store.call
+
+    def counted(command: Command, call: Call) -> Awaitable[Reply]:
+        looks.append(command)
+        return look(command, call)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "call", counted)
+        waits = Waits(store)
+        await asyncio.gather(*(waits.wait(key, 1.0) for key in keys))
+    assert len(keys) <= len(looks) < 5_000
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        waiting = [asyncio.create_task(waits.wait(key, 60.0)) for key in keys]
+        for key in keys:
+            await store.call(commands.unlink(key), a_call())
+        await asyncio.gather(*waiting)
 
 
 class TestOvertaken:
