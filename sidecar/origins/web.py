@@ -44,8 +44,9 @@ _REDIRECTS: Final = range(300, 400)
 _REFUSALS: Final = range(400, 500)
 # No Content, Not Found, Gone.
 _NOTHING: Final = frozenset({204, 404, 410})
-# Request Timeout, Too Early, Too Many Requests: the same request may do later, and was not done now.
-_LATER: Final = frozenset({408, 425, 429})
+# Request Timeout, Too Early, Too Many Requests: the same request may do later, and was not done now. So it is with
+# Unauthorized and Proxy Authentication Required, which are about this process's credentials.
+_LATER: Final = frozenset({401, 407, 408, 425, 429})
 _UNAVAILABLE: Final = 503
 _READ_BYTES: Final = 64 << 10
 _MAX_AGE: Final = re.compile(r'(?:^|[\s,])max-age\s*=\s*"?([0-9]{1,10})', re.IGNORECASE)
