@@ -64,8 +64,11 @@ class Admission:
     def pause(self, call: Call) -> Iterator[None]:
         """Count a call that was let in for nothing during a block that waits on purpose; it goes on unrefused.
 
-        Blocks of one call do not overlap.
+        Blocks of one call do not overlap. A call of the sidecar's own, whose method is no path, was never counted.
         """
+        if not call.method.startswith("/"):
+            yield
+            return
         began = time.monotonic()
         self._in_flight -= 1
         try:

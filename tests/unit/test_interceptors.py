@@ -249,6 +249,23 @@ class TestShedding:
         await asyncio.gather(*waiting)
         assert (b"X", 70, 0) == (beside, sidecar.admission.bound, sidecar.in_flight())
 
+    async def test_a_call_of_the_sidecars_own_makes_no_room_while_it_waits(self) -> None:
+        """As when a cache is warmed: it has taken none."""
+        release = asyncio.Event()
+
+        async def wait(request: str, _call: Call) -> str:
+            await release.wait()
+            return request
+
+        sidecar = Sidecar(most=1)
+        with sidecar.admission.pause(Call("cache.warm")):
+            waiting = asyncio.create_task(ask(sidecar.unary(wait), b"x"))
+            await asyncio.sleep(0)
+            with pytest.raises(StatusError):
+                await ask(sidecar.unary(shout), b"x")
+        release.set()
+        assert b"x" == await waiting
+
     async def test_a_refused_call_frees_no_place_that_it_did_not_take(self) -> None:
         """After refusals the bound is what it was."""
         sidecar = Sidecar(most=0)
