@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.background import Background
 from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, LeaseState, Wanted, draw
+from sidecar.cache.origin import backstop
 from sidecar.cache.policy import MISS, FromOrigin, Lookup, Outcome
 from sidecar.cache.refresh import mean_after
 from sidecar.call import Call
@@ -292,7 +293,7 @@ class Flights:
         began = time.monotonic()
         results: Sequence[OriginValue | SidecarError | None]
         try:
-            async with asyncio.timeout(self._hard_seconds):
+            async with asyncio.timeout(backstop(self._hard_seconds)):
                 results = await self._origin.load([flight.key for flight, _ in granted], call)
         except TimeoutError:
             results = [timed_out(self._origin.name)] * len(granted)

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from sidecar.errors import SidecarError
 
 
+# An origin's answer may be on its way when its time is over; of a short time that much less.
+_BACKSTOP_SECONDS = 0.1
+
+
+def backstop(seconds: float) -> float:
+    """Return after how many seconds to give up an origin whose call has so many.
+
+    Somewhat later: an origin ends by its call's deadline by itself, and then says of each key how it stands, and learns
+    of itself that it is slow. Who gives up at the same moment has neither.
+    """
+    return seconds + min(_BACKSTOP_SECONDS, seconds / 10)
+
+
 class OriginValue(NamedTuple):
     """What an origin has under a key."""
 

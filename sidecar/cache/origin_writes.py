@@ -35,6 +35,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.leases import draw
+from sidecar.cache.origin import backstop
 from sidecar.cache.policy import WriteOutcome, Written
 from sidecar.cache.request import WriteOptions
 from sidecar.call import Call
@@ -192,7 +193,7 @@ class OriginWrites:
         """Write to the origin, by the deadline of a call that had begun before, then to the cache."""
         answers: Sequence[SidecarError | None]
         try:
-            async with asyncio.timeout(remaining(call.deadline)):
+            async with asyncio.timeout(backstop(max(0.0, remaining(call.deadline)))):
                 answers = await self._origin.store([one.work.change for one in begun], call)
         except TimeoutError:
             answers = [self._unknown()] * len(begun)

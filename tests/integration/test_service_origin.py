@@ -12,15 +12,20 @@ from support.cutting_proxy import CuttingProxy
 from support.origin_service import OriginApplication
 from support.origins import MAX_VALUE_BYTES, Made, call_within, gate_policy, made, said
 from support.servers import free_port
+from support.through_caches import Process, a_call
 
 from sidecar.cache.origin import Change, OriginValue
+from sidecar.cache.policy import Strategy
+from sidecar.cache.request import WriteOptions
+from sidecar.errors import SidecarError
 from sidecar.gen.sidecar.v1 import origin_pb2
 from sidecar.origins.policies import ServicePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from sidecar.origins.gate import GatePolicy
+    from sidecar.store.standalone import StandaloneStore
 
 
 def origin_at(address: str, gate: GatePolicy | None = None) -> Made:
@@ -263,3 +268,43 @@ async def test_no_application_at_all() -> None:
     async with asyncio.timeout(10):
         assert ["UNAVAILABLE", "UNAVAILABLE"] == said(await thing.origin.load(["a", "b"], call_within()))
     await thing.origins.close()
+
+
+class TestHardTimeouts:
+    """What becomes of a cache's loads and writes that take as long as they may."""
+
+    @pytest.mark.parametrize("strategy", [Strategy.READ_THROUGH, Strategy.WRITE_THROUGH])
+    async def test_the_breaker_hears_of_them(
+        self, store: StandaloneStore, application: OriginApplication, strategy: Strategy
+    ) -> None:
+        """Also where the cache's time is no longer than the origin's own."""
+        application.delay = 30.0
+        thing = origin_at(application.address, gate_policy(timeout=0.3, failures=2, pause=60.0))
+        process = Process(store, thing.origin, strategy, hard_timeout_ms=300, load_lease_ms=2_000)
+        # On a busy machine not each has had a fair share of the origin's time.
+        asked: Awaitable[object]
+        for number in range(10):
+            if strategy is Strategy.READ_THROUGH:
+                asked = process.cache.get(f"k{number}", a_call())
+            else:
+                asked = process.cache.set(f"k{number}", b"v", WriteOptions(), a_call())
+            with pytest.raises(SidecarError):
+                await asked
+        await thing.origins.close()
+        assert thing.outcomes().get("breaker_open")
+
+    async def test_what_was_loaded_in_time_is_kept(
+        self, store: StandaloneStore, application: OriginApplication
+    ) -> None:
+        """Of a hundred keys that are loaded one after the other; else they would never be there."""
+        keys = [f"k{number}" for number in range(100)]
+        for key in keys:
+            application.put(key, b"v")
+        application.failures["LoadMany"] = grpc.StatusCode.UNIMPLEMENTED
+        application.delay = 0.05
+        thing = origin_at(application.address, gate_policy(max_concurrency=1))
+        process = Process(store, thing.origin, hard_timeout_ms=1_000, load_lease_ms=5_000)
+        found = await process.cache.get_many(keys, a_call())
+        await thing.origins.close()
+        loaded = [one for one in found if not isinstance(one, SidecarError)]
+        assert 0 < len(loaded) < len(keys)

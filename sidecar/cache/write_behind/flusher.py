@@ -17,6 +17,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from sidecar.cache.origin import backstop
 from sidecar.cache.write_behind.changes import UNREADABLE
 from sidecar.cache.write_behind.partitions import Ask
 from sidecar.cache.write_behind.schedule import Schedule, Settled, Verdict
@@ -265,9 +266,7 @@ class Flusher:
             return answers
         made: Sequence[SidecarError | None]
         try:
-            async with asyncio.timeout_at(
-                asyncio.get_running_loop().time() + max(0.0, call.deadline - time.monotonic())
-            ):
+            async with asyncio.timeout(backstop(max(0.0, call.deadline - time.monotonic()))):
                 made = await self._origin.store(changes, call)
         except TimeoutError:
             made = [SidecarError(Reason.ORIGIN_OUTCOME_UNKNOWN, "the origin has not answered in time")] * len(changes)
