@@ -1,10 +1,9 @@
 """The one place where concrete classes meet: it makes a sidecar of its settings, starts it and stops it.
 
-Nothing here decides anything about a call. The order of the interceptors, outermost first, is:
+Nothing here decides anything about a call; what is served, and the order of the interceptors, is in `services.py`.
 
-1. telemetry  sees every call, also those that are refused, and how long each took from the first byte decoded;
-2. errors     turns whatever comes from further in into a status, so that telemetry sees one kind of failure;
-3. shedding   refuses what is too much or too late before anything is decoded or sent.
+What only some settings ask for is imported in the method that makes it, and there alone: a sidecar without it has none
+of its modules in memory.
 """
 
 from __future__ import annotations
@@ -18,39 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.internal import api_implementation
-from grpc_health.v1 import health_pb2
 
 from sidecar.caching import Caching
-from sidecar.call import MethodTable
 from sidecar.clock import StoreClock, after
 from sidecar.crypto.kek import KeyEncryptionKeys, create_development_file, load_environment, load_file
-from sidecar.errors import Reason, SidecarError, StartupError
-from sidecar.gen.sidecar.v1 import (
-    cache_admin_pb2,
-    cache_pb2,
-    invalidation_pb2,
-    pipeline_pb2,
-    rate_limit_pb2,
-    record_pb2,
-)
+from sidecar.errors import StartupError
 from sidecar.interceptors.admission import AdmissionPolicy
-from sidecar.interceptors.chain import build_endpoint
-from sidecar.interceptors.errors import ErrorInterceptor
-from sidecar.interceptors.shedding import Admission, SheddingInterceptor
-from sidecar.interceptors.telemetry import TelemetryInterceptor
+from sidecar.interceptors.shedding import Admission
 from sidecar.rate_limits import RateLimits
-from sidecar.rpc.cache import CacheServicer
-from sidecar.rpc.cache_admin import CacheAdminServicer
 from sidecar.rpc.health import HealthServicer
-from sidecar.rpc.invalidation import InvalidationServicer
-from sidecar.rpc.methods import methods_of
-from sidecar.rpc.pipeline import PipelineServicer
-from sidecar.rpc.rate_limit import RateLimitServicer
-from sidecar.rpc.record import RecordServicer
-from sidecar.rpc.reflection import ReflectionServicer, reflection_services
-from sidecar.rpc.status import to_status
 from sidecar.server.engine import Listener
 from sidecar.server.fast_engine import FastEngine
+from sidecar.services import method_table, names_of, served_methods
 from sidecar.store.embedded import EmbeddedValkey
 from sidecar.store.keys import KeySpace
 from sidecar.store.pool import Pool, PoolCounters
@@ -69,7 +47,6 @@ from sidecar.translate import (
     development_key,
     embedded_policy,
     engine_policy,
-    pipeline_policy,
     pool_policy,
     seals,
     store_address,
@@ -79,14 +56,11 @@ from sidecar.translate import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from google.protobuf.descriptor import ServiceDescriptor
-
     from sidecar.cache.catalog import NearStore
-    from sidecar.call import Method
+    from sidecar.call import MethodTable
     from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.envoy_front import EnvoyFront
-    from sidecar.interceptors.chain import Interceptor
     from sidecar.server.engine import Engine, EnginePolicy
     from sidecar.store.address import StoreAddress
     from sidecar.store.base import Store
@@ -211,10 +185,7 @@ class App:
         address = await self._store_address()
         store = self._connect(address, tracing)
         envoy = self._envoy = self._envoy_front(store)
-        named = [service.full_name for service in _STORE_SERVICES]
-        if any(cache.strategy == "write_behind" for cache in settings.caches.values()):
-            named.append("sidecar.v1.WriteBehindService")
-        self._health = HealthServicer(named if envoy is None else [*named, envoy.service.full_name])
+        self._health = HealthServicer(names_of(settings, envoy))
         probe = StoreProbe(store, self._clock, interval=settings.store.probe_interval.seconds)
         probe.on_change(self._health.set_serving)
         await probe.start()
@@ -236,8 +207,19 @@ class App:
             environ=self._environ,
         )
         self.warnings.extend(caching.warnings)
-        methods = self._methods(store, caching, rate_limits, self._health, envoy)
-        table = self._method_table(methods, tracing)
+        methods = served_methods(
+            settings,
+            store=store,
+            caching=caching,
+            rate_limits=rate_limits,
+            health=self._health,
+            envoy=envoy,
+            admission=self._admission,
+            snapshot=self.snapshot,
+        )
+        table = method_table(
+            methods, limits=settings.limits, admission=self._admission, metrics=self._metrics, tracing=tracing
+        )
         await rate_limits.start(probe, self._stack)
         self.warnings.extend(await caching.start(self._stack))
         await self._start_eventing(caching, address)
@@ -353,62 +335,6 @@ class App:
 
     # --- services ---
 
-    def _methods(
-        self,
-        store: Store,
-        caching: Caching,
-        rate_limits: RateLimits,
-        health: HealthServicer,
-        envoy: EnvoyFront | None,
-    ) -> list[Method]:
-        settings = self._settings
-        pipeline = PipelineServicer(
-            caches=caching.caches,
-            limiter=rate_limits.limiter,
-            store=store,
-            admission=self._admission,
-            policy=pipeline_policy(settings.limits),
-        )
-        served: list[tuple[ServiceDescriptor, object]] = [
-            (_CACHE, CacheServicer(caching.caches, self._admission)),
-            (_RECORD, RecordServicer(caching.caches)),
-            (
-                _RATE_LIMIT,
-                RateLimitServicer(
-                    rate_limits.limiter,
-                    rate_limits.overrides,
-                    rate_limits.reporter,
-                    max_checks=settings.limits.max_batch_keys,
-                ),
-            ),
-            (_PIPELINE, pipeline),
-            (_INVALIDATION, InvalidationServicer(caching.watches)),
-            (
-                _CACHE_ADMIN,
-                CacheAdminServicer(
-                    caching.caches,
-                    self.snapshot,
-                    warm_policies=caching.warm_start.policies,
-                    max_value_bytes=settings.limits.max_value_bytes,
-                ),
-            ),
-            (_HEALTH, health),
-        ]
-        if envoy is not None:
-            served.append((envoy.service, envoy.servicer))
-        if caching.write_behind is not None:
-            # A sidecar without such a cache has neither the modules nor the messages in memory.
-            from sidecar.rpc.write_behind import SERVICE, WriteBehindServicer  # noqa: PLC0415
-
-            behind = WriteBehindServicer(caching.write_behind, caching.caches, caching.limits)
-            served.append((SERVICE, behind))
-        if settings.reflection:
-            current, alpha = reflection_services()
-            names = [service.full_name for service, _ in served] + [current.full_name, alpha.full_name]
-            reflection = ReflectionServicer(names)
-            served += [(current, reflection), (alpha, reflection)]
-        return [method for service, servicer in served for method in methods_of(service, servicer)]
-
     def _envoy_front(self, store: Store) -> EnvoyFront | None:
         """Return Envoy's front end; None where it is not served."""
         settings = self._settings
@@ -427,42 +353,6 @@ class App:
         )
         self.warnings.extend(front.warnings)
         return front
-
-    def _method_table(self, methods: list[Method], tracing: Tracing) -> MethodTable:
-        limits = self._settings.limits
-        self._metrics.gauge(
-            "sidecar_calls_in_flight_bound",
-            "How many calls may be in flight before more are refused.",
-            lambda: {(): self._admission.bound},
-        )
-        interceptors: list[Interceptor] = [
-            TelemetryInterceptor(metrics=self._metrics, tracing=tracing),
-            ErrorInterceptor(to_status),
-            SheddingInterceptor(
-                admission=self._admission, exempt={method.path for method in methods if method.path.startswith(_EXEMPT)}
-            ),
-        ]
-        return MethodTable(
-            endpoints={method.path: build_endpoint(method, interceptors) for method in methods},
-            unknown=to_status(
-                SidecarError(Reason.METHOD_UNKNOWN, "the sidecar has no such method; reflection lists those it has")
-            ),
-            late=to_status(SidecarError(Reason.DEADLINE_EXCEEDED, "the deadline passed; a write may have been made")),
-            too_large=to_status(
-                SidecarError(
-                    Reason.MESSAGE_TOO_LARGE,
-                    f"the request is larger than {limits.max_message_bytes} bytes (limits.max_message_bytes)",
-                )
-            ),
-            stopping=to_status(
-                SidecarError(Reason.STOPPING, "the sidecar is stopping; what has no answer was not begun")
-            ),
-            interrupted=to_status(
-                SidecarError(
-                    Reason.INTERRUPTED, "the sidecar stopped before the call had ended; a write may have been made"
-                )
-            ),
-        )
 
     def _serve_metrics(self) -> None:
         address = self._settings.telemetry.metrics.address
@@ -501,19 +391,3 @@ def _engine_named(name: str) -> Callable[[MethodTable, Sequence[Listener], Engin
     from sidecar.server.grpcio_engine import GrpcioEngine  # noqa: PLC0415
 
     return GrpcioEngine
-
-
-_CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
-_RECORD = record_pb2.DESCRIPTOR.services_by_name["RecordService"]
-_RATE_LIMIT = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
-_PIPELINE = pipeline_pb2.DESCRIPTOR.services_by_name["PipelineService"]
-_INVALIDATION = invalidation_pb2.DESCRIPTOR.services_by_name["InvalidationService"]
-_CACHE_ADMIN = cache_admin_pb2.DESCRIPTOR.services_by_name["CacheAdminService"]
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-_STORE_SERVICES = (_CACHE, _RECORD, _RATE_LIMIT, _PIPELINE, _INVALIDATION, _CACHE_ADMIN)
-# Not shed: operators need them under overload most of all, a pipeline's stream lets in each of its batches itself, and
-# who watches a cache waits.
-_EXEMPT = (
-    "/grpc.health.", "/grpc.reflection.", "/sidecar.v1.PipelineService/Stream", "/sidecar.v1.CacheService/GetOrLoad",
-    "/sidecar.v1.InvalidationService/", "/sidecar.v1.CacheAdminService/",
-)  # fmt: skip

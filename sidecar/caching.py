@@ -18,7 +18,8 @@ from sidecar.crypto.sealing import CryptoCounters, FieldSealer
 from sidecar.errors import StartupError
 from sidecar.store.confirmed import ConfirmedWrites, ConfirmingStore, on_disk, on_replicas
 from sidecar.store.subscription import Subscription
-from sidecar.translate import cache_policy, memory_bounds, request_limits, subscription_policy, warm_policies
+from sidecar.translate import request_limits, subscription_policy
+from sidecar.translate_caches import cache_policy, memory_bounds, warm_policies
 from sidecar.translate_origins import origin_warnings, origins_of
 
 if TYPE_CHECKING:

@@ -277,8 +277,8 @@ def _exposed(settings: Settings) -> list[str]:
 
 def _check_config(options: argparse.Namespace) -> int:
     from sidecar.config.loader import load  # noqa: PLC0415
-    from sidecar.translate import check_policies  # noqa: PLC0415
     from sidecar.translate_envoy import check_envoy  # noqa: PLC0415
+    from sidecar.translate_limits import check_policies  # noqa: PLC0415
 
     folder = options.envoy_config
     if options.file is None and folder is None:

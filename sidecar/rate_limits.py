@@ -18,7 +18,7 @@ from sidecar.ratelimit.reconcile import Reconciler
 from sidecar.ratelimit.refusals import Refusals
 from sidecar.ratelimit.reporter import Reporter
 from sidecar.ratelimit.stand_in import StandIns
-from sidecar.translate import (
+from sidecar.translate_limits import (
     failure_modes,
     lease_policies,
     personal_limits,

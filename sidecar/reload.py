@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sidecar.config.look import Look, Looks, look_at, look_into
 from sidecar.errors import StartupError
-from sidecar.translate import check_policies
+from sidecar.translate_limits import check_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

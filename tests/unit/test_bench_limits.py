@@ -12,7 +12,7 @@ from bench.profiles import PROFILES
 from sidecar.config import load
 from sidecar.ratelimit.policy import CombinedPolicy
 from sidecar.ratelimit.terms import SCRIPT_NAMES
-from sidecar.translate import rate_limit_policy
+from sidecar.translate_limits import rate_limit_policy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hospital" / "sidecar.yaml"
 

@@ -12,7 +12,7 @@ from sidecar.errors import StartupError
 from sidecar.ratelimit.exceptions import Rules
 from sidecar.ratelimit.overrides import Effect, Numbers
 from sidecar.ratelimit.tiers import Tier
-from sidecar.translate import check_policies, rate_limit_rules
+from sidecar.translate_limits import check_policies, rate_limit_rules
 
 LOG = SlidingLogSettings(
     algorithm="sliding_log", limit=1, window=Duration(1000), denied_keys=("a", "b*"), near_limit=0.5
