@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from sidecar import __version__
-from sidecar.cache_command import add_cache_commands
-from sidecar.cli_write_behind import add_parser as add_write_behind
 from sidecar.errors import StartupError
 
 if TYPE_CHECKING:
@@ -43,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     # gRPC's C core writes to standard error by itself, in its own words, what is told here in ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    parser = _parser()
+    if arguments is None:
+        arguments = sys.argv[1:]
+    parser = _parser(serves=arguments[:1] == ["serve"])
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         print(_unknown_argument(unknown[0]), file=sys.stderr)
@@ -78,7 +78,8 @@ def _unknown_argument(argument: str) -> str:
     return f"sidecar: unknown argument{name and f' {name}'}; see sidecar --help"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, serves: bool) -> argparse.ArgumentParser:
+    """Return the parser of all commands; one that only `serve` is given to has none of what operators ask a sidecar."""
     parser = _Parser(prog="sidecar", description="A gRPC sidecar for Redis and Valkey.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -114,8 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     health.set_defaults(run=_health)
 
     _add_sql(commands)
-    add_cache_commands(commands, _own_address)
-    add_write_behind(commands, _own_address)
+    if not serves:
+        from sidecar.cache_command import add_cache_commands  # noqa: PLC0415 (what serves need not have it in memory)
+        from sidecar.cli_write_behind import add_parser as add_write_behind  # noqa: PLC0415
+
+        add_cache_commands(commands, _own_address)
+        add_write_behind(commands, _own_address)
 
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -141,7 +146,11 @@ def _add_sql(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     begun = time.monotonic()
-    from sidecar.config.loader import load  # noqa: PLC0415 (the other commands start without it)
+    from sidecar.config.plain import use_plain_settings  # noqa: PLC0415 (the other commands start without it)
+
+    # Before anything that knows a setting is imported: what judges them is for a process of its own.
+    use_plain_settings()
+    from sidecar.config.reading import read  # noqa: PLC0415
 
     overrides: dict[str, Any] = {}
     if options.listen:
@@ -153,7 +162,7 @@ def _serve(options: argparse.Namespace) -> int:
     if options.envoy_config is not None:
         overrides["envoy.config_dir"] = options.envoy_config
     path = options.config or _named_config()
-    settings = load(path, os.environ, overrides)
+    settings = read(path, os.environ, overrides)
 
     import uvloop  # noqa: PLC0415
 
@@ -161,7 +170,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     set_up_logging(settings.telemetry.log.level, settings.telemetry.log.format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(_Served(settings, path, lambda: load(path, os.environ, overrides)), begun))
+        runner.run(_run(_Served(settings, path, lambda: read(path, os.environ, overrides)), begun))
     return 0
 
 
@@ -330,18 +339,18 @@ def _sql_setup(options: argparse.Namespace) -> int:
 
 
 def _health(options: argparse.Namespace) -> int:
-    import grpc  # noqa: PLC0415
-    from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
+    from grpc_health.v1 import health_pb2  # noqa: PLC0415
+
+    from sidecar.remote import Remote  # noqa: PLC0415 (the other commands start without gRPC)
 
     address = options.address or _own_address()
-    # A proxy from the environment would lead away from this machine.
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=options.service), timeout=_HEALTH_SECONDS)
-        except grpc.RpcError as error:
-            print(f"{address}: {error.code().name}: {error.details()}", file=sys.stderr)
-            return _EXIT_NOT_SERVING
+    service = health_pb2.DESCRIPTOR.services_by_name["Health"]
+    try:
+        with Remote(address, _HEALTH_SECONDS) as remote:
+            answer = remote.call(service, "Check", health_pb2.HealthCheckRequest(service=options.service))
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        return _EXIT_NOT_SERVING
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     print(f"{address}: {state}")
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else _EXIT_NOT_SERVING

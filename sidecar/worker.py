@@ -1,4 +1,4 @@
-"""A worker: one of several processes that take a sidecar's calls. `python -m sidecar.worker FD`, by its supervisor.
+"""A worker: one of several processes that take a sidecar's calls, started by its supervisor (`plain_worker.py`).
 
 It is an `App` whose settings, listeners and embedded store come over the socket pair that it inherits, and whose
 metrics go back there. It ends in order when it gets SIGTERM, and when the stream ends: then the supervisor is gone,
@@ -160,7 +160,3 @@ class _Supervisor:
 
 def _metrics_of(app: App) -> MetricsAnswer:
     return MetricsAnswer(families=(*app.snapshot(), *garbage_collection()))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

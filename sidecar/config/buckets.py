@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator
-
 from sidecar.config.findings import Finding
 from sidecar.config.quantities import Duration, Rate
+from sidecar.config.words import AfterValidator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

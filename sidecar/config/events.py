@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
-
 from sidecar.config.quantities import Duration, Lasting
 from sidecar.config.section import Name, NonEmpty, Section, Switch, VariableName
+from sidecar.config.words import AfterValidator, Field, StringConstraints
 from sidecar.template import Template, parse_path
 
 # Redis takes any bytes for a name; PostgreSQL cuts a longer one off without a word.

@@ -10,9 +10,6 @@ from collections.abc import Mapping  # noqa: TC003 (pydantic reads the annotatio
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
-
 from sidecar.config.addresses import check_store_url, is_local
 from sidecar.config.envoy.settings import EnvoySettings
 from sidecar.config.events import EventSettings  # noqa: TC001 (pydantic reads the annotations)
@@ -22,6 +19,14 @@ from sidecar.config.policies import CacheSettings, RateLimitSettings, TokenBucke
 from sidecar.config.quantities import Duration, Lasting, Rate, Sized, WorkerCount
 from sidecar.config.rules import broken_rules
 from sidecar.config.section import Address, Count, Name, NonEmpty, Section, Share, Switch, VariableName
+from sidecar.config.words import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PydanticCustomError,
+    model_validator,
+)
 
 
 def _listener(value: object) -> object:

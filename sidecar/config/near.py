@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
-
 from sidecar.config.findings import Finding
 from sidecar.config.quantities import Duration, Lasting, Sized
 from sidecar.config.section import Section
+from sidecar.config.words import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,9 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, Field
-
 from sidecar.config.quantities import Duration, Lasting
 from sidecar.config.section import Address, Count, Name, NonEmpty, Section, Switch, VariableName
+from sidecar.config.words import AfterValidator, Field
 
 _POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
 _ENCRYPTING = frozenset({"require", "verify-ca", "verify-full"})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
-
 from sidecar.config.behind import BehindSettings  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.memory import MemoryShare  # noqa: TC001 (as above)
@@ -16,6 +14,7 @@ from sidecar.config.reservations import ReservationSettings  # noqa: TC001 (pyda
 from sidecar.config.section import Count, FieldName, Name, Section, Share, Switch
 from sidecar.config.tiers import TierSettings  # noqa: TC001 (as above)
 from sidecar.config.warming import WarmSettings  # noqa: TC001 (as above)
+from sidecar.config.words import AfterValidator, BeforeValidator, Field
 from sidecar.config.zones import check_zone
 
 

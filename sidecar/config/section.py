@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
-
 from sidecar.config.addresses import check_address
+from sidecar.config.words import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 # Names become parts of Redis keys, metric labels and variables: no brace, no colon, no capital.
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]

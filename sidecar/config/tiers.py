@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from sidecar.config.buckets import TokenRate, slow_refill
 from sidecar.config.findings import Finding
 from sidecar.config.section import Count, Name, Section, Switch
+from sidecar.config.words import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

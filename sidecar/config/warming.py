@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
-
 from sidecar.config.buckets import TokenRate  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.findings import Finding
 from sidecar.config.quantities import Rate
 from sidecar.config.section import NonEmpty, Section, Switch
+from sidecar.config.words import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sidecar.errors import StartupError
@@ -124,7 +124,7 @@ class Crew:
     def reload(self, settings: Settings, envoy_files: tuple[EnvoyFile, ...] | None) -> None:
         """Have all workers take these on, those that are started later too."""
         for place in self._places:
-            place.assignment = place.assignment.model_copy(update={"settings": settings, "envoy_files": envoy_files})
+            place.assignment = replace(place.assignment, settings=settings, envoy_files=envoy_files)
             if place.worker is not None:
                 place.worker.reload(settings, envoy_files)
 

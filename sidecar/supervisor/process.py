@@ -162,7 +162,7 @@ async def spawn(assignment: Assignment, on_change: Callable[[], None]) -> Worker
         # A new program and no fork of this one: threads and locks of ours would be in an undefined state there. `-P`
         # keeps a folder named `sidecar` in the working directory from being taken for the program.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "sidecar.worker", str(theirs.fileno()),
+            sys.executable, "-P", "-m", "sidecar.plain_worker", str(theirs.fileno()),
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(), *inherited),
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then stops its workers in order

@@ -296,7 +296,7 @@ class TestDeath:
     def test_workers_that_die_at_the_start_are_given_up(self, tmp_path: Path) -> None:
         """What ends each worker before it can say why ends the sidecar, after a few attempts."""
         (tmp_path / "sitecustomize.py").write_text(
-            "import os, sys\nif 'sidecar.worker' in sys.orig_argv:\n    os._exit(7)\n"
+            "import os, sys\nif 'sidecar.plain_worker' in sys.orig_argv:\n    os._exit(7)\n"
         )
         program = SidecarProgram(tmp_path / "dying", arguments=_TWO, environ={"PYTHONPATH": str(tmp_path)})
         assert (2, "") == (program.spawn().wait(), program.output)

@@ -164,7 +164,8 @@ class SidecarProgram:
     @property
     def worker_ids(self) -> list[int]:
         """The ids of its workers' processes, as the system tells them."""
-        return sorted(child for child, command in children_of(self.process_id).items() if "sidecar.worker" in command)
+        children = children_of(self.process_id).items()
+        return sorted(child for child, command in children if "sidecar.plain_worker" in command)
 
     @property
     def output(self) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from sidecar.config.section import Count, NonEmpty, Section, Share, Switch
+from sidecar.config.words import Field
 
 # A token of RFC 9110, section 5.6.2, without the characters that nobody has in a header's name.
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]

@@ -1,0 +1,63 @@
+"""Reading a configuration in a process of its own, which ends with that: `python -m sidecar.config.reading`, by `read`.
+
+What it takes to judge a configuration then is in no process that serves (`plain.py`). The other process has the same
+environment, gets the rest as a parcel on standard input, and answers with one: the settings, or all problems with them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sidecar.config.parcel import pack, unpack
+from sidecar.config.problems import ConfigError, Problem
+from sidecar.errors import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.config.model import Settings
+
+
+def read(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
+    """Return the settings as `loader.load` makes them, or raise `ConfigError` with every problem found.
+
+    Raises `StartupError` if there can be no other process, or it fails.
+    """
+    question = pack((None if path is None else str(path), dict(overrides)))
+    try:
+        # `-P` keeps a folder named `sidecar` in the working directory from being taken for the program; Ctrl-C is ours.
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", "sidecar.config.reading"],
+            input=question,
+            stdout=subprocess.PIPE,
+            env=dict(environ),
+            start_new_session=True,
+            check=True,
+        )
+        answer = unpack(ended.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise StartupError(f"the configuration cannot be read: {type(error).__name__} in the process for it") from None
+    if isinstance(answer, tuple) and all(isinstance(problem, Problem) for problem in answer):
+        raise ConfigError(answer)
+    settings: Settings = answer
+    return settings
+
+
+def _main() -> int:
+    from sidecar.config.loader import load  # noqa: PLC0415 (what this process is for; the others are to do without)
+
+    path, overrides = unpack(sys.stdin.buffer.read())
+    try:
+        answer: object = load(None if path is None else Path(path), os.environ, overrides)
+    except ConfigError as error:
+        answer = error.problems
+    sys.stdout.buffer.write(pack(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
