@@ -175,7 +175,7 @@ def build_caches(
         "cache",
         "outcome",
     )
-    make_values = ValueCache if near is None else _near_values(near, metrics)
+    make_values = ValueCache if near is None else _near_values(near, store, metrics)
     waits = Waits(store)
     values: dict[str, Values] = {}
     records: dict[str, RecordCache] = {}
@@ -256,15 +256,19 @@ def _limits_of(policy: CachePolicy, limits: Limits) -> Limits:
     return replace(limits, max_value_bytes=min(policy.max_value_bytes, limits.max_value_bytes))
 
 
-def _near_values(near: NearStore, metrics: Metrics) -> Callable[..., ValueCache]:
+def _near_values(near: NearStore, store: Store, metrics: Metrics) -> Callable[..., ValueCache]:
     """Return what makes caches with copies in the process."""
     # A sidecar without them has not the modules in memory.
     from sidecar.cache.near.copies import Copies  # noqa: PLC0415
+    from sidecar.cache.near.store_share import StoreShare  # noqa: PLC0415
+    from sidecar.cache.near.uses import Uses  # noqa: PLC0415
     from sidecar.cache.near.values import NearCounters, NearValueCache  # noqa: PLC0415
 
-    copies = Copies(max_bytes=near.max_bytes, tracking=near.tracking, metrics=metrics)
+    share = StoreShare(store)
+    copies = Copies(max_bytes=near.max_bytes, tracking=near.tracking, share=share, metrics=metrics)
     counters = NearCounters(
         metrics.counter("sidecar_l1_hits", "Reads that a copy in the process has answered, by cache.", "cache"),
         metrics.counter("sidecar_l1_misses", "Reads for which there was no copy of use, by cache.", "cache"),
     )
-    return partial(NearValueCache, copies=copies, tracked=near.tracked, counters=counters)
+    uses = Uses(copies.items, store=store, share=share, metrics=metrics)
+    return partial(NearValueCache, copies=copies, uses=uses, tracked=near.tracked, counters=counters)

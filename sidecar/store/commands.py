@@ -8,6 +8,8 @@ from sidecar.clock import MICROS_PER_SECOND
 from sidecar.store.base import Command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sidecar.store.base import Reply
 
 
@@ -54,6 +56,11 @@ def delete(*keys: bytes) -> Command:
 def unlink(key: bytes) -> Command:
     """Remove a key, its memory a little later: how many there were. Not repeatable, as `delete`."""
     return Command(("UNLINK", key), False)
+
+
+def touch(keys: Sequence[bytes]) -> Command:
+    """Have keys count as used now, without reading them: how many of them there are."""
+    return Command(("TOUCH", *keys), True)
 
 
 def random_key() -> Command:

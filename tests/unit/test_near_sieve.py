@@ -87,3 +87,73 @@ def test_its_account_is_true() -> None:
         tracemalloc.stop()
 
     assert 0.9 < (after - before) / sieve.bytes < 1.1
+
+
+class Draws:
+    """Draws that come out as one likes."""
+
+    def __init__(self, *drawn: int) -> None:
+        self._drawn = iter(drawn)
+
+    def __call__(self, _bits: int) -> int:
+        """Return the next."""
+        return next(self._drawn)
+
+
+def full(count: int, *drawn: int) -> Sieve[int]:
+    """Return a map of so many items that may hold no more."""
+    sieve: Sieve[int] = Sieve(1 << 20, Draws(*drawn))
+    sieve.max_items = count
+    for number in range(count):
+        sieve.put(b"key-%d" % number, number, 50)
+    return sieve
+
+
+class TestRoom:
+    """What may be cold is put only where there is room, or something colder."""
+
+    def test_while_there_is_room_all_is_put(self) -> None:
+        """Neither the bytes nor the number of items are exhausted."""
+        sieve: Sieve[int] = Sieve(ROOM, Draws())
+        for number in range(18):
+            assert sieve.has_room()
+            sieve.put(b"key-%d" % number, number, 50)
+
+    def test_when_the_bytes_are_exhausted_there_is_none(self) -> None:
+        """From nineteen twentieths on."""
+        sieve: Sieve[int] = Sieve(ROOM, Draws(1))
+        for number in range(40):
+            sieve.put(b"key-%d" % number, number, 50)
+        assert not sieve.has_room()
+
+    def test_one_of_many_that_ask_takes_the_place_of_what_is_not_used(self) -> None:
+        """That is the one under the hand."""
+        sieve = full(3, 31, 7, 0)
+        assert [False, False, True] == [sieve.has_room() for _ in range(3)]
+        sieve.put(b"other", 9, 50)
+        assert {b"key-1", b"key-2", b"other"} == set(sieve.items)
+
+    def test_what_is_used_stays(self) -> None:
+        """The hand takes its mark away and moves on; its next use is noted anew."""
+        sieve = full(3, 0, 0)
+        item = sieve.items[b"key-0"]
+        item.marked = item.noted = True
+        assert [False, True] == [sieve.has_room() for _ in range(2)]
+        assert [False, False] == [item.marked, item.noted]
+        sieve.put(b"other", 9, 50)
+        assert {b"key-0", b"key-2", b"other"} == set(sieve.items)
+
+    def test_the_hand_comes_round(self) -> None:
+        """What is not used again after it came by is exchanged."""
+        sieve = full(3, 0, 0, 0, 0)
+        for item in sieve.items.values():
+            item.marked = True
+        assert [False, False, False, True] == [sieve.has_room() for _ in range(4)]
+
+    def test_fewer_items_may_be_held_than_there_are(self) -> None:
+        """The next that is put has the surplus go."""
+        sieve = full(5)
+        sieve.max_items = 2
+        assert sieve.put(b"other", 9, 50)
+        assert 2 == len(sieve)
+        assert b"other" in sieve.items

@@ -29,6 +29,7 @@ from sidecar.cache.near.sieve import Sieve
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sidecar.cache.near.store_share import StoreShare
     from sidecar.store.tracking import Tracking
     from sidecar.telemetry.metrics import Metrics
 
@@ -66,11 +67,14 @@ class Era:
 class Copies:
     """All copies of a process, `max_bytes` of them."""
 
-    def __init__(self, *, max_bytes: int, tracking: Tracking, metrics: Metrics) -> None:
+    def __init__(self, *, max_bytes: int, tracking: Tracking, share: StoreShare, metrics: Metrics) -> None:
         self.tracking = tracking
+        self._share = share
         self._sieve: Sieve[Copy] = Sieve(max_bytes)
+        self.has_room = self._sieve.has_room
+        """Say whether a copy is to be kept that may be of no use."""
         self.items = self._sieve.items
-        """To look into; who uses an item marks it."""
+        """To look into; who uses an item marks it, which `Uses.note` does."""
         self._tickets: dict[bytes, Ticket] = {}
         self._eras: dict[bytes, Era] = {}
         dropped = metrics.counter("sidecar_l1_dropped", "Copies that were given up, by cause.", "cause")
@@ -113,6 +117,8 @@ class Copies:
     def keep(self, key: bytes, ticket: Ticket, copy: Copy) -> None:
         """Keep what a read brought, unless it is out of date; its reader has not been suspended since the reply."""
         if not ticket.spoilt:
+            self._share.renew()
+            self._sieve.max_items = self._share.part.copies
             before = self._sieve.evicted
             self._sieve.put(key, copy, len(copy.value))
             self._evicted.value += self._sieve.evicted - before

@@ -11,7 +11,12 @@ the figures, those of two libraries among them.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+import random
+import sys
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 V = TypeVar("V")
 
@@ -22,17 +27,24 @@ OVERHEAD_BYTES = 420
 # The part of the room that one item may take.
 _MOST_SHARE = 8
 
+# From here on there is no room for what may be cold.
+_FULL = 0.95
+# Of so many that ask while there is no room, one has the hand move on.
+_ASKING_BITS = 5
+
 
 class Item(Generic[V]):
     """A value and its place in the order."""
 
-    __slots__ = ("key", "marked", "newer", "older", "size", "value")
+    __slots__ = ("key", "marked", "newer", "noted", "older", "size", "value")
 
     def __init__(self, key: bytes, value: V, size: int) -> None:
         self.key = key
         self.value = value
         self.size = size
         self.marked = False
+        self.noted = False
+        """Marked, and needing no more note of its use for now: see `near/uses.py`."""
         self.older: Item[V] | None = None
         self.newer: Item[V] | None = None
 
@@ -40,8 +52,11 @@ class Item(Generic[V]):
 class Sieve(Generic[V]):
     """Items by key, `max_bytes` of them at the most."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, draw: Callable[[int], int] = random.getrandbits) -> None:
         self._max_bytes = max_bytes
+        self._draw = draw
+        self.max_items = sys.maxsize
+        """How many items there may be; if it becomes less, the surplus goes with the next that is put."""
         self._oldest: Item[V] | None = None
         self._newest: Item[V] | None = None
         self._hand: Item[V] | None = None
@@ -65,7 +80,7 @@ class Sieve(Generic[V]):
         size = value_bytes + len(key) + OVERHEAD_BYTES
         if size > self._max_bytes // _MOST_SHARE:
             return False
-        while self.bytes + size > self._max_bytes:
+        while self.bytes + size > self._max_bytes or len(self.items) >= self.max_items:
             self._make_room()
         item = Item(key, value, size)
         item.older = self._newest
@@ -77,6 +92,24 @@ class Sieve(Generic[V]):
         self.items[key] = item
         self.bytes += size
         return True
+
+    def has_room(self) -> bool:
+        """Say whether what may be asked for once and never again is to be put here.
+
+        It is while there is room. When there is none, one of 32 that ask looks at the item under the hand: if that has
+        no mark, it may go for what comes; if it has, that is taken away. So what was used since the hand came by last
+        stays, and what was not is exchanged for something else, slowly.
+        """
+        if self.bytes <= self._max_bytes * _FULL and len(self.items) < self.max_items:
+            return True
+        if self._draw(_ASKING_BITS):
+            return False
+        item = self._hand or self._oldest
+        if item is None or not item.marked:
+            return True
+        item.marked = item.noted = False
+        self._hand = item.newer or self._oldest
+        return False
 
     def drop(self, key: bytes) -> bool:
         """Give up an item; return whether it was there."""
@@ -100,7 +133,7 @@ class Sieve(Generic[V]):
         """Give up the first item without a mark, from where the hand stands; called only where there is one."""
         item = self._hand or self._oldest
         while item is not None and item.marked:
-            item.marked = False
+            item.marked = item.noted = False
             item = item.newer or self._oldest
         if item is None:
             return

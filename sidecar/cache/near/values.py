@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from sidecar.cache.near.copies import Copies, Ticket
     from sidecar.cache.near.policy import Freshness
+    from sidecar.cache.near.uses import Uses
     from sidecar.cache.policy import Counted, Found, Written
     from sidecar.cache.request import WriteOptions
     from sidecar.store.base import Reply, Store
@@ -65,13 +66,14 @@ class NearCounters:
 class NearValueCache(ValueCache):
     """One configured cache with copies in the process."""
 
-    def __init__(self, *, copies: Copies, tracked: Store, counters: NearCounters, **common: Any) -> None:
+    def __init__(self, *, copies: Copies, uses: Uses, tracked: Store, counters: NearCounters, **common: Any) -> None:
         super().__init__(**common)
         self._near = near = self._policy.near or NearPolicy()
         self._copies = copies
         self._tracked = tracked
         self._tracking = copies.tracking
         self._items = copies.items
+        self._note = uses.note
         self._hot = HotKeys()
         self._era = copies.era_of(common["keys"].generations(self._policy.name)[0])
         self._not_before = 0.0
@@ -245,7 +247,8 @@ class NearValueCache(ValueCache):
             ):
                 now_us = self._clock.micros()
                 if now_us < fresh_until_us and era == self._era.number:
-                    item.marked = True
+                    if not item.noted:
+                        self._note(item)
                     self._hits.value += 1
                     if self._sealer is None:
                         self._read_cells[_HIT].value += 1
@@ -260,7 +263,7 @@ class NearValueCache(ValueCache):
 
     def _keeps(self, label: str) -> bool:
         """Say whether what is read now is to be kept, and can be."""
-        if self._near.hot_only and label not in self._hot:
+        if label not in self._hot and (self._near.hot_only or not self._copies.has_room()):
             return False
         tracking = self._tracking
         # One that is silent keeps its callers waiting.
