@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Figure = Callable[[Sample], float]
 
 HEADINGS = (
-    "server", "call", "callers", "RPC/s", "p50 ms", "p95 ms", "p99 ms", "CPU µs/RPC", "store µs/RPC", "load µs/RPC",
-    "RSS MiB", "CPU of the first to it",
+    "server", "call", "callers", "RPC/s", "p50 ms", "p95 ms", "p99 ms", "CPU µs/RPC", "store µs/RPC",
+    "commands/RPC", "load µs/RPC", "RSS MiB", "CPU of the first to it",
 )  # fmt: skip
 
 
@@ -62,7 +62,8 @@ class Entry:
             f"{self.median(lambda sample: sample.report.p95_ms):.2f}",
             f"{self.median(lambda sample: sample.report.p99_ms):.2f}",
             spread([sample.cpu_us for sample in self.samples], ".0f"),
-            f"{store:.0f}" if store else "",
+            f"{store:.1f}" if store else "",
+            f"{self.median(lambda sample: sample.store_commands):.3f}" if store else "",
             f"{self.median(lambda sample: sample.load_us):.0f}",
             f"{self.median(lambda sample: sample.rss_mib):.0f}",
             "1" if first is self else spread(ratios(first, self, cpu_us), ".2f"),
@@ -102,11 +103,6 @@ def ratios(first: Entry, other: Entry, figure: Figure) -> list[float]:
 def cpu_us(sample: Sample) -> float:
     """Return the server's CPU time for each call."""
     return sample.cpu_us
-
-
-def store_us(sample: Sample) -> float:
-    """Return the store's CPU time for each call."""
-    return sample.store_us
 
 
 def p50_ms(sample: Sample) -> float:

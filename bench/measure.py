@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.load import run_ghz
 from bench.processes import machine_busy_seconds
-from bench.report import Sample
+from bench.report import Rest, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,12 +37,12 @@ class Meter:
         for seed in profile.seeds:
             target.call(seed)
         target.check(profile)
-        before = self._accounts(target)
+        commands, before = self.watch.commands(), self._accounts(target)
         if profile.drive is None:
             report = run_ghz(self.ghz, target.address, profile.request, profile.load, seconds=self.seconds)
         else:
             report = profile.drive(target.address, profile, self.seconds)
-        after = self._accounts(target)
+        after, commands = self._accounts(target), self.watch.commands() - commands
         target.check(profile)
         # A load of its own is one call of many messages.
         target.calls += report.calls if profile.drive is None else 1
@@ -51,10 +51,20 @@ class Meter:
             report=report,
             cpu_us=server / report.calls * _MICROS,
             store_us=store / report.calls * _MICROS if target.uses_store else 0.0,
+            store_commands=commands / report.calls if target.uses_store else 0.0,
             load_us=own / report.calls * _MICROS,
             rss_mib=target.server.rss_mib(),
             others_cores=max(0.0, busy - server - store - own) / wall,
+            seconds=wall,
         )
+
+    def rest(self) -> Rest:
+        """Wait for the length of a run, and return what the store does meanwhile with whatever is connected to it."""
+        commands, cpu, begun = self.watch.commands(), self.watch.cpu_seconds(), time.monotonic()
+        time.sleep(self.seconds)
+        cpu, commands = self.watch.cpu_seconds() - cpu, self.watch.commands() - commands
+        seconds = time.monotonic() - begun
+        return Rest(cpu / seconds * _MICROS, commands / seconds)
 
     def warm_up(self, target: Target, profile: Profile) -> None:
         """Load a server briefly, and keep nothing of it."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.load import Report
     from bench.profiles import Profile
+
+
+class Rest(NamedTuple):
+    """What the store does when nobody calls, each second: its clock, and the sidecar's probes."""
+
+    store_us: float
+    store_commands: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +29,20 @@ class Sample:
     """The server's CPU time for each call."""
     store_us: float
     """The store's CPU time for each call."""
+    store_commands: float
+    """How many commands the store ran for each call, in scripts too."""
     load_us: float
     """The load generator's CPU time for each call, and that of all else that the benchmark itself runs."""
     rss_mib: float
     others_cores: float
     """How many cores the machine gave to what is no part of the run: what disturbed it."""
+    seconds: float
+    """How long the run took, with the load generator's start."""
+
+    def beyond(self, rest: Rest) -> Rest:
+        """Return what the store did for each call beyond what it does when nobody calls."""
+        part = self.seconds / self.report.calls
+        return Rest(self.store_us - rest.store_us * part, self.store_commands - rest.store_commands * part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from bench.contest import Contestant, Entry
+    from bench.servers import NearOptions
     from bench.targets import Target
 
 
@@ -55,7 +56,7 @@ class Rig:
         return f"redis://127.0.0.1:{self.redis_port}"
 
     def start_sidecar(
-        self, stack: ExitStack, *, workers: int = 1, near: str | None = None, program: Sequence[str] = SIDECAR
+        self, stack: ExitStack, *, workers: int = 1, near: NearOptions | None = None, program: Sequence[str] = SIDECAR
     ) -> Target:
         """Start a sidecar: metrics on, and the chosen share of the calls traced."""
         options = SidecarOptions(

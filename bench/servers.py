@@ -29,6 +29,24 @@ _EXAMPLE = _ROOT / "examples" / "hospital" / "sidecar.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearOptions:
+    """A cache with copies in the process."""
+
+    admission: str
+    """Of what: `all` or `hot`."""
+    room: str | None = None
+    """What all copies may take; None for the sidecar's own choice."""
+    max_memory: str | None = None
+    """What the cache may take of the store's memory; None for all of it."""
+
+    def added_to(self, caches: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of this cache and others."""
+        bound = {} if self.max_memory is None else {"max_memory": self.max_memory}
+        cache = {"ttl": "1h", "l1": {"admission": self.admission}, **bound}
+        return {"caches": {**caches, NEAR: cache}, **({"l1": {"max_bytes": self.room}} if self.room else {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarOptions:
     """How a sidecar is set up, beyond the hospital example's caches and limits and those of `limits.py`."""
 
@@ -37,19 +55,14 @@ class SidecarOptions:
     redis: str | None = None
     """The store's URL; None for an embedded Valkey."""
     tenant: str = "bench"
-    near: str | None = None
-    """What a cache beside the example's keeps copies of in the process: `all` or `hot`; None for no such cache."""
+    near: NearOptions | None = None
+    """A cache beside the example's that keeps copies in the process; None for no such cache."""
     trace_ratio: float
     otlp_endpoint: str
 
 
 SIDECAR = (sys.executable, "-m", "sidecar")
 """The sidecar's own command line."""
-
-
-def near_cache(admission: str) -> dict[str, Any]:
-    """Return the settings of a cache that keeps copies in the process."""
-    return {"ttl": "1h", "l1": {"admission": admission}}
 
 
 def start_sidecar(stack: ExitStack, folder: Path, options: SidecarOptions, program: Sequence[str] = SIDECAR) -> Target:
@@ -130,7 +143,7 @@ def _configuration(options: SidecarOptions, folder: Path) -> dict[str, Any]:
     return {
         **configuration,
         **({"workers": options.workers} if options.workers > 1 else {}),
-        **({"caches": {**configuration["caches"], NEAR: near_cache(options.near)}} if options.near else {}),
+        **(options.near.added_to(configuration["caches"]) if options.near else {}),
         "rate_limits": {**configuration["rate_limits"], **RATE_LIMITS},
         "tenant": options.tenant,
         "listen": [{"address": f"127.0.0.1:{free_port()}", "engine": options.engine}],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import redis
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bench.profiles import Profile, Request
 
 _CALL_SECONDS = 5.0
+# What `StoreWatch` asks.
+_OWN_COMMANDS = frozenset({"cmdstat_info"})
 _READY_SECONDS = 0.5
 
 
@@ -72,6 +74,13 @@ def accepts(address: str) -> Callable[[], bool]:
     return is_ready
 
 
+class StoreMemory(NamedTuple):
+    """The store's memory, in bytes."""
+
+    used: int
+    most: int
+
+
 class StoreWatch:
     """The store's own account of its CPU time, which a remote one keeps too."""
 
@@ -82,6 +91,16 @@ class StoreWatch:
         """Return the CPU time used so far, user and system, by all threads."""
         info = self._client.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+    def commands(self) -> int:
+        """Return how many commands it has run, in scripts too, but for the questions of this very watch."""
+        info = self._client.info("commandstats")
+        return sum(int(each["calls"]) for name, each in info.items() if name not in _OWN_COMMANDS)
+
+    def memory(self) -> StoreMemory:
+        """Return what memory it uses, and how much it may."""
+        info = self._client.info("memory")
+        return StoreMemory(int(info["used_memory"]), int(info["maxmemory"]))
 
     def name(self) -> str:
         """Return the store's kind and version."""

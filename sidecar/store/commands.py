@@ -59,7 +59,7 @@ def unlink(key: bytes) -> Command:
 
 
 def touch(keys: Sequence[bytes]) -> Command:
-    """Have keys count as used now, without reading them: how many of them there are."""
+    """Have keys of one node count as used now, without reading them: how many of them there are."""
     return Command(("TOUCH", *keys), True)
 
 

@@ -11,7 +11,7 @@ from bench.hotspots import functions
 from bench.load import Report
 from bench.processes import Server
 from bench.profiles import ECHO
-from bench.report import Sample
+from bench.report import Rest, Sample
 from bench.targets import Target
 from bench.verdicts import Bound, Verdict
 
@@ -21,7 +21,17 @@ def entry(*cpu: float) -> Entry:
     server = Server("server", ["true"], log=Path("log"), is_ready=lambda: True)
     report = Report(calls=1, rps=1.0, p50_ms=1.0, p95_ms=2.0, p99_ms=3.0)
     samples = [
-        Sample(report=report, cpu_us=each, store_us=0.0, load_us=0.0, rss_mib=1.0, others_cores=0.0) for each in cpu
+        Sample(
+            report=report,
+            cpu_us=each,
+            store_us=0.0,
+            store_commands=0.0,
+            load_us=0.0,
+            rss_mib=1.0,
+            others_cores=0.0,
+            seconds=1.0,
+        )
+        for each in cpu
     ]
     return Entry(contestant=Contestant(name="server", target=Target(server, ""), profile=ECHO), samples=samples)
 
@@ -29,6 +39,22 @@ def entry(*cpu: float) -> Entry:
 def test_ratios_are_taken_within_a_round() -> None:
     """A machine that is twice as slow in one round changes no ratio."""
     assert [0.5, 0.5] == ratios(entry(10, 20), entry(20, 40), cpu_us)
+
+
+def test_what_the_store_does_at_rest_is_no_calls() -> None:
+    """A run of three seconds and a hundred calls, each of which costs 2 µs and one command beyond that."""
+    report = Report(calls=100, rps=50.0, p50_ms=1.0, p95_ms=2.0, p99_ms=3.0)
+    sample = Sample(
+        report=report,
+        cpu_us=1.0,
+        store_us=2.0 + 3 * 500 / 100,
+        store_commands=1 + 3 * 5 / 100,
+        load_us=0.0,
+        rss_mib=1.0,
+        others_cores=0.0,
+        seconds=3.0,
+    )
+    assert pytest.approx(Rest(store_us=2.0, store_commands=1.0)) == sample.beyond(Rest(500.0, 5.0))
 
 
 @pytest.mark.parametrize(

@@ -151,9 +151,12 @@ class TestRoom:
         assert [False, False, False, True] == [sieve.has_room() for _ in range(4)]
 
     def test_fewer_items_may_be_held_than_there_are(self) -> None:
-        """The next that is put has the surplus go."""
-        sieve = full(5)
+        """Each that is put has some of the surplus go."""
+        sieve = full(100)
         sieve.max_items = 2
-        assert sieve.put(b"other", 9, 50)
-        assert 2 == len(sieve)
-        assert b"other" in sieve.items
+        counts = []
+        for number in range(5):
+            assert sieve.put(b"other-%d" % number, number, 50)
+            counts.append(len(sieve))
+        assert [69, 38, 7, 2, 2] == counts
+        assert b"other-4" in sieve.items

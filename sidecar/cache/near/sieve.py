@@ -29,6 +29,8 @@ _MOST_SHARE = 8
 
 # From here on there is no room for what may be cold.
 _FULL = 0.95
+# Many at once would keep all callers waiting.
+_SURPLUS_AT_ONCE = 32
 # Of so many that ask while there is no room, one has the hand move on.
 _ASKING_BITS = 5
 
@@ -56,7 +58,7 @@ class Sieve(Generic[V]):
         self._max_bytes = max_bytes
         self._draw = draw
         self.max_items = sys.maxsize
-        """How many items there may be; if it becomes less, the surplus goes with the next that is put."""
+        """How many items there may be; if it becomes less, the surplus goes little by little with what is put."""
         self._oldest: Item[V] | None = None
         self._newest: Item[V] | None = None
         self._hand: Item[V] | None = None
@@ -80,7 +82,9 @@ class Sieve(Generic[V]):
         size = value_bytes + len(key) + OVERHEAD_BYTES
         if size > self._max_bytes // _MOST_SHARE:
             return False
-        while self.bytes + size > self._max_bytes or len(self.items) >= self.max_items:
+        while self.bytes + size > self._max_bytes:
+            self._make_room()
+        for _ in range(min(_SURPLUS_AT_ONCE, len(self.items) + 1 - self.max_items)):
             self._make_room()
         item = Item(key, value, size)
         item.older = self._newest
