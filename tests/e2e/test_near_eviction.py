@@ -74,3 +74,24 @@ def test_keys_that_only_copies_answer_are_not_evicted(little_store: StoreServer)
         sidecar.stop()
     assert 4_000 < oracle.info("stats")["evicted_keys"]
     assert [HIT] * len(KEYS) == [entry.outcome for entry in found]
+
+
+def test_the_store_remembers_few_keys_of_many(little_store: StoreServer) -> None:
+    """Of a cache with copies of all that is read: as many as go into a fiftieth of its memory, and some by chance."""
+    oracle: Any = little_store.oracle()
+    oracle.config_set("maxmemory", 24 << 20)
+    sidecar = RunningSidecar(little_store.url, engine="fast", overrides={"caches.plain.l1": {"admission": "all"}})
+    sidecar.start()
+    keys = [f"key-{number}" for number in range(10_000)]
+    try:
+        with Api(sidecar.address) as api:
+            for start in range(0, len(keys), 20):
+                entries = [cache_pb2.SetManyEntry(key=key, value=b"value") for key in keys[start : start + 20]]
+                api.cache.SetMany(cache_pb2.SetManyRequest(cache="plain", entries=entries))
+            wait_until(lambda: api.cache.Get(cache_pb2.GetRequest(cache="plain", key="key-0")).source == L1, "a copy")
+            for start in range(0, len(keys), 20):
+                api.cache.GetMany(cache_pb2.GetManyRequest(cache="plain", keys=keys[start : start + 20]))
+    finally:
+        sidecar.stop()
+    bound = (24 << 20) // 50 // 130
+    assert bound * 0.5 < oracle.info("stats")["tracking_total_keys"] < bound * 1.3

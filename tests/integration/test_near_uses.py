@@ -157,4 +157,4 @@ async def test_its_part_is_that_of_one_of_all_that_have_copies(store: Standalone
     async with asyncio.timeout(30):
         while share.part == before:
             await asyncio.sleep(0.001)
-    assert Part(int((1 << 30) * 0.02) // 128 // 3, 16384 // 3) == share.part
+    assert Part(int((1 << 30) * 0.02) // 130 // 3, touches=16384 // 3) == share.part

@@ -71,8 +71,6 @@ class Copies:
         self.tracking = tracking
         self._share = share
         self._sieve: Sieve[Copy] = Sieve(max_bytes)
-        self.has_room = self._sieve.has_room
-        """Say whether a copy is to be kept that may be of no use."""
         self.items = self._sieve.items
         """To look into; who uses an item marks it, which `Uses.note` does."""
         self._tickets: dict[bytes, Ticket] = {}
@@ -99,6 +97,10 @@ class Copies:
         return self._eras.setdefault(generations_key, Era())
 
     # --- what is kept ---
+
+    def has_room(self) -> bool:
+        """Say whether a copy is to be kept of what may be cold."""
+        return self._share.part.cold and self._sieve.has_room()
 
     def begin(self, key: bytes, era: int) -> Ticket:
         """Announce a read of a key that is to be kept."""

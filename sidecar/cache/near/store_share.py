@@ -4,6 +4,9 @@ Copies are not free to the store. It remembers who holds which key, in its own m
 half as many more for each further process that holds it. In a store that is full, that room is taken from entries. And
 it is told which keys copies answer (`near/uses.py`). Both are bounded for all processes together, and each takes its
 part: the store counts the tracked connections, and says how much memory it may use.
+
+To have fewer copies is not enough, for the store forgets a key only when that changes or goes: not when a copy makes
+room for another. It says how many it remembers. As long as these are too many, no process keeps what may be cold.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
 
 # Of the store's maxmemory, the part that may go into remembering who holds copies.
 _MEMORY_PART = 0.02
-# What the store takes to remember one key, the first process that holds it: 115 bytes in Redis 7.0, 145 in Valkey 9.1.
-_REMEMBERED_BYTES = 128
+# What the store takes to remember a key, and each process that holds it. One process: 115 bytes in Redis 7.0, 145 in
+# Valkey 9.1; each further one 40 to 80.
+_KEY_BYTES = 70
+_HOLDER_BYTES = 60
 # What all processes together name to one store in a second. A key takes it 0.2 µs: 0.3 % of one core.
 _TOUCHES = 16384
 
@@ -35,7 +40,9 @@ _LEAST_TOUCHES = 64
 _PROCESSES = 16
 
 _REPLY_SECONDS = 1.0
-_RENEW_SECONDS = 60.0
+_RENEW_SECONDS = 10.0
+
+_ASKED = [commands.info("clients"), commands.memory_info(), commands.info("stats")]
 
 
 class Part(NamedTuple):
@@ -43,6 +50,8 @@ class Part(NamedTuple):
 
     copies: int = sys.maxsize
     """How many copies it may have."""
+    cold: bool = True
+    """Whether it may keep what may be cold."""
     touches: int = _TOUCHES // _PROCESSES
     """How many keys it may name in a second."""
 
@@ -66,21 +75,23 @@ class StoreShare:
     async def _ask(self) -> None:
         call = Call("cache.near_part", deadline=after(_REPLY_SECONDS))
         try:
-            clients, memory = await self._store.call_many([commands.info("clients"), commands.memory_info()], call)
+            self.part = part_of(*await self._store.call_many(_ASKED, call))
         except SidecarError:
             return  # it is asked again
-        self.part = part_of(clients, memory)
 
 
-def part_of(clients: Reply, memory: Reply) -> Part:
-    """Return a process's part, by the answers to INFO clients and memory, or what came in place of them."""
+def part_of(clients: Reply, memory: Reply, stats: Reply) -> Part:
+    """Return a process's part, by the answers to INFO clients, memory and stats, or what came in place of them."""
     processes = _number(clients, b"tracking_clients") or _PROCESSES
-    most_bytes = _number(memory, b"maxmemory")
+    touches = max(_LEAST_TOUCHES, _TOUCHES // processes)
+    room = int(_number(memory, b"maxmemory") * _MEMORY_PART)
+    if not room:
+        return Part(touches=touches)
+    remembered, held = _number(stats, b"tracking_total_keys"), _number(stats, b"tracking_total_items")
     return Part(
-        max(_LEAST_COPIES, int(most_bytes * _MEMORY_PART) // _REMEMBERED_BYTES // processes)
-        if most_bytes
-        else sys.maxsize,
-        max(_LEAST_TOUCHES, _TOUCHES // processes),
+        copies=max(_LEAST_COPIES, room // (_KEY_BYTES + _HOLDER_BYTES) // processes),
+        cold=remembered * _KEY_BYTES + held * _HOLDER_BYTES < room,
+        touches=touches,
     )
 
 
