@@ -180,8 +180,8 @@ class Caching:
         found = await self._origins.check()
         if found.problems:
             raise StartupError("\n".join(found.problems))
-        for name in found.unreachable:
-            _log.warning("the origin %s cannot be reached; its statements are looked at when it is first used", name)
+        for why in found.unreachable.values():
+            _log.warning("%s; its statements are looked at when it is first used", why)
         stack.push_async_callback(self.watches.close)
         stack.push_async_callback(self.caches.drain, self._grace_seconds)
         self.warm_start.start()

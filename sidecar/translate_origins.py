@@ -6,6 +6,7 @@ import random
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 from sidecar.config.addresses import is_local
 from sidecar.config.named_parameters import take_apart
@@ -26,21 +27,30 @@ if TYPE_CHECKING:
     from sidecar.origins.policies import OriginPolicy
 
 _PURPOSES = ("load", "store", "remove")
+# Of a database's URL: the files that its driver reads for TLS.
+_ROOTS = "sslrootcert"
+_TLS_FILES = frozenset({"sslcert", "sslkey", "sslcrl"})
 
 
 def origins_of(settings: Settings, environ: Mapping[str, str], metrics: Metrics) -> Origins:
-    """Return the origins of the caches; raises `StartupError` for a variable that is not set or a file not to be read.
+    """Return the origins of the caches, of which only those that a cache names are looked at.
 
-    Only those that a cache names are looked at.
+    Raises `StartupError` for variables that are not set and files that cannot be read, a line for each.
     """
     asked = {name: cache.origin for name, cache in settings.caches.items() if cache.origin is not None}
     named = {origin.name for origin in asked.values()}
+    policies: list[OriginPolicy] = []
+    problems: list[str] = []
+    for name, origin in settings.origins.items():
+        if name in named:
+            try:
+                policies.append(_policy(name, origin, settings, environ))
+            except StartupError as error:
+                problems.append(str(error))
+    if problems:
+        raise StartupError("\n".join(problems))
     return Origins(
-        [
-            _policy(name, origin, settings, environ)
-            for name, origin in settings.origins.items()
-            if name in named
-        ],
+        policies,
         [_cache_policy(name, origin, settings.origins[origin.name]) for name, origin in asked.items()],
         max_value_bytes=settings.limits.max_value_bytes,
         metrics=metrics,
@@ -55,7 +65,7 @@ async def check_origins(settings: Settings, environ: Mapping[str, str]) -> None:
         found = await origins.check()
     finally:
         await origins.close()
-    unreachable = [f"origins.{name}: the database cannot be reached" for name in found.unreachable]
+    unreachable = [f"origins.{name}: {why}" for name, why in found.unreachable.items()]
     if found.problems or unreachable:
         raise StartupError("\n".join([*found.problems, *unreachable]))
 
@@ -96,7 +106,7 @@ def _policy(name: str, settings: AnyOriginSettings, everything: Settings, enviro
         return ServicePolicy(
             gate=gate,
             address=settings.address,
-            root_certificates=_read(path, settings.ca_file),
+            root_certificates=None if settings.ca_file is None else _roots(f"{path}.ca_file", settings.ca_file),
             server_name=settings.server_name,
             max_answer_bytes=max(everything.limits.max_message_bytes, everything.limits.max_value_bytes),
         )
@@ -109,12 +119,19 @@ def _database_policy(
     path: str, gate: GatePolicy, settings: PostgresOriginSettings, environ: Mapping[str, str]
 ) -> DatabasePolicy:
     url = settings.url
+    where = f"{path}.url"
     if url is None:
+        where = f"{path}.url_env: {settings.url_env}"
         url = _variable(f"{path}.url_env", settings.url_env or "", environ)
         try:
             check_postgres_url(url)
         except ValueError as error:
-            raise StartupError(f"{path}.url_env: {settings.url_env}: {error}") from None
+            raise StartupError(f"{where}: {error}") from None
+    for key, files in parse_qs(urlsplit(url).query).items():
+        if key == _ROOTS:
+            _trusting(f"{where}: {key}", files[-1])
+        elif key in _TLS_FILES:
+            _read(f"{where}: {key}", files[-1])
     password = settings.password_env
     return DatabasePolicy(
         gate=gate,
@@ -126,17 +143,11 @@ def _database_policy(
 
 def _web_policy(path: str, gate: GatePolicy, settings: HttpOriginSettings, environ: Mapping[str, str]) -> WebPolicy:
     bearer = settings.bearer_env
-    tls = None
-    if settings.ca_file is not None:
-        try:
-            tls = ssl.create_default_context(cafile=settings.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise StartupError(f"{path}.ca_file: {settings.ca_file}: {error.strerror or error}") from None
     return WebPolicy(
         gate=gate,
         url=settings.url,
         unix_socket=settings.unix_socket,
-        tls=tls,
+        tls=None if settings.ca_file is None else _trusting(f"{path}.ca_file", settings.ca_file),
         bearer=None if bearer is None else _variable(f"{path}.bearer_env", bearer, environ),
         media_type=settings.media_type,
         max_age=settings.max_age,
@@ -158,10 +169,24 @@ def _variable(path: str, name: str, environ: Mapping[str, str]) -> str:
     return value
 
 
-def _read(path: str, file: str | None) -> bytes | None:
-    if file is None:
-        return None
+def _read(path: str, file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise StartupError(f"{path}.ca_file: {file}: {error.strerror}") from None
+        raise StartupError(f"{path}: {file}: {error.strerror}") from None
+
+
+def _trusting(path: str, file: str) -> ssl.SSLContext:
+    """Return what trusts the authorities in a file; raises `StartupError` if there are none."""
+    try:
+        return ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise StartupError(f"{path}: {file}: holds no certificates (PEM)") from None
+    except OSError as error:
+        raise StartupError(f"{path}: {file}: {error.strerror}") from None
+
+
+def _roots(path: str, file: str) -> bytes:
+    """Return the authorities in a file as they stand there: what cannot be read must not be found out by a call."""
+    _trusting(path, file)
+    return _read(path, file)

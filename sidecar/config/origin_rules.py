@@ -44,6 +44,9 @@ def _origin(path: Path, origin: AnyOriginSettings) -> Iterator[Finding]:
     elif isinstance(origin, ServiceOriginSettings):
         if origin.server_name is not None and origin.ca_file is None:
             yield Finding((*path, "server_name"), "has no use without ca_file", ((*path, "ca_file"),))
+    elif origin.unix_socket is not None and origin.url.startswith("https:"):
+        what = "is an https:// one, but nothing is encrypted on a Unix socket: write http://"
+        yield Finding((*path, "url"), what, ((*path, "unix_socket"),))
     elif origin.ca_file is not None and not origin.url.startswith("https:"):
         yield Finding((*path, "ca_file"), "has no use unless `url` is an https:// one", ((*path, "url"),))
 

@@ -6,11 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sidecar.errors import SidecarError
+from sidecar.origins.failures import NOTHING_CHANGED
 from sidecar.origins.gate import Gate, OriginMetrics
 from sidecar.origins.policies import CacheOriginPolicy, DatabasePolicy, OriginPolicy, ServicePolicy, WebPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sidecar.cache.origin import Origin
     from sidecar.telemetry.metrics import Metrics
@@ -21,8 +22,8 @@ class Findings(NamedTuple):
 
     problems: tuple[str, ...]
     """A line each, with the setting that it is about."""
-    unreachable: tuple[str, ...]
-    """The origins that could not be asked."""
+    unreachable: Mapping[str, str]
+    """The origins that could not be asked, by name, and why not."""
 
 
 class _Checked(Protocol):
@@ -57,20 +58,24 @@ class Origins:
     async def check(self) -> Findings:
         """Ask the databases whether they understand the statements of the caches."""
         asked = await asyncio.gather(*(self._ask(*checked) for checked in self._checked))
-        problems = [line for lines in asked if lines is not None for line in lines]
-        unreachable = [cache.origin for (cache, _, _), lines in zip(self._checked, asked, strict=True) if lines is None]
-        return Findings(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(unreachable)))
+        problems = [line for lines in asked if not isinstance(lines, SidecarError) for line in lines]
+        unreachable = {
+            cache.origin: lines.message.removesuffix(NOTHING_CHANGED)
+            for (cache, _, _), lines in zip(self._checked, asked, strict=True)
+            if isinstance(lines, SidecarError)
+        }
+        return Findings(tuple(dict.fromkeys(problems)), unreachable)
 
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*(close() for close in self._closers))
 
-    async def _ask(self, cache: CacheOriginPolicy, seconds: float, origin: _Checked) -> list[str] | None:
-        """Return what is wrong with a cache's statements, a line each; None if nobody answers."""
+    async def _ask(self, cache: CacheOriginPolicy, seconds: float, origin: _Checked) -> list[str] | SidecarError:
+        """Return what is wrong with a cache's statements, a line each; the error if they could not be looked at."""
         try:
             found = await origin.problems(seconds)
-        except SidecarError:
-            return None
+        except SidecarError as error:
+            return error
         return [
             f"caches.{cache.cache}.origin.{purpose}: {problem}"
             if purpose in cache.statements

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
+from sidecar.connecting import why_not
 from sidecar.errors import SidecarError
-from sidecar.origins.failures import LostError, UnfitError, refused, timed_out, unavailable
+from sidecar.origins.failures import LostError, UnfitError, UnusableUrlError, refused, timed_out, unavailable
 from sidecar.origins.sql_states import Verdict, verdict_on
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ _CLOSE_SECONDS: Final = 1.0
 # As long as a lull between two busy minutes; a server's process for each costs it some 10 MB.
 _IDLE_SECONDS: Final = 300.0
 _LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# What the driver raises for a URL that it cannot make sense of, before it has connected anywhere.
+_UNUSABLE = (ValueError, LookupError, asyncpg.ClientConfigurationError)
+_UNKNOWN_SETTING: Final = "42704"
+# By the class of an SQLSTATE: what the operator has to mend.
+_SAID: Final = {"28": "refuses the login", "3D": "has no such database"}
 
 
 class ConflictError(Exception):
@@ -72,6 +78,9 @@ class Database:
             elif connection is not None:
                 self._give_back(connection)
             raise failure from None
+        except LostError:
+            self._lose(connection)
+            raise
         except _LOST:
             self._lose(connection)
             raise LostError from None
@@ -94,7 +103,7 @@ class Database:
             case Verdict.LATE:
                 return timed_out(self.name)
             case Verdict.UNAVAILABLE:
-                return unavailable(self.name, f"cannot be asked now (SQLSTATE {code})")
+                return unavailable(self.name, f"{_SAID.get(code[:2], 'cannot be asked now')} (SQLSTATE {code})")
             case Verdict.REFUSED:
                 return refused(self.name, code)
 
@@ -108,16 +117,29 @@ class Database:
 
     async def _connect(self) -> Any:
         timeout_ms = str(int(self._policy.gate.timeout * 1000) + _SERVER_SLACK_MS)
-        return await asyncpg.connect(
-            self._policy.url,
-            password=self._policy.password,
-            server_settings={
-                "application_name": "sidecar",
-                "statement_timeout": timeout_ms,
-                "idle_in_transaction_session_timeout": timeout_ms,
-                "standard_conforming_strings": "on",
-            },
-        )
+        try:
+            return await asyncpg.connect(
+                self._policy.url,
+                password=self._policy.password,
+                server_settings={
+                    "application_name": "sidecar",
+                    "statement_timeout": timeout_ms,
+                    "idle_in_transaction_session_timeout": timeout_ms,
+                    "standard_conforming_strings": "on",
+                },
+            )
+        except asyncpg.PostgresError as error:
+            if code_of(error) != _UNKNOWN_SETTING:
+                raise
+            # Whatever stands behind the `?` of a URL and is not the driver's is a setting of the server's.
+            raise UnusableUrlError(f"{error.message} (SQLSTATE {_UNKNOWN_SETTING})") from None
+        except OSError as error:
+            # The driver's own words where the server answers that it has no TLS, which the system has no number for.
+            raise LostError("it takes no TLS" if "SSL upgrade" in str(error) else why_not(error)) from None
+        except _UNUSABLE as error:
+            # The driver's sentences name settings and files, and no password; what else it raises says nothing useful.
+            said = str(error).partition("\n")[0] if isinstance(error, asyncpg.ClientConfigurationError) else ""
+            raise UnusableUrlError(said or "the driver cannot read its URL") from None
 
     def _taken(self) -> Any:
         """Return a connection that lies idle, None if there is none."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from sidecar.errors import Reason, SidecarError
 
+NOTHING_CHANGED: Final = "; nothing was changed"
 # When it is not known how long an outage lasts: soon enough for a blip, and no storm.
 _SOON_MS: Final = 100
 
@@ -16,8 +17,21 @@ _SOON_MS: Final = 100
 class LostError(Exception):
     """The connection to an origin was lost before anything could have been changed there.
 
-    Another attempt over a fresh connection may fare better.
+    Another attempt over a fresh connection may fare better. `why` says what is known of it, for the operator.
     """
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+
+    @property
+    def what(self) -> str:
+        """What is wrong with the origin, as the rest of a sentence."""
+        return f"cannot be reached: {self.why}" if self.why else "cannot be reached"
+
+
+class UnusableUrlError(LostError):
+    """There can be no connection, whenever it is tried: what says how to connect is wrong."""
 
 
 class AnotherWayError(Exception):
@@ -36,7 +50,7 @@ def unavailable(origin: str, what: str, retry_after_ms: int = _SOON_MS) -> Sidec
     """Return the error for an origin that cannot be asked now; nothing was changed."""
     return SidecarError(
         Reason.ORIGIN_UNAVAILABLE,
-        f"the origin {origin!r} {what}; nothing was changed",
+        f"the origin {origin!r} {what}{NOTHING_CHANGED}",
         metadata={"origin": origin},
         retry_after_ms=max(1, retry_after_ms),
     )

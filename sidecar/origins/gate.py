@@ -206,8 +206,8 @@ class Gate:
             pass
         try:
             return await work(exchange)
-        except LostError:
-            raise unavailable(self.name, "cannot be reached") from None
+        except LostError as lost:
+            raise unavailable(self.name, lost.what) from None
 
     def _late(self, exchange: Exchange, *, is_change: bool) -> SidecarError:
         if not is_change:

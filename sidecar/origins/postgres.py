@@ -26,7 +26,7 @@ import asyncpg
 from sidecar.errors import Reason, SidecarError
 from sidecar.origins.applied import note_sql
 from sidecar.origins.database import ConflictError
-from sidecar.origins.failures import LostError, UnfitError, outcome_unknown, refused, unavailable
+from sidecar.origins.failures import LostError, UnfitError, UnusableUrlError, outcome_unknown, refused, unavailable
 from sidecar.origins.prepared import Prepared, prepare
 from sidecar.origins.sql_rows import values_of
 from sidecar.origins.sql_states import is_about_data
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # Transactions that keep getting in each other's way are a load that the database cannot bear.
 _CONFLICTS: Final = 3
 _UNDEFINED_TABLE: Final = "42P01"
-_STORE, _REMOVE, _LOAD, _NOTE = "store", "remove", "load", "applied_table"
+_STORE, _REMOVE, _LOAD, _NOTE, _URL = "store", "remove", "load", "applied_table", "url"
 
 
 class PostgresOrigin:
@@ -70,7 +70,8 @@ class PostgresOrigin:
     async def problems(self, seconds: float) -> dict[str, str]:
         """Prepare all statements, and return what is wrong with them, by what they are for.
 
-        Raises ORIGIN_UNAVAILABLE if the database cannot be asked within the time.
+        Raises ORIGIN_UNAVAILABLE if the database cannot be asked within the time, and another reason ORIGIN_... if it
+        does not let itself be asked.
         """
         found: dict[str, str] = {}
         try:
@@ -82,8 +83,12 @@ class PostgresOrigin:
                         found[purpose] = str(error)
                 if self.stores and self._applied_table is not None:
                     found |= await self._table_problem(connection, self._applied_table)
-        except (LostError, ConflictError, TimeoutError):
-            raise unavailable(self.name, "cannot be reached") from None
+        except UnusableUrlError as error:
+            return {_URL: error.why}
+        except LostError as lost:
+            raise unavailable(self.name, lost.what) from None
+        except (ConflictError, TimeoutError):
+            raise unavailable(self.name, "has not answered in its time") from None
         return found
 
     async def load(self, keys: Sequence[str], call: Call) -> Sequence[OriginValue | SidecarError | None]:

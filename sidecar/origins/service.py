@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -55,6 +56,19 @@ _REFUSALS: Final = frozenset({
 _NOT_DONE: Final = frozenset({Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNIMPLEMENTED, Code.UNAUTHENTICATED})
 # C core's words for a message that it did not take in.
 _TOO_LARGE: Final = "larger than max"
+_NO_CONNECTION: Final = ("failed to connect", "errors resolving", "DNS resolution failed")
+# C core's words for why there is no connection, from the most telling on, and ours. Its own hold addresses.
+_WHYS: Final = (
+    (re.compile("CERTIFICATE_VERIFY_FAILED: ([a-z ]+)"), "its certificate is not accepted: {}"),
+    (re.compile("(?i)hostname verification"), "its certificate is not accepted: it is for another name"),
+    (re.compile("(?i)handshake"), "TLS failed"),
+    (re.compile("Connection refused"), "connection refused"),
+    (re.compile("No such file or directory"), "no such file or directory"),
+    (re.compile("(?i)lookup|resol(?:ve|ution)|resolving"), "its host name does not resolve"),
+)
+# May be called at any time, whether the application has it or not, and changes nothing.
+_HARMLESS: Final = "/grpc.health.v1.Health/Check"
+_WHY_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 1.0
 # A channel that loses its connection knows within a few milliseconds; an application that says UNAVAILABLE over one
 # that is there is asked again after this.
@@ -93,7 +107,7 @@ class ServiceChannel:
         state = channel.get_state(try_to_connect=True)
         while state is not grpc.ChannelConnectivity.READY:
             if state in {grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN}:
-                raise LostError
+                raise LostError(await self._why_not())
             await channel.wait_for_state_change(state)
             state = channel.get_state(try_to_connect=True)
 
@@ -116,6 +130,15 @@ class ServiceChannel:
         """Hang up."""
         if self._channel is not None:
             await self._channel.close(_CLOSE_SECONDS)
+
+    async def _why_not(self) -> str:
+        """Return why the last attempt to connect failed, which a channel tells only to a call that it fails with it."""
+        call: aio.UnaryUnaryMultiCallable[bytes, bytes] = self._opened().unary_unary(_HARMLESS)
+        try:
+            await call(b"", timeout=_WHY_SECONDS)
+        except aio.AioRpcError as error:
+            return _why(error.details() or "")
+        return ""
 
     def _opened(self) -> aio.Channel:
         if self._channel is None:
@@ -277,7 +300,7 @@ class ServiceOrigin:
             code = Code(error.code().value[0])
             if code is Code.UNAVAILABLE:
                 await self._channel.noticed()
-                raise LostError from None
+                raise LostError(_why(error.details() or "")) from None
             self._refuse_method(code, error)
             raise self._failed(code, is_change=False) from None
 
@@ -344,3 +367,13 @@ class ServiceOrigin:
         return kept(
             self.name, entry.value, max_value_bytes=self._max_value_bytes, ttl_ms=ttl_ms, tags=tuple(entry.tags)
         )
+
+
+def _why(details: str) -> str:
+    """Return why a channel has no connection, by what C core says of it; empty for what it says of anything else."""
+    if not details.startswith(_NO_CONNECTION):
+        return ""
+    for pattern, words in _WHYS:
+        if found := pattern.search(details):
+            return words.format(*found.groups()).strip()
+    return ""

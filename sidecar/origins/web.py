@@ -25,6 +25,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from sidecar.connecting import why_not
 from sidecar.errors import Reason, SidecarError
 from sidecar.origins.answers import kept, too_large
 from sidecar.origins.failures import LostError, bad_answer, outcome_unknown, refused, unavailable
@@ -167,8 +168,8 @@ class WebOrigin:
                 if response.status in _OK:
                     return await self._value(response)
                 raise self._failed(response, is_change=False)
-        except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError):
-            raise LostError from None
+        except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError) as error:
+            raise LostError(_why_not(error)) from None
         except aiohttp.ClientError:
             raise bad_answer(self.name, "answers with what is no HTTP") from None
 
@@ -185,10 +186,10 @@ class WebOrigin:
                 is_gone = change.value is None and response.status in _NOTHING
                 if response.status not in _OK and not is_gone:
                     raise self._failed(response, is_change=True)
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
             if exchange.is_sent:
                 raise outcome_unknown(self.name) from None
-            raise LostError from None
+            raise LostError(_why_not(error)) from None
 
     async def _value(self, response: aiohttp.ClientResponse) -> OriginValue | SidecarError:
         policy, headers = self._client.policy, response.headers
@@ -230,6 +231,17 @@ def _tracing() -> aiohttp.TraceConfig:
     tracing.on_connection_create_end.append(note)
     tracing.on_connection_reuseconn.append(note)
     return tracing
+
+
+def _why_not(error: Exception) -> str:
+    """Return why there is no connection; empty if there was one."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    else:
+        return ""
+    return why_not(error) if isinstance(error, OSError) else "its certificate is not accepted"
 
 
 def _fresh_ms(headers: Mapping[str, Any]) -> int | None:

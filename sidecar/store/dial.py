@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from typing import TYPE_CHECKING
 
 import hiredis
 
 from sidecar.clock import after
+from sidecar.connecting import why_not
 from sidecar.errors import Reason, StoreError
 from sidecar.store.connection import Connection, ConnectionLostError, pack
 from sidecar.store.replies import code_of, to_error, unavailable
@@ -56,7 +56,7 @@ async def dial(
     except ConnectionLostError:
         raise unavailable("it closed the connection") from None
     except OSError as error:
-        raise unavailable(short(error)) from None
+        raise unavailable(why_not(error)) from None
     except UnicodeError:  # the resolver's, for what cannot be a host's name
         raise unavailable("its host name is not valid") from None
     else:
@@ -117,14 +117,3 @@ def refusal(reply: hiredis.ReplyError) -> StoreError:
     if code == "ERR":
         return StoreError(Reason.STORE_DENIED, "the store refused the login or the database number")
     return to_error(reply)
-
-
-def short(error: OSError) -> str:
-    """Return what the system says, without the addresses that asyncio adds."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or 'unknown').lower().replace('_', ' ')}"
-    if isinstance(error, socket.gaierror):
-        return "its host name does not resolve"
-    return (error.strerror or type(error).__name__).split(":")[0].lower()

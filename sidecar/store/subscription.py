@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 
+from sidecar.connecting import why_not
 from sidecar.errors import SidecarError
 from sidecar.store.commands import time_us
 from sidecar.store.connection import pack
-from sidecar.store.dial import login, open_socket, refusal, short
+from sidecar.store.dial import login, open_socket, refusal
 from sidecar.store.replies import to_error, unavailable
 from sidecar.store.retry import Backoff
 
@@ -153,7 +154,7 @@ async def open_line(
     except TimeoutError:
         raise unavailable("no answer in time") from None
     except OSError as error:
-        raise unavailable(short(error)) from None
+        raise unavailable(why_not(error)) from None
     except UnicodeError:
         raise unavailable("its host name is not valid") from None
     finally:

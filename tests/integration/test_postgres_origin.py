@@ -394,7 +394,9 @@ async def test_a_database_that_is_gone_and_comes_back(postgres: PostgresServer) 
     assert ["UNAVAILABLE"] == said([error])
     assert getattr(error, "retry_after_ms", None)
     assert ["UNAVAILABLE"] == said(await thing.origin.store([Change("a", b"1")], call_within()))
-    assert ("home",) == (await thing.origins.check()).unreachable
+    assert {"home": "the origin 'home' cannot be reached: connection refused"} == (
+        await thing.origins.check()
+    ).unreachable
     postgres.start()
     assert [b"v"] == said(await thing.origin.load(["a"], call_within()))
     await thing.origins.close()
@@ -418,7 +420,7 @@ async def test_a_wrong_password(shared_postgres: PostgresServer) -> None:
     thing = made(policy, asked)
     (error,) = await thing.origin.load(["a"], call_within())
     await thing.origins.close()
-    assert "the origin 'home' cannot be asked now (SQLSTATE 28P01); nothing was changed" == str(error)
+    assert "the origin 'home' refuses the login (SQLSTATE 28P01); nothing was changed" == str(error)
     assert "wrong-password" not in repr(policy)
     assert "not-a-secret" not in repr(policy)
 

@@ -48,7 +48,7 @@ class _Runner(NamedTuple):
     gid: int | None
 
     def give(self, folder: Path) -> None:
-        """Make a folder this user's own."""
+        """Make a folder or a file this user's own."""
         if self.uid is not None and self.gid is not None:
             os.chown(folder, self.uid, self.gid)
 
@@ -78,6 +78,15 @@ class PostgresServer:
         self._command = [binary_of("postgres"), "-D", str(self._data)]
         self._command += [part for setting in settings for part in ("-c", setting)]
         self._process: subprocess.Popen[bytes] | None = None
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """Have it take TLS, from its next start on, with a certificate."""
+        for name, source in (("server.crt", certificate), ("server.key", key)):
+            copied = self._data / name
+            shutil.copyfile(source, copied)
+            copied.chmod(0o600)
+            self._runner.give(copied)
+        self._command += ["-c", "ssl=on"]
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database, by TCP and with the password."""

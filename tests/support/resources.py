@@ -11,6 +11,7 @@ from aiohttp import web
 from support.servers import free_port
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 
@@ -26,6 +27,7 @@ class Resources:
     """What each answer has besides."""
     delay: float = 0.0
     socket: Path | None = None
+    tls: ssl.SSLContext | None = None
     port: int = field(default_factory=free_port)
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     """Method, path as it was sent and headers of each request."""
@@ -37,7 +39,7 @@ class Resources:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
         """Serve."""
@@ -55,7 +57,7 @@ class Resources:
         if self.socket is not None:
             await web.UnixSite(self._runner, str(self.socket)).start()
         else:
-            await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+            await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls).start()
 
     async def stop(self) -> None:
         """End at once."""

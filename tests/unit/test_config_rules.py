@@ -65,6 +65,7 @@ OF_LEDGER = "origin: {name: ledger, load: '/{key}'}"
         ("caches: {a: {consistency: strong, l1: {}}}", "caches.a.l1: a copy may be behind the store, which consistency: strong rules out"),
         # Origins.
         ("origins: {o: {kind: postgres}}", "origins.o: needs either url or url_env"),
+        ("origins: {o: {kind: http, url: 'https://h', unix_socket: /s}}", "origins.o.url: is an https:// one, but nothing is encrypted on a Unix socket: write http://"),
         ("origins: {o: {kind: postgres, url: 'postgresql://db/b', url_env: U}}", "origins.o: needs either url or url_env"),
         ("origins: {o: {kind: service, address: 'a:1', server_name: b}}", "origins.o.server_name: has no use without ca_file"),
         ("origins: {o: {kind: http, url: 'http://b', ca_file: c}}", "origins.o.ca_file: has no use unless `url` is an https:// one"),
