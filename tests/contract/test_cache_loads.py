@@ -241,6 +241,18 @@ class TestFilling:
         fill(api, "plain", key, token)
         assert GONE == refusal(lambda: fill(api, "plain", key, token)).brief
 
+    def test_a_forged_one(self, api: Contract, key: str) -> None:
+        """Well made, but given to nobody: who has the lease keeps it, and nothing is filled in."""
+        token = ask(api, "plain", key).token
+        forged = f"{int(token, 16) ^ 1:032x}"
+        assert [GONE] * 3 == [
+            refusal(lambda: fill(api, "plain", key, forged)).brief,
+            refusal(lambda: api.cache.Fill(pb.FillRequest(cache="plain", key=key, token=forged, failed=True))).brief,
+            refusal(lambda: api.cache.Fill(pb.FillRequest(cache="plain", key=key, token=forged, absent=True))).brief,
+        ]
+        assert (WAIT, None) == (ask(api, "plain", key).outcome, api.oracle.get(entry_key("plain", key)))
+        assert fill(api, "plain", key, token).version
+
     def test_one_for_another_key(self, api: Contract, key: str) -> None:
         """A token is good for the key that it was given for."""
         token = ask(api, "plain", key).token
