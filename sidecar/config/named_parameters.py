@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 # A letter is also whatever is beyond ASCII, as PostgreSQL has it.
 _LETTER = "A-Za-z_\x80-\U0010ffff"
 _NAME = re.compile(f"[{_LETTER}][{_LETTER}0-9$]*")
-_PARAMETER = re.compile(f":([{_LETTER}][{_LETTER}0-9]*)")
+_PARAMETER = re.compile(f":([{_LETTER}][{_LETTER}0-9$]*)")
+# What a name or a number may end with. A `$1` right behind it would be a part of it.
+_WORD_END = re.compile(f"[{_LETTER}0-9$]")
 _DOLLAR_QUOTE = re.compile(rf"\$(?:[{_LETTER}][{_LETTER}0-9]*)?\$")
 _STRING_END = re.compile(r"'")
 _ESCAPED_STRING_END = re.compile(r"(?:[^'\\]|\\.)*'", re.DOTALL)
@@ -55,7 +57,8 @@ class Statement(NamedTuple):
 def take_apart(sql: str, known: Iterable[str]) -> Statement:
     """Find the parameters of a statement; raises ValueError, with a sentence, for what cannot be one.
 
-    That is: a name that is not `known`, a numbered parameter, and a string, name or comment that does not end.
+    That is: a name that is not `known`, a numbered parameter, one that stands right behind a name or a number, and a
+    string, name or comment that does not end.
     """
     allowed = tuple(known)
     texts: list[str] = []
@@ -84,6 +87,10 @@ def _parameter_at(sql: str, place: int, allowed: tuple[str, ...]) -> str | None:
         raise ValueError(
             f"has no parameter `:{matched[1][:60]}`: there is {_listed(allowed)}; in a slice of an array put a space "
             "after the colon"
+        )
+    if place and _WORD_END.match(sql, place - 1):
+        raise ValueError(
+            f"`:{matched[1]}` stands right behind a name or number; in a slice of an array put a space after the colon"
         )
     return matched[1]
 

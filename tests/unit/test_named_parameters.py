@@ -28,7 +28,8 @@ KNOWN = ("key", "value")
         ("SELECT 1 /* :key /* :key */ :key */, :key", "SELECT 1 /* :key /* :key */ :key */, $1"),
         ("SELECT a - :key, b / :value", "SELECT a - $1, b / $2"),
         ("SELECT a[1: 2], f(x := :key)", "SELECT a[1: 2], f(x := $1)"),
-        ("SELECT ä:key", "SELECT ä$1"),
+        ("SELECT ä :key, 'a':key", "SELECT ä $1, 'a'$1"),
+        ("SELECT a[1: :key]", "SELECT a[1: $1]"),
     ],
 )
 def test_parameters_are_found_where_they_are(sql: str, rendered: str) -> None:
@@ -41,6 +42,9 @@ def test_parameters_are_found_where_they_are(sql: str, rendered: str) -> None:
     [
         ("SELECT :kee", "has no parameter `:kee`"),
         ("SELECT a[1:n]", "in a slice of an array put a space after the colon"),
+        ("SELECT a[ä:key]", "`:key` stands right behind a name or number"),
+        ("SELECT a[1:key]", "in a slice of an array put a space after the colon"),
+        ("SELECT :key$$ $$", "has no parameter `:key$$`"),
         ("SELECT $1", "parameters have names: write :key, :value instead of $1"),
         ("SELECT 'a", "a string does not end"),
         ("SELECT E'a''b", "a string does not end"),
