@@ -186,6 +186,27 @@ func TestManyLoadOnce(t *testing.T) {
 	equal(t, "loads", 1, loads.Load())
 }
 
+// Of several entries those that are not there are loaded together, once; what the origin does not have is left out.
+func TestManyAreLoadedOnARealSidecar(t *testing.T) {
+	caches, ctx, prefix := sidecarv1.NewCacheServiceClient(dial(t)), deadline(t), fresh(t)
+	keys, asked := []string{prefix + "a", prefix + "b", prefix + "none"}, 0
+	load := func(_ context.Context, keys []string) (map[string]string, error) {
+		asked += len(keys)
+		return map[string]string{prefix + "a": "1", prefix + "b": "2"}, nil
+	}
+	for range 2 {
+		values, err := cache.GetOrLoadMany(ctx, caches, "balances", keys[:2], load)
+		equal(t, "error", nil, err)
+		equal(t, "values", 2, len(values))
+		equal(t, "value", "2", values[prefix+"b"])
+	}
+	equal(t, "asked", 2, asked)
+	values, err := cache.GetOrLoadMany(ctx, caches, "balances", keys, load)
+	equal(t, "error", nil, err)
+	equal(t, "values", 2, len(values))
+	equal(t, "asked", 3, asked)
+}
+
 // That the origin has no such thing ends the load: with a negative_ttl of 0, the next one loads at once.
 func TestNotFoundEndsTheLoad(t *testing.T) {
 	caches, ctx, key := sidecarv1.NewCacheServiceClient(dial(t)), deadline(t), fresh(t)

@@ -26,7 +26,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -57,7 +56,9 @@ func GetOrLoad[T any](
 	for _, option := range options {
 		option(&chosen)
 	}
-	asked := &loading[T]{client: client, cache: cache, key: key, load: load, options: chosen}
+	asked := &loading[T]{
+		entries: entries[T]{client: client, cache: cache, options: chosen}, key: key, load: load,
+	}
 	for range attempts {
 		value, outcome, err := asked.once(ctx)
 		switch outcome {
@@ -86,12 +87,18 @@ const (
 	undecodable                // the entry could not be decoded, and has been deleted
 )
 
+// entries are those of one cache, and how they are asked for.
+type entries[T any] struct {
+	client  sidecarv1.CacheServiceClient
+	cache   string
+	options choices[T]
+}
+
 // loading is one entry that may have to be loaded.
 type loading[T any] struct {
-	client     sidecarv1.CacheServiceClient
-	cache, key string
-	load       func(context.Context) (T, error)
-	options    choices[T]
+	entries[T]
+	key  string
+	load func(context.Context) (T, error)
 }
 
 // once asks for the entry until it is there, is this call's to load, or the time to wait is over.
@@ -109,7 +116,7 @@ func (l *loading[T]) once(ctx context.Context) (T, outcome, error) {
 			if err == nil {
 				return value, settled, nil
 			}
-			if err := l.drop(ctx, answer.GetEntry().GetVersion()); err != nil {
+			if err := l.drop(ctx, l.key, answer.GetEntry().GetVersion()); err != nil {
 				return none, unreachable, err
 			}
 			return none, undecodable, nil
@@ -123,7 +130,7 @@ func (l *loading[T]) once(ctx context.Context) (T, outcome, error) {
 			return none, settled, ctx.Err()
 		}
 		if !time.Now().Before(endsAt) {
-			return none, settled, fmt.Errorf("%w; it may take %v more", ErrPending, answer.GetRetryAfter().AsDuration())
+			return none, settled, stillLoading(answer)
 		}
 	}
 }
@@ -138,11 +145,11 @@ func (l *loading[T]) ask(ctx context.Context, wait time.Duration) (*sidecarv1.Ge
 }
 
 // drop deletes an entry unless it has been written since.
-func (l *loading[T]) drop(ctx context.Context, version uint64) error {
-	asking, cancel := context.WithTimeout(ctx, l.options.timeout)
+func (e *entries[T]) drop(ctx context.Context, key string, version uint64) error {
+	asking, cancel := context.WithTimeout(ctx, e.options.timeout)
 	defer cancel()
-	_, err := l.client.Delete(asking, &sidecarv1.DeleteRequest{
-		Cache: l.cache, Key: l.key,
+	_, err := e.client.Delete(asking, &sidecarv1.DeleteRequest{
+		Cache: e.cache, Key: key,
 		Condition: &sidecarv1.Condition{Kind: &sidecarv1.Condition_IfVersion{IfVersion: version}},
 	})
 	return err
@@ -188,9 +195,9 @@ func (l *loading[T]) fill(ctx context.Context, lease *sidecarv1.GetOrLoadRespons
 }
 
 // tell ends a load, also for a caller who has gone: others wait for it.
-func (l *loading[T]) tell(ctx context.Context, request *sidecarv1.FillRequest) error {
-	telling, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(l.options.timeout, endTimeout))
+func (e *entries[T]) tell(ctx context.Context, request *sidecarv1.FillRequest) error {
+	telling, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(e.options.timeout, endTimeout))
 	defer cancel()
-	_, err := l.client.Fill(telling, request)
+	_, err := e.client.Fill(telling, request)
 	return err
 }

@@ -25,7 +25,7 @@ const (
 	ReturnError
 )
 
-// Option is a choice for one call of GetOrLoad.
+// Option is a choice for one call of GetOrLoad or GetOrLoadMany.
 type Option[T any] func(*choices[T])
 
 // choices is what the options come to.

@@ -25,6 +25,8 @@ type play struct {
 	fills   chan *sidecarv1.FillRequest
 	fillErr error
 	deleted []*sidecarv1.DeleteRequest
+	many    [][]*sidecarv1.GetOrLoadManyResult
+	keys    [][]string
 }
 
 // step is an answer or an error.
@@ -40,6 +42,21 @@ func (p *play) GetOrLoad(context.Context, *sidecarv1.GetOrLoadRequest) (*sidecar
 	next := p.steps[0]
 	p.steps = p.steps[1:]
 	return next.response, next.err
+}
+
+// GetOrLoadMany answers as the test says, and with the status of the next step once that is all.
+func (p *play) GetOrLoadMany(
+	_ context.Context, request *sidecarv1.GetOrLoadManyRequest,
+) (*sidecarv1.GetOrLoadManyResponse, error) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.keys = append(p.keys, request.GetKeys())
+	if len(p.many) == 0 {
+		return nil, p.steps[0].err
+	}
+	next := p.many[0]
+	p.many = p.many[1:]
+	return &sidecarv1.GetOrLoadManyResponse{Results: next}, nil
 }
 
 func (p *play) Fill(_ context.Context, request *sidecarv1.FillRequest) (*sidecarv1.FillResponse, error) {

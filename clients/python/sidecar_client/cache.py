@@ -97,17 +97,19 @@ class Cache:
         *,
         ttl: Span | None = None,
         wait: Span = 5.0,
+        stale_if_error: bool = False,
         timeout: Span | None = None,
     ) -> dict[str, Lookup]:
         """Read several entries as `get_or_load` does each; those that this caller is to load are loaded together.
 
         `load_many` is awaited with the keys to load, and returns their values; a key that it leaves out, or has None
         for, the origin does not have. Entries that others load meanwhile are asked for again after that. What
-        `load_many` raises is raised here, and others may load. Raises BatchError when some entries could not be read,
+        `load_many` raises is raised here, and others may load; with `stale_if_error` stale entries are returned
+        instead, if there is one for each that was to be loaded. Raises BatchError when some entries could not be read,
         or were not loaded by others within `wait` (LOAD_PENDING), and SidecarError.
         """
         loading = LoadingMany(self._stub, self._caller, self.name, timeout)
-        return _batch(await loading.get(list(keys), load_many, ttl=ttl, wait=wait))
+        return _batch(await loading.get(list(keys), load_many, ttl=ttl, wait=wait, stale_if_error=stale_if_error))
 
     async def set(
         self,

@@ -11,7 +11,7 @@ from sidecar_client.durations import to_duration, to_seconds
 from sidecar_client.errors import SidecarError, from_failure
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.loading import ending, filling, found_in, is_at_fault, not_stored, stored
-from sidecar_client.results import Lookup, Outcome
+from sidecar_client.results import Lookup, Outcome, lookup_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,6 +37,7 @@ class LoadingMany:
         *,
         ttl: Span | None,
         wait: Span,
+        stale_if_error: bool = False,
     ) -> dict[str, Lookup | SidecarError]:
         """Return each entry, or what went wrong with it; `Cache.get_or_load_many` says what of."""
         ends_at = time.monotonic() + to_seconds(wait)
@@ -47,35 +48,39 @@ class LoadingMany:
                 cache=self._cache, keys=pending, wait=to_duration(max(0.0, ends_at - time.monotonic()))
             )
             answer = await self._caller.call(self._stub.GetOrLoadMany, request, repeatable=True, timeout=self._timeout)
-            leases: dict[str, str] = {}
+            leases: dict[str, pb.GetOrLoadResponse] = {}
             for result in answer.results:
                 if result.WhichOneof("result") == "failure":
                     found[result.key] = from_failure(result.failure)
                 elif result.loaded.outcome == pb.LOAD_OUTCOME_LEASE:
-                    leases[result.key] = result.loaded.token
+                    leases[result.key] = result.loaded
                 else:
                     one = _found(result.loaded, ends_at)
                     if one is not None:
                         found[result.key] = one
             if leases:
-                found.update(await self._load(load_many, leases, ttl=ttl))
+                found.update(await self._load(load_many, leases, ttl=ttl, stale_if_error=stale_if_error))
             pending = [key for key in pending if key not in found]
         return {key: found[key] for key in keys}
 
     async def _load(
         self,
         load_many: Callable[[Sequence[str]], Awaitable[Mapping[str, bytes | str | None]]],
-        leases: Mapping[str, str],
+        leases: Mapping[str, pb.GetOrLoadResponse],
         *,
         ttl: Span | None,
+        stale_if_error: bool,
     ) -> dict[str, Lookup | SidecarError]:
         try:
             values = await load_many(list(leases))
-        except BaseException:
-            await asyncio.gather(*(self._end(key, token, failed=True) for key, token in leases.items()))
+        except BaseException as error:
+            await asyncio.gather(*(self._end(key, lease.token, failed=True) for key, lease in leases.items()))
+            whole = all(lease.HasField("entry") for lease in leases.values())
+            if stale_if_error and whole and isinstance(error, Exception):
+                return {key: lookup_of(lease.entry) for key, lease in leases.items()}
             raise
         kept = await asyncio.gather(
-            *(self._keep(key, token, values.get(key), ttl=ttl) for key, token in leases.items())
+            *(self._keep(key, lease.token, values.get(key), ttl=ttl) for key, lease in leases.items())
         )
         return dict(zip(leases, kept, strict=True))
 

@@ -78,6 +78,28 @@ async def test_a_load_that_fails_is_ended_for_all(play: Play, cache: Cache) -> N
     assert {"a", "b"} == ended
 
 
+@pytest.mark.parametrize("stale", ["ab", "a"])
+async def test_what_is_stale_stands_in(play: Play, cache: Cache, stale: str) -> None:
+    """If it is asked to, and if there is such an entry for each; the load is ended as failed all the same."""
+
+    async def broken_origin(_: Sequence[str]) -> dict[str, str | None]:
+        raise OSError("the origin is gone")
+
+    answer = told(a=LEASE, b=LEASE)
+    for result in answer.results:
+        if result.key in stale:
+            result.loaded.entry.outcome = common_pb2.OUTCOME_STALE
+            result.loaded.entry.value = b"old"
+    play.answer(answer, cache_pb2.FillResponse(), cache_pb2.FillResponse())
+    if stale == "ab":
+        found = await cache.get_or_load_many(["a", "b"], broken_origin, stale_if_error=True)
+        assert {Outcome.STALE: b"old"} == {one.outcome: one.value for one in found.values()}
+    else:
+        with pytest.raises(OSError, match="gone"):
+            await cache.get_or_load_many(["a", "b"], broken_origin, stale_if_error=True)
+    assert [True, True] == [one.request.failed for one in play.received[1:]]
+
+
 async def test_what_fails_fails_alone(play: Play, cache: Cache) -> None:
     """Be it in the sidecar, or for want of time."""
     answer = told(a=HIT, b=WAIT)
