@@ -208,6 +208,16 @@ def written(reply: Reply) -> Written:
     return Written(WriteOutcome(outcome), version, ttl_ms if applied else None, version if applied else 0)
 
 
+def touched(reply: Reply) -> Written:
+    """Read the answer of a script that gives a new TTL: as `written`, and the time unless the entry is raw.
+
+    The record of a call may be one that an older sidecar has left, without the time.
+    """
+    outcome, version, ttl_ms, *at_us = reply
+    applied = outcome == WriteOutcome.APPLIED.value
+    return Written(WriteOutcome(outcome), version, ttl_ms if applied else None, at_us[0] if at_us else 0)
+
+
 def removed(reply: Reply) -> Written:
     """Read the answer of a script that removes: the outcome and, unless the entry is raw or a record, the time."""
     return Written(WriteOutcome(reply[0]), at_us=reply[1] if len(reply) > 1 else 0)

@@ -74,10 +74,12 @@ class Loaded(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """The answer of a Fill; without a value both are 0."""
+    """The answer of a Fill; without a value the first two are 0."""
 
     version: int = 0
     ttl_ms: int = 0
+    at_us: int = 0
+    """When it was, by the store's clock."""
 
 
 def fitting(told: Sequence[Loaded | SidecarError], most_bytes: int) -> list[Loaded | SidecarError]:
@@ -238,7 +240,7 @@ class Loads:
         applied, version, fresh_ms = await self._store.run(ScriptCall(script, keys, words, False), call)
         self._values.forget(name)
         self._ended(keys[1], "filled", applied=applied)
-        return Filled(version, fresh_ms)
+        return Filled(version, fresh_ms, version)
 
     async def end(self, key: str, token: str, call: Call, *, absent: bool, tags: Sequence[str] = ()) -> Filled:
         """End a load that brought no value: the origin has none, or could not be asked; raises as `fill` does.
@@ -255,16 +257,18 @@ class Loads:
         dating = self._dating
         if absent and dating is not None and (stored_tags or dating.has_generations):
             await self._refuse_overtaken(dating, Tagged(name, stored_tags, self._policy.negative_ttl_ms), token, call)
-        applied = await self._end(name, token, call, absent=absent)
+        applied, at_us = await self._end(name, token, call, absent=absent)
         self._values.forget(name)
         self._ended(self._native.load_key(name), "empty" if absent else "failed", applied=applied)
-        return Filled()
+        return Filled(at_us=at_us)
 
-    async def _end(self, name: bytes, token: str, call: Call, *, absent: bool) -> int:
+    async def _end(self, name: bytes, token: str, call: Call, *, absent: bool) -> tuple[int, int]:
+        """Return 1 if that ended the load, else 0; and when that was."""
         keys = (self._native.key(name), self._native.load_key(name))
         script = _END if self._dating is None or not self._dating.has_generations else _END_DATED
         words = (token, int(absent), self._policy.negative_ttl_ms)
-        return int(await self._store.run(ScriptCall(script, keys, words, False), call))
+        applied, at_us = await self._store.run(ScriptCall(script, keys, words, False), call)
+        return applied, at_us
 
     # --- in a cache with tags or generations ---
 

@@ -45,7 +45,7 @@ from sidecar.store.base import ScriptCall
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sidecar.cache.background import Background
     from sidecar.cache.formats import NativeFormat
@@ -221,26 +221,23 @@ class OriginWrites:
                 await self._restore(begun, call)
             else:
                 self._cells["unknown"].value += 1
-                await self._empty([begun.work.key], call)
+                await self._empty(begun.work.key, call)
         except SidecarError as error:
             return answer or error
         return answer
 
     async def _follow(self, begun: _Begun, call: Call) -> Written:
         (key, change, ttl_ms, tags), _, token = begun
-        written = Written(WriteOutcome.APPLIED)
         if change.token:
-            await self._empty([key], call)
-            return written
+            return Written(WriteOutcome.APPLIED, at_us=await self._empty(key, call))
         try:
             if change.value is None:
-                await self._loads.finish(key, token, call, absent=True)
-                return written
+                ended = await self._loads.finish(key, token, call, absent=True)
+                return Written(WriteOutcome.APPLIED, at_us=ended.at_us)
             filled = await self._loads.keep(key, token, change.value, ttl_ms, call, tags=tags)
         except SidecarError:  # it was overtaken; or the store is gone, and may or may not have it
-            await self._empty([key], call)
-            return written
-        return Written(WriteOutcome.APPLIED, filled.version, filled.ttl_ms, filled.version)
+            return Written(WriteOutcome.APPLIED, at_us=await self._empty(key, call))
+        return Written(WriteOutcome.APPLIED, filled.version, filled.ttl_ms, filled.at_us)
 
     async def _restore(self, begun: _Begun, call: Call) -> None:
         keys = (self._native.key(begun.name), self._native.load_key(begun.name))
@@ -250,22 +247,25 @@ class OriginWrites:
         finally:
             self._waits.wake(keys[1])
 
-    async def _empty(self, keys: Iterable[str], call: Call) -> None:
-        """Remove entries, in the background if the store is gone now; raises OUTCOME_UNKNOWN then."""
-        for key in keys:
-            try:
-                await self._remove(key, call)
-            except SidecarError:
-                self._background.start(self._remove_later(key))
-                raise SidecarError(
-                    Reason.OUTCOME_UNKNOWN,
-                    "the origin has been asked for the change, and the store could not be told; the cache may hold the "
-                    "value of before for as long as the store is gone",
-                ) from None
+    async def _empty(self, key: str, call: Call) -> int:
+        """Remove an entry, in the background if the store is gone now; raises OUTCOME_UNKNOWN then.
 
-    async def _remove(self, key: str, call: Call) -> None:
-        await self._entries.delete(key, WriteOptions(), call)
+        Returns when that was, by the store's clock.
+        """
+        try:
+            return await self._remove(key, call)
+        except SidecarError:
+            self._background.start(self._remove_later(key))
+            raise SidecarError(
+                Reason.OUTCOME_UNKNOWN,
+                "the origin has been asked for the change, and the store could not be told; the cache may hold the "
+                "value of before for as long as the store is gone",
+            ) from None
+
+    async def _remove(self, key: str, call: Call) -> int:
+        removed = await self._entries.delete(key, WriteOptions(), call)
         self._waits.wake(self._native.load_key(await self._entries.name(key, call)))
+        return removed.at_us
 
     async def _remove_later(self, key: str) -> None:
         for pause in _PAUSES_SECONDS:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from sidecar.cache.dated import DatedFormat, Dating, refuse_dated
-from sidecar.cache.formats import NativeFormat, RawFormat, counted, removed, written
+from sidecar.cache.formats import NativeFormat, RawFormat, counted, removed, touched, written
 from sidecar.cache.naming import Naming
 from sidecar.cache.near.policy import ANY
 from sidecar.cache.packing import Packer, Stored
@@ -157,7 +157,7 @@ class ValueCache:
         ttl_ms = self._ttl(options, "ttl")
         name = await self._naming.name(key, call)
         repeat = await self._repeat(name, options, ("touch", options.ttl_ms), call)
-        return Plan((self._format.touch(self._format.key(name), ttl_ms, repeat),), _written)
+        return Plan((self._format.touch(self._format.key(name), ttl_ms, repeat),), _touched)
 
     async def increment(self, key: str, delta: int, initial: int, options: WriteOptions, call: Call) -> Counted:
         """Add to a counter; raises UNSUPPORTED_BY_CACHE where the entries are sealed."""
@@ -459,6 +459,10 @@ def growth_of(lookup: Lookup, replies: Sequence[Reply]) -> int:
 
 def _written(replies: Sequence[Reply]) -> Written:
     return written(replies[0])
+
+
+def _touched(replies: Sequence[Reply]) -> Written:
+    return touched(replies[0])
 
 
 def _removed(replies: Sequence[Reply]) -> Written:

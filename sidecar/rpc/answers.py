@@ -60,16 +60,11 @@ def fill_lookup(message: cache_pb2.GetResponse, lookup: Found) -> None:
 
 
 def fill_written(message: cache_pb2.SetResponse | cache_pb2.TouchResponse, written: Written) -> None:
-    """Say what a write did."""
+    """Say what a write did, and how a reader can ask to know of it."""
     message.outcome = WRITE_OUTCOMES[written.outcome]
     message.version = written.version
     if written.ttl_ms is not None:
         set_ms(message.ttl, written.ttl_ms)
-
-
-def fill_set(message: cache_pb2.SetResponse, written: Written) -> None:
-    """Say what a Set did, and how a reader can ask to know of it."""
-    fill_written(message, written)
     if written.at_us:
         message.token = token_of(written.at_us)
 
@@ -85,6 +80,8 @@ def fill_counted(message: cache_pb2.IncrementResponse, counted: Counted) -> None
     """Say what an addition made of a counter."""
     message.value = counted.value
     message.version = counted.version
+    if counted.version:
+        message.token = token_of(counted.version)
     if counted.ttl_ms is not None:
         set_ms(message.ttl, counted.ttl_ms)
 

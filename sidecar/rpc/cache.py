@@ -11,7 +11,7 @@ from sidecar.cache.request import WriteOptions
 from sidecar.cache.values import NewValue
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar.rpc.answers import fill_counted, fill_deleted, fill_lookup, fill_set, fill_written
+from sidecar.rpc.answers import fill_counted, fill_deleted, fill_lookup, fill_written
 from sidecar.rpc.convert import condition_of, freshness_of, ms_from_duration, set_ms, ttl_ms_of
 from sidecar.rpc.status import fill_failure
 from sidecar.rpc.turns import Turns
@@ -41,7 +41,7 @@ class CacheServicer:
         """Write one entry."""
         cache = self._caches.values(request.cache)
         response = pb.SetResponse()
-        fill_set(response, await cache.set(request.key, request.value, options_of_set(request), call))
+        fill_written(response, await cache.set(request.key, request.value, options_of_set(request), call))
         return response
 
     async def delete(self, request: pb.DeleteRequest, call: Call) -> pb.DeleteResponse:
@@ -90,7 +90,7 @@ class CacheServicer:
             if isinstance(written, SidecarError):
                 fill_failure(result.failure, written)
             else:
-                fill_set(result.written, written)
+                fill_written(result.written, written)
         return response
 
     async def delete_many(self, request: pb.DeleteManyRequest, call: Call) -> pb.DeleteManyResponse:

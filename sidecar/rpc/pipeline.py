@@ -17,7 +17,6 @@ from sidecar.rpc.answers import (
     fill_deleted,
     fill_lookup,
     fill_reset,
-    fill_set,
     fill_written,
 )
 from sidecar.rpc.cache import delta_of, options_of_delete, options_of_set, options_of_ttl
@@ -206,7 +205,7 @@ class PipelineServicer:
 
 _FILLERS: dict[str, Callable[[Any, Any], None]] = {
     "get": fill_lookup,
-    "set": fill_set,
+    "set": fill_written,
     "delete": fill_deleted,
     "touch": fill_written,
     "increment": fill_counted,

@@ -231,8 +231,9 @@ class TestTouch:
         assert HIT == get(api, "stale", key).outcome
 
     def test_that_there_was_nothing_is_an_outcome(self, api: Contract, key: str) -> None:
-        """Touch of no entry is NOT_FOUND without version and TTL."""
-        assert pb.TouchResponse(outcome=NOT_FOUND) == api.cache.Touch(pb.TouchRequest(cache="plain", key=key))
+        """Touch of no entry is NOT_FOUND without version and TTL; a read can ask to know of that."""
+        touched = api.cache.Touch(pb.TouchRequest(cache="plain", key=key))
+        assert pb.TouchResponse(outcome=NOT_FOUND, token=touched.token) == touched
 
     def test_it_does_not_prolong_the_life_of_phi(self, api: Contract, key: str) -> None:
         """How long a sealed value lives is settled when it is written; Touch changes nothing."""

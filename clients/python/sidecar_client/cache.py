@@ -135,7 +135,7 @@ class Cache:
         answer = await self._caller.call(
             self._stub.Set, request, repeatable=bool(request.idempotency_key), timeout=timeout
         )
-        return _set(answer)
+        return _written(answer)
 
     async def delete(
         self,
@@ -186,7 +186,8 @@ class Cache:
         answer = await self._caller.call(
             self._stub.Increment, request, repeatable=bool(request.idempotency_key), timeout=timeout
         )
-        return Counted(value=answer.value, version=answer.version, ttl=optional_timedelta(answer, "ttl"))
+        ttl = optional_timedelta(answer, "ttl")
+        return Counted(value=answer.value, version=answer.version, ttl=ttl, token=answer.token)
 
     async def get_many(
         self,
@@ -230,7 +231,7 @@ class Cache:
         )
         return _batch(
             {
-                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _set(one.written)
+                one.key: from_failure(one.failure) if one.WhichOneof("result") == "failure" else _written(one.written)
                 for one in answer.results
             }
         )
@@ -308,11 +309,7 @@ def _ask_fresh(request: pb.GetRequest | pb.GetManyRequest, max_staleness: Span |
         request.max_staleness.FromTimedelta(to_timedelta(max_staleness))
 
 
-def _written(answer: pb.TouchResponse) -> Written:
-    return Written(outcome=WriteOutcome(answer.outcome), version=answer.version, ttl=optional_timedelta(answer, "ttl"))
-
-
-def _set(answer: pb.SetResponse) -> Written:
+def _written(answer: pb.SetResponse | pb.TouchResponse) -> Written:
     outcome, ttl = WriteOutcome(answer.outcome), optional_timedelta(answer, "ttl")
     return Written(outcome=outcome, version=answer.version, ttl=ttl, token=answer.token)
 

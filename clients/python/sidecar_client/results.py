@@ -229,7 +229,7 @@ class Written(_NoTruthValue):
     ttl: timedelta | None
     """The entry's TTL after the call; None when nothing was written."""
     token: str = ""
-    """For `after` of a later read; empty when nothing was written, and in a raw cache."""
+    """For `after` of a later read; empty when a condition was not met, and in a raw cache."""
 
     @property
     def applied(self) -> bool:
@@ -278,6 +278,8 @@ class Counted(_NoTruthValue):
     """The entry's new version; 0 in a raw cache."""
     ttl: timedelta | None
     """How long the counter still lives; None for a raw key that never expires."""
+    token: str = ""
+    """For `after` of a later read; empty in a raw cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

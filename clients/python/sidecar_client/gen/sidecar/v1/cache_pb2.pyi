@@ -213,14 +213,16 @@ class TouchRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class TouchResponse(_message.Message):
-    __slots__ = ("outcome", "version", "ttl")
+    __slots__ = ("outcome", "version", "ttl", "token")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     outcome: _common_pb2.WriteOutcome
     version: int
     ttl: _duration_pb2.Duration
-    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    token: str
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.WriteOutcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class IncrementRequest(_message.Message):
     __slots__ = ("cache", "key", "delta", "initial", "ttl", "idempotency_key")
@@ -239,14 +241,16 @@ class IncrementRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ..., delta: _Optional[int] = ..., initial: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class IncrementResponse(_message.Message):
-    __slots__ = ("value", "version", "ttl")
+    __slots__ = ("value", "version", "ttl", "token")
     VALUE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     value: int
     version: int
     ttl: _duration_pb2.Duration
-    def __init__(self, value: _Optional[int] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    token: str
+    def __init__(self, value: _Optional[int] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class GetOrLoadRequest(_message.Message):
     __slots__ = ("cache", "key", "wait")
