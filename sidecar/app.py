@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.page import Page
 from sidecar.telemetry.prometheus import one_process
 from sidecar.telemetry.reloads import ReloadCounter
-from sidecar.telemetry.snapshot import take
+from sidecar.telemetry.snapshot import Gathered, take
 from sidecar.telemetry.tracing import Tracing
 from sidecar.translate import (
     development_key,
@@ -54,7 +55,7 @@ from sidecar.translate import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sidecar.cache.catalog import NearStore
     from sidecar.call import MethodTable
@@ -86,6 +87,8 @@ class Berth:
     """What the files of Envoy's limits held when they were last taken in; None where there are none."""
     listens: bool = True
     """Whether this one of the workers listens to events."""
+    gather: Callable[[], Awaitable[Gathered | None]] | None = None
+    """What asks what all workers have counted; it returns None if that is not known."""
 
 
 class App:
@@ -96,6 +99,7 @@ class App:
         self._environ = environ
         self._berth = berth
         self._stack = AsyncExitStack()
+        self._since_us = time.time_ns() // 1000
         self._metrics = Metrics()
         self._clock = StoreClock()
         self._admission = Admission(AdmissionPolicy(most=settings.limits.max_concurrent_calls))
@@ -171,6 +175,14 @@ class App:
         """Return all metrics as they are now."""
         return take(self._metrics)
 
+    async def gather(self) -> Gathered:
+        """Return what the whole sidecar has counted; what this process has, if nobody says what its siblings have."""
+        alone = self._berth is None or self._berth.gather is None
+        told = None if self._berth is None or self._berth.gather is None else await self._berth.gather()
+        if told is not None:
+            return told
+        return Gathered(families=self.snapshot(), since_us=self._since_us, processes=1, workers=int(alone))
+
     async def _start(self) -> None:
         settings = self._settings
         if api_implementation.Type() == "python":
@@ -215,7 +227,7 @@ class App:
             health=self._health,
             envoy=envoy,
             admission=self._admission,
-            snapshot=self.snapshot,
+            gather=self.gather,
         )
         table = method_table(
             methods, limits=settings.limits, admission=self._admission, metrics=self._metrics, tracing=tracing

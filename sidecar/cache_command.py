@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.duration_pb2 import Duration
 
+    from sidecar.gen.sidecar.v1 import cache_admin_pb2
     from sidecar.remote import Remote
 
 _MISS = 1
@@ -186,8 +187,19 @@ def _stats(remote: Remote, options: argparse.Namespace) -> int:
             )
         )
     _print_rows(rows)
-    print(f"counted by process {answer.process_id} since {answer.since.ToJsonString()}")
+    print(f"counted by {_counters(answer)} since {answer.since.ToJsonString()}")
     return 0
+
+
+def _counters(answer: cache_admin_pb2.GetCacheStatsResponse) -> str:
+    """Say who has counted."""
+    if answer.workers == 1:
+        return f"process {answer.process_id}"
+    if answer.workers == 0:
+        return f"process {answer.process_id}, which does not know of others"
+    if answer.processes == answer.workers:
+        return f"{answer.workers} workers"
+    return f"{answer.processes} of {answer.workers} workers"
 
 
 # --- saying it ---

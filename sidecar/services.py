@@ -39,7 +39,7 @@ from sidecar.rpc.status import to_status
 from sidecar.translate import pipeline_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from google.protobuf.descriptor import ServiceDescriptor
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from sidecar.rpc.health import HealthServicer
     from sidecar.store.base import Store
     from sidecar.telemetry.metrics import Metrics
-    from sidecar.telemetry.snapshot import FamilySnapshot
+    from sidecar.telemetry.snapshot import Gathered
     from sidecar.telemetry.tracing import Tracing
 
 _CACHE = cache_pb2.DESCRIPTOR.services_by_name["CacheService"]
@@ -91,7 +91,7 @@ def served_methods(
     health: HealthServicer,
     envoy: EnvoyFront | None,
     admission: Admission,
-    snapshot: Callable[[], tuple[FamilySnapshot, ...]],
+    gather: Callable[[], Awaitable[Gathered]],
 ) -> list[Method]:
     """Return the methods of all services that a sidecar with these settings has."""
     pipeline = PipelineServicer(
@@ -119,7 +119,7 @@ def served_methods(
             _CACHE_ADMIN,
             CacheAdminServicer(
                 caching.caches,
-                snapshot,
+                gather,
                 warm_policies=caching.warm_start.policies,
                 max_value_bytes=settings.limits.max_value_bytes,
             ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -23,12 +24,14 @@ from sidecar.errors import StartupError
 from sidecar.supervisor.messages import (
     MAX_LINE_BYTES,
     AskMetrics,
+    AskTotals,
     Assignment,
     Failed,
     MetricsAnswer,
     Ready,
     Reload,
     Serving,
+    TotalsAnswer,
     decode_to_worker,
     encode,
 )
@@ -37,6 +40,7 @@ from sidecar.telemetry.prometheus import garbage_collection
 
 if TYPE_CHECKING:
     from sidecar.supervisor.messages import FromWorker
+    from sidecar.telemetry.snapshot import Gathered
 
 _log = logging.getLogger("sidecar.worker")
 
@@ -44,6 +48,8 @@ _log = logging.getLogger("sidecar.worker")
 _EXIT_MEND = 2
 # One is enough: what events invalidate, all sidecars see.
 _LISTENING_WORKER = 1
+# The supervisor waits a second for a worker that hangs.
+_TOTALS_SECONDS = 3.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -74,14 +80,15 @@ async def _serve(link: socket.socket) -> int:
         raise TypeError("the first message is no assignment")
     settings = assignment.settings
     set_up_logging(settings.telemetry.log.level, settings.telemetry.log.format, assignment.worker)
+    supervisor = _Supervisor(reader, writer)
     berth = Berth(
         listeners=assignment.listeners,
         embedded=assignment.embedded,
         envoy_files=assignment.envoy_files,
         listens=assignment.worker == _LISTENING_WORKER,
+        gather=supervisor.gather,
     )
     app = App(settings, os.environ, berth)
-    supervisor = _Supervisor(reader, writer)
     listening = asyncio.create_task(supervisor.listen(app, stop), name="supervisor")
     try:
         return await _run(app, supervisor, stop)
@@ -122,6 +129,8 @@ class _Supervisor:
         self._reader = reader
         self._writer = writer
         self._reloads: asyncio.Queue[Reload] = asyncio.Queue()
+        self._questions: dict[int, asyncio.Future[Gathered]] = {}
+        self._numbers = itertools.count(1)
 
     async def listen(self, app: App, stop: asyncio.Event) -> None:
         """Answer what it asks; set `stop` when it is gone."""
@@ -132,6 +141,8 @@ class _Supervisor:
                     self.tell(_metrics_of(app))
                 elif isinstance(message, Reload):
                     self._reloads.put_nowait(message)
+                elif isinstance(message, TotalsAnswer):
+                    self._hear(message)
         _log.error("the supervisor is gone; stopping")
         stop.set()
 
@@ -144,6 +155,23 @@ class _Supervisor:
         except Exception as error:  # noqa: BLE001 (a defect; another worker in its place serves what its siblings do)
             _log.error("the changed configuration cannot be taken on (%s); stopping", type(error).__qualname__)
             stop.set()
+
+    async def gather(self) -> Gathered | None:
+        """Return what all workers have counted, None if the supervisor does not say in time."""
+        number = next(self._numbers)
+        asked = self._questions[number] = asyncio.get_running_loop().create_future()
+        self.tell(AskTotals(number=number))
+        try:
+            return await asyncio.wait_for(asked, _TOTALS_SECONDS)
+        except TimeoutError:
+            return None
+        finally:
+            del self._questions[number]
+
+    def _hear(self, answer: TotalsAnswer) -> None:
+        asked = self._questions.get(answer.number)
+        if asked is not None and not asked.done():
+            asked.set_result(answer.gathered)
 
     def tell(self, message: FromWorker) -> None:
         """Say something; if it is gone, nobody hears it."""

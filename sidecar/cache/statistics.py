@@ -1,4 +1,4 @@
-"""How caches fare, read off the metrics of a process. Pure.
+"""How caches fare, read off the metrics of a process, or of several as one. Pure.
 
 Nothing is counted for this: it is what the metrics page has, by cache, for those who have no Prometheus at hand.
 """
@@ -66,7 +66,8 @@ def _of_one(families: Mapping[str, FamilySnapshot], cache: str) -> CacheStatisti
         origin_waits=sum(_by_label(families, "sidecar_cache_origin_waits", cache).values()),
         refreshes=sum(_by_label(families, "sidecar_cache_refreshes", cache).values()),
         evicted=sum(_by_label(families, "sidecar_cache_evicted", cache).values()),
-        memory_bytes=memory.get(""),
+        # One process at a time keeps a cache within its bound; in what several tell, its number stands beside it.
+        memory_bytes=max(memory.values(), default=None),
         write_behind_pending=sum(_by_label(families, "sidecar_write_behind_pending", cache).values()),
         write_behind_lag_seconds=max(_numbers(families, "sidecar_write_behind_lag_seconds", cache), default=0.0),
         l1_hits=sum(_by_label(families, "sidecar_l1_hits", cache).values()),

@@ -16,7 +16,7 @@ from sidecar.rpc.convert import OUTCOMES, set_ms, set_us
 from sidecar.rpc.status import fill_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from sidecar.cache.catalog import Caches
     from sidecar.cache.inspection import Inspected
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sidecar.cache.statistics import CacheStatistics
     from sidecar.cache.warming import Progress
     from sidecar.call import Call
-    from sidecar.telemetry.snapshot import FamilySnapshot
+    from sidecar.telemetry.snapshot import Gathered
 
 
 # Often enough for a bar that moves, and no load on anybody.
@@ -37,16 +37,15 @@ class CacheAdminServicer:
     def __init__(
         self,
         caches: Caches,
-        snapshot: Callable[[], Sequence[FamilySnapshot]],
+        gather: Callable[[], Awaitable[Gathered]],
         *,
         warm_policies: Mapping[str, WarmPolicy],
         max_value_bytes: int,
     ) -> None:
         self._caches = caches
-        self._snapshot = snapshot
+        self._gather = gather
         self._warm_policies = warm_policies
         self._max_value_bytes = max_value_bytes
-        self._since_us = time.time_ns() // 1000
 
     async def list_caches(self, request: pb.ListCachesRequest, _call: Call) -> pb.ListCachesResponse:
         """List one cache, or all."""
@@ -74,10 +73,13 @@ class CacheAdminServicer:
 
     async def get_cache_stats(self, request: pb.GetCacheStatsRequest, _call: Call) -> pb.GetCacheStatsResponse:
         """Tell how one cache fares, or all."""
-        response = pb.GetCacheStatsResponse(process_id=os.getpid())
-        response.since.FromMicroseconds(self._since_us)
         names = [policy.name for policy in self._caches.policies(request.cache)]
-        for statistics in statistics_of(self._snapshot(), names):
+        gathered = await self._gather()
+        response = pb.GetCacheStatsResponse(
+            process_id=os.getpid(), processes=gathered.processes, workers=gathered.workers
+        )
+        response.since.FromMicroseconds(gathered.since_us)
+        for statistics in statistics_of(gathered.families, names):
             _fill_statistics(response.caches.add(), statistics)
         return response
 

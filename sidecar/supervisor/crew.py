@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sidecar.errors import StartupError
 from sidecar.supervisor.policy import GiveUp, RestartPolicy, describe_exit, judge_death
 from sidecar.supervisor.process import WorkerProcess, spawn
-from sidecar.telemetry.snapshot import Totals, take
+from sidecar.telemetry.snapshot import Gathered, Totals, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +67,8 @@ class Crew:
         self._totals = Totals()
         self._tasks: list[asyncio.Task[None]] = []
         self._asking: asyncio.Task[None] | None = None
+        self._answers: set[asyncio.Task[None]] = set()
+        self._since_us = time.time_ns() // 1000
         self._ending = asyncio.Event()
         self._bad_ends: dict[int, str] = {}
         self._metrics = metrics
@@ -112,6 +115,12 @@ class Crew:
         present = {number for number, worker in self._ready().items() if worker.answering}
         return [*take(self._metrics), *self._totals.families(present)]
 
+    async def gathered(self) -> Gathered:
+        """Return the metrics of all workers as one, with how many of them that is from."""
+        families = tuple(await self.families())
+        answering = sum(worker.answering for worker in self._ready().values())
+        return Gathered(families=families, since_us=self._since_us, processes=answering, workers=len(self._places))
+
     # --- doing ---
 
     def start(self) -> None:
@@ -141,6 +150,8 @@ class Crew:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
+        for answer in self._answers:
+            answer.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         late = [(place.number, place.worker) for place in self._places if place.worker is not None]
@@ -176,7 +187,7 @@ class Crew:
         """See a worker through; return for how long it was ready, and how it ended."""
         assignment = place.assignment
         try:
-            worker = await spawn(assignment, lambda: self._changed(place))
+            worker = await spawn(assignment, lambda: self._changed(place), self._asked)
         except OSError as error:
             return None, f"could not be started: {error.strerror}"
         place.worker = worker
@@ -201,6 +212,16 @@ class Crew:
             self._totals.observe(place.number, place.worker.families)
         if len(self._ready()) == len(self._places):
             self.complete.set()
+
+    def _asked(self, worker: WorkerProcess, number: int) -> None:
+        """Answer a worker that has been asked about the whole sidecar."""
+
+        async def answer() -> None:
+            worker.answer(number, await self.gathered())
+
+        task = asyncio.create_task(answer(), name="worker-totals")
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
 
     def _fail(self, problem: str) -> None:
         if not self._ending.is_set():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sidecar.config.model import Settings
     from sidecar.server.engine import Listener
     from sidecar.store.embedded import RunningValkey
-    from sidecar.telemetry.snapshot import FamilySnapshot
+    from sidecar.telemetry.snapshot import FamilySnapshot, Gathered
 
 # Longer than any metrics page: a line that is still not over is none of ours.
 MAX_LINE_BYTES = 64 << 20
@@ -81,8 +81,25 @@ class MetricsAnswer:
     families: tuple[FamilySnapshot, ...]
 
 
-ToWorker = Assignment | AskMetrics | Reload
-FromWorker = Ready | Failed | Serving | MetricsAnswer
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskTotals:
+    """From a worker that somebody has asked about the whole sidecar: tell the metrics of all workers."""
+
+    number: int
+    """The question's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TotalsAnswer:
+    """To a worker that has asked: the metrics of all."""
+
+    number: int
+    """The question's."""
+    gathered: Gathered
+
+
+ToWorker = Assignment | AskMetrics | Reload | TotalsAnswer
+FromWorker = Ready | Failed | Serving | MetricsAnswer | AskTotals
 
 
 def encode(message: ToWorker | FromWorker) -> bytes:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from sidecar.supervisor.messages import (
     MAX_LINE_BYTES,
     AskMetrics,
+    AskTotals,
     Failed,
     MetricsAnswer,
     Ready,
     Reload,
     Serving,
+    TotalsAnswer,
     decode_from_worker,
     encode,
 )
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from sidecar.config.envoy.model import EnvoyFile
     from sidecar.config.model import Settings
     from sidecar.supervisor.messages import Assignment, FromWorker
-    from sidecar.telemetry.snapshot import FamilySnapshot
+    from sidecar.telemetry.snapshot import FamilySnapshot, Gathered
 
 _log = logging.getLogger("sidecar.supervisor")
 
@@ -49,12 +51,15 @@ class WorkerProcess:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         on_change: Callable[[], None],
+        *,
+        on_ask: Callable[[WorkerProcess, int], None],
     ) -> None:
         self._number = number
         self._process = process
         self._reader = reader
         self._writer = writer
         self._on_change = on_change
+        self._on_ask = on_ask
         self._asked: asyncio.Future[None] | None = None
         self._ready_at: float | None = None
         self._draining = False
@@ -108,6 +113,11 @@ class WorkerProcess:
         if self._process.returncode is None:
             self._writer.write(encode(Reload(settings=settings, envoy_files=envoy_files)))
 
+    def answer(self, number: int, gathered: Gathered) -> None:
+        """Tell it what it has asked for."""
+        if self._process.returncode is None and not self._writer.is_closing():
+            self._writer.write(encode(TotalsAnswer(number=number, gathered=gathered)))
+
     def drain(self) -> None:
         """Tell it to finish what is under way, and end; once, whatever it does about that."""
         if self._process.returncode is None and not self._draining:
@@ -140,6 +150,8 @@ class WorkerProcess:
                 self.serving = message.serving
             case Failed():
                 self.failure = message.problem
+            case AskTotals():
+                self._on_ask(self, message.number)
             case MetricsAnswer():
                 self.families = message.families
                 if not self.answering:
@@ -151,10 +163,13 @@ class WorkerProcess:
         self._on_change()
 
 
-async def spawn(assignment: Assignment, on_change: Callable[[], None]) -> WorkerProcess:
+async def spawn(
+    assignment: Assignment, on_change: Callable[[], None], on_ask: Callable[[WorkerProcess, int], None]
+) -> WorkerProcess:
     """Start a worker and give it its work; raises OSError if the system has no process or descriptor left.
 
-    `on_change` is called whenever it says something of itself.
+    `on_change` is called whenever it says something of itself, `on_ask` when it asks for the metrics of all, with the
+    question's number.
     """
     ours, theirs = socket.socketpair()
     inherited = [listener.descriptor for listener in assignment.listeners if listener.descriptor is not None]
@@ -175,4 +190,4 @@ async def spawn(assignment: Assignment, on_change: Callable[[], None]) -> Worker
     # Nobody else inherits our end, so when this process dies, however that comes about, the worker's stream ends.
     reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE_BYTES)
     writer.write(encode(assignment))
-    return WorkerProcess(assignment.worker, process, reader, writer, on_change)
+    return WorkerProcess(assignment.worker, process, reader, writer, on_change, on_ask=on_ask)

@@ -40,6 +40,19 @@ class FamilySnapshot:
     rows: tuple[tuple[Labels, Numbers], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """What the processes of a sidecar have counted, as one."""
+
+    families: tuple[FamilySnapshot, ...]
+    since_us: int
+    """When they began to, in microseconds of the Unix time."""
+    processes: int
+    """How many of those that run now it is from."""
+    workers: int
+    """How many there should be."""
+
+
 def take(metrics: Metrics) -> tuple[FamilySnapshot, ...]:
     """Return every family as it is now. May run in another thread than the one that counts: a dict's copy is atomic."""
     return tuple(_take(family) for family in metrics.families.copy().values())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.programs import PROGRAM, environment, run_sidecar
+from support.programs import HOSPITAL, PROGRAM, SidecarProgram, environment, run_sidecar, wait_until
 
 if TYPE_CHECKING:
-    from support.programs import SidecarProgram
+    from pathlib import Path
 
 from sidecar_client.gen.sidecar.v1 import cache_pb2
 
@@ -114,3 +116,23 @@ def test_what_is_missing_or_too_much_is_said(arguments: list[str]) -> None:
     """In one line, without calling anybody."""
     done = run_sidecar("cache", *arguments)
     assert (2, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
+
+
+def test_stats_are_of_all_workers(tmp_path: Path) -> None:
+    """Whichever is asked: the sums, also of one that hangs or has died, and how many have told theirs."""
+    reads = 32
+    with SidecarProgram(tmp_path, config=HOSPITAL, arguments=["--workers", "2"]) as program:
+
+        def stats() -> tuple[int, str]:
+            (one,) = json.loads(cache(program.address, "stats", "balances", "--json").stdout)["caches"]
+            counted = cache(program.address, "stats", "balances").stdout.splitlines()[-1]
+            return int(one["misses"]), counted.partition(" since ")[0]
+
+        for _ in range(reads):  # each over a connection of its own, and so by either worker
+            with program.api() as api:
+                api.cache.Get(cache_pb2.GetRequest(cache="balances", key="nobody"))
+        assert [(reads, "counted by 2 workers")] * 3 == [stats() for _ in range(3)]
+        killed = program.worker_ids[0]
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: len(program.worker_ids) == 2 and killed not in program.worker_ids, "there is another")
+        wait_until(lambda: stats() == (reads, "counted by 2 workers"), "it is ready")

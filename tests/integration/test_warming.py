@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sidecar.store.standalone import StandaloneStore
+    from sidecar.telemetry.snapshot import Gathered
 
 FAST = 1e9
 
@@ -111,7 +112,11 @@ class TestService:
     @staticmethod
     async def answers(process: Process, request: pb.WarmRequest, **policies: WarmPolicy) -> list[pb.WarmResponse]:
         """Return what a Warm streams."""
-        servicer = CacheAdminServicer(process.caches, tuple, warm_policies=policies, max_value_bytes=1)
+
+        async def gather() -> Gathered:
+            raise AssertionError("nobody asks what was counted")
+
+        servicer = CacheAdminServicer(process.caches, gather, warm_policies=policies, max_value_bytes=1)
 
         async def requests() -> AsyncIterator[pb.WarmRequest]:
             yield request

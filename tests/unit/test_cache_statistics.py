@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.cache.statistics import LoadTimes, percentile, statistics_of
 from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.snapshot import take
+from sidecar.telemetry.snapshot import Totals, take
 
 
 def test_each_cache_has_its_own_numbers() -> None:
@@ -38,6 +38,19 @@ def test_what_is_still_to_be_written_is_told() -> None:
     first, second = statistics_of(take(metrics), ["a", "b"])
     assert (3, 1.5, 0) == (first.write_behind_pending, first.write_behind_lag_seconds, first.l1_hits)
     assert (5, 0.0, 9) == (second.write_behind_pending, second.write_behind_lag_seconds, second.l1_hits)
+
+
+def test_the_numbers_of_several_processes() -> None:
+    """Are summed; of a bound that one of them keeps there is one number, whichever does."""
+    totals = Totals()
+    for worker, count in ((1, 3), (2, 4)):
+        metrics = Metrics()
+        metrics.counter("sidecar_cache_reads", "Reads.", "cache", "outcome").cell("a", "hit").value = count
+        metrics.gauge("sidecar_write_behind_pending", "Pending.", lambda: {("a",): 5.0}, "cache")
+        metrics.gauge("sidecar_cache_memory_bytes", "Memory.", lambda: {("a",): 7.0}, "cache")
+        totals.observe(worker, take(metrics))
+    (one,) = statistics_of(totals.families({1, 2}), ["a"])
+    assert (7, 10, 7) == (one.hits, one.write_behind_pending, one.memory_bytes)
 
 
 def test_load_times_are_those_of_the_histogram() -> None:

@@ -57,7 +57,7 @@ async def test_a_worker_that_is_being_started_takes_on_what_its_siblings_do(monk
     begun, go = asyncio.Event(), asyncio.Event()
     workers: list[Worker] = []
 
-    async def spawn(assignment: Assignment, _on_change: Callable[[], None]) -> WorkerProcess:
+    async def spawn(assignment: Assignment, *_: Callable[..., None]) -> WorkerProcess:
         begun.set()
         await go.wait()
         workers.append(Worker(assignment))

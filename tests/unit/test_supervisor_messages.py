@@ -12,6 +12,7 @@ from sidecar.server.engine import Listener
 from sidecar.store.embedded import RunningValkey
 from sidecar.supervisor.messages import (
     AskMetrics,
+    AskTotals,
     Assignment,
     Failed,
     FromWorker,
@@ -19,13 +20,14 @@ from sidecar.supervisor.messages import (
     Ready,
     Reload,
     Serving,
+    TotalsAnswer,
     ToWorker,
     decode_from_worker,
     decode_to_worker,
     encode,
 )
 from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.snapshot import take
+from sidecar.telemetry.snapshot import Gathered, take
 
 _ROOT = Path(__file__).parents[2]
 _CONFIGS = [None, _ROOT / "examples" / "hospital" / "sidecar.yaml", _ROOT / "tests" / "contract" / "sidecar.yaml"]
@@ -67,6 +69,13 @@ def test_a_question() -> None:
     assert message == decode_to_worker(encode(message))
 
 
+def test_an_answer() -> None:
+    """To a question of a worker's: what all workers have counted."""
+    gathered = Gathered(families=take(_metrics()), since_us=1_700_000_000_000_000, processes=1, workers=2)
+    message: ToWorker = TotalsAnswer(number=7, gathered=gathered)
+    assert message == decode_to_worker(encode(message))
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -74,6 +83,7 @@ def test_a_question() -> None:
         Failed(problem="one line\nand another"),
         Serving(serving=False),
         MetricsAnswer(families=take(_metrics())),
+        AskTotals(number=7),
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from sidecar.config import load
 from sidecar.config.envoy.model import EnvoyFile
-from sidecar.supervisor.messages import Reload, encode
+from sidecar.supervisor.messages import AskTotals, Reload, TotalsAnswer, decode_from_worker, encode
+from sidecar.telemetry.snapshot import Gathered
 from sidecar.worker import _Supervisor
 
 if TYPE_CHECKING:
@@ -30,6 +31,46 @@ class FakeApp:
         if settings.tenant == "bad":
             raise ValueError("password")
         self.taken.append((settings.tenant, envoy_files))
+
+
+class Told:
+    """A stream to the supervisor that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        """Say no."""
+        return False
+
+    def write(self, line: bytes) -> None:
+        """Keep it."""
+        self.lines.append(line)
+
+
+async def test_the_sums_of_all_are_asked_for() -> None:
+    """Each question has its own answer, in whatever order they come."""
+    reader, told = asyncio.StreamReader(), Told()
+    supervisor = _Supervisor(reader, cast("asyncio.StreamWriter", told))
+    listening = asyncio.create_task(supervisor.listen(cast("App", FakeApp()), asyncio.Event()))
+    asking = [asyncio.create_task(supervisor.gather()) for _ in range(2)]
+    await asyncio.sleep(0)
+    for line in reversed(told.lines):
+        question = decode_from_worker(line)
+        assert isinstance(question, AskTotals)
+        gathered = Gathered(families=(), since_us=question.number, processes=1, workers=2)
+        reader.feed_data(encode(TotalsAnswer(number=question.number, gathered=gathered)))
+    answers = await asyncio.gather(*asking)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert [1, 2] == [None if answer is None else answer.since_us for answer in answers]
+
+
+async def test_a_supervisor_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is waited for no longer than a moment."""
+    monkeypatch.setattr("sidecar.worker._TOTALS_SECONDS", 0.01)
+    supervisor = _Supervisor(asyncio.StreamReader(), cast("asyncio.StreamWriter", Told()))
+    assert await supervisor.gather() is None
 
 
 async def test_reloads_are_taken_on_in_their_order(caplog: pytest.LogCaptureFixture) -> None:

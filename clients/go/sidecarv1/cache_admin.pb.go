@@ -306,15 +306,21 @@ func (x *GetCacheStatsRequest) GetCache() string {
 	return ""
 }
 
-// GetCacheStatsResponse holds what one process has counted.
+// GetCacheStatsResponse holds what the processes of a sidecar have counted.
 type GetCacheStatsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// caches are in the order of the configuration.
 	Caches []*CacheStats `protobuf:"bytes,1,rep,name=caches,proto3" json:"caches,omitempty"`
-	// since is when the process began to count.
+	// since is when they began to count.
 	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
-	// process_id is the process's, on its machine.
-	ProcessId     uint32 `protobuf:"varint,3,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	// process_id is that of the process that answers, on its machine.
+	ProcessId uint32 `protobuf:"varint,3,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	// processes is how many of the workers that run now have told what they have counted; of others it is what they told
+	// last, some seconds ago, as it is of those that have died.
+	Processes uint32 `protobuf:"varint,4,opt,name=processes,proto3" json:"processes,omitempty"`
+	// workers is how many workers the sidecar has. 0: the process that answers could not ask about the others, and tells what
+	// it has counted itself.
+	Workers       uint32 `protobuf:"varint,5,opt,name=workers,proto3" json:"workers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +376,20 @@ func (x *GetCacheStatsResponse) GetProcessId() uint32 {
 	return 0
 }
 
+func (x *GetCacheStatsResponse) GetProcesses() uint32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *GetCacheStatsResponse) GetWorkers() uint32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
 // CacheStats is what was counted of one cache.
 type CacheStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -392,15 +412,15 @@ type CacheStats struct {
 	OriginWaits uint64 `protobuf:"varint,8,opt,name=origin_waits,json=originWaits,proto3" json:"origin_waits,omitempty"`
 	// refreshes is how many loads were begun in the background.
 	Refreshes uint64 `protobuf:"varint,9,opt,name=refreshes,proto3" json:"refreshes,omitempty"`
-	// evicted is how many entries were evicted by this process to keep the cache within its `max_memory`.
+	// evicted is how many entries were evicted to keep the cache within its `max_memory`.
 	Evicted uint64 `protobuf:"varint,10,opt,name=evicted,proto3" json:"evicted,omitempty"`
-	// memory_bytes is what the cache takes of the store's memory, at most. Unset unless this process keeps it within a bound.
+	// memory_bytes is what the cache takes of the store's memory, at most. Unset unless this sidecar keeps it within a bound.
 	MemoryBytes *uint64 `protobuf:"varint,11,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
-	// write_behind_pending is how many changes the origin does not have yet, of those that this process sends it.
+	// write_behind_pending is how many changes the origin does not have yet, of those that this sidecar sends it.
 	WriteBehindPending uint64 `protobuf:"varint,12,opt,name=write_behind_pending,json=writeBehindPending,proto3" json:"write_behind_pending,omitempty"`
 	// write_behind_lag is the age of the oldest of these.
 	WriteBehindLag *durationpb.Duration `protobuf:"bytes,13,opt,name=write_behind_lag,json=writeBehindLag,proto3" json:"write_behind_lag,omitempty"`
-	// l1_hits is how many reads a copy in the process has answered; they are among the hits.
+	// l1_hits is how many reads a copy in a process has answered; they are among the hits.
 	L1Hits        uint64 `protobuf:"varint,14,opt,name=l1_hits,json=l1Hits,proto3" json:"l1_hits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1072,12 +1092,14 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	"\x0fmax_value_bytes\x18\f \x01(\x04R\rmaxValueBytesB\x11\n" +
 	"\x0f_compress_above\",\n" +
 	"\x14GetCacheStatsRequest\x12\x14\n" +
-	"\x05cache\x18\x01 \x01(\tR\x05cache\"\x98\x01\n" +
+	"\x05cache\x18\x01 \x01(\tR\x05cache\"\xd0\x01\n" +
 	"\x15GetCacheStatsResponse\x12.\n" +
 	"\x06caches\x18\x01 \x03(\v2\x16.sidecar.v1.CacheStatsR\x06caches\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1d\n" +
 	"\n" +
-	"process_id\x18\x03 \x01(\rR\tprocessId\"\xc1\x05\n" +
+	"process_id\x18\x03 \x01(\rR\tprocessId\x12\x1c\n" +
+	"\tprocesses\x18\x04 \x01(\rR\tprocesses\x12\x18\n" +
+	"\aworkers\x18\x05 \x01(\rR\aworkers\"\xc1\x05\n" +
 	"\n" +
 	"CacheStats\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x12\n" +

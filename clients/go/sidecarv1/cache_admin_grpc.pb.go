@@ -34,8 +34,8 @@ const (
 type CacheAdminServiceClient interface {
 	// ListCaches tells what the configuration says of the caches. NOT_FOUND (CACHE_UNKNOWN) for one that it does not have.
 	ListCaches(ctx context.Context, in *ListCachesRequest, opts ...grpc.CallOption) (*ListCachesResponse, error)
-	// GetCacheStats tells what was counted since the process started that answers: one of the sidecar's workers, if it has
-	// several; the metrics page has the sums of all. NOT_FOUND (CACHE_UNKNOWN).
+	// GetCacheStats tells what was counted since the sidecar started, by all of its workers, whichever answers.
+	// NOT_FOUND (CACHE_UNKNOWN).
 	GetCacheStats(ctx context.Context, in *GetCacheStatsRequest, opts ...grpc.CallOption) (*GetCacheStatsResponse, error)
 	// InspectEntry looks at one entry as it lies in the store, and counts as no read in the statistics. That there is none is
 	// no error. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG), FAILED_PRECONDITION (ENTRY_MALFORMED,
@@ -115,8 +115,8 @@ type CacheAdminService_WarmClient = grpc.ServerStreamingClient[WarmResponse]
 type CacheAdminServiceServer interface {
 	// ListCaches tells what the configuration says of the caches. NOT_FOUND (CACHE_UNKNOWN) for one that it does not have.
 	ListCaches(context.Context, *ListCachesRequest) (*ListCachesResponse, error)
-	// GetCacheStats tells what was counted since the process started that answers: one of the sidecar's workers, if it has
-	// several; the metrics page has the sums of all. NOT_FOUND (CACHE_UNKNOWN).
+	// GetCacheStats tells what was counted since the sidecar started, by all of its workers, whichever answers.
+	// NOT_FOUND (CACHE_UNKNOWN).
 	GetCacheStats(context.Context, *GetCacheStatsRequest) (*GetCacheStatsResponse, error)
 	// InspectEntry looks at one entry as it lies in the store, and counts as no read in the statistics. That there is none is
 	// no error. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (KEY_EMPTY, KEY_TOO_LONG), FAILED_PRECONDITION (ENTRY_MALFORMED,

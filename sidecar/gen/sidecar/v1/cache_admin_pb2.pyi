@@ -58,14 +58,18 @@ class GetCacheStatsRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ...) -> None: ...
 
 class GetCacheStatsResponse(_message.Message):
-    __slots__ = ("caches", "since", "process_id")
+    __slots__ = ("caches", "since", "process_id", "processes", "workers")
     CACHES_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     caches: _containers.RepeatedCompositeFieldContainer[CacheStats]
     since: _timestamp_pb2.Timestamp
     process_id: int
-    def __init__(self, caches: _Optional[_Iterable[_Union[CacheStats, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., process_id: _Optional[int] = ...) -> None: ...
+    processes: int
+    workers: int
+    def __init__(self, caches: _Optional[_Iterable[_Union[CacheStats, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., process_id: _Optional[int] = ..., processes: _Optional[int] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class CacheStats(_message.Message):
     __slots__ = ("cache", "hits", "misses", "stale", "loads", "origin_loads", "origin_times", "origin_waits", "refreshes", "evicted", "memory_bytes", "write_behind_pending", "write_behind_lag", "l1_hits")

@@ -71,8 +71,8 @@ class CacheAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCacheStats(self, request, context):
-        """GetCacheStats tells what was counted since the process started that answers: one of the sidecar's workers, if it has
-        several; the metrics page has the sums of all. NOT_FOUND (CACHE_UNKNOWN).
+        """GetCacheStats tells what was counted since the sidecar started, by all of its workers, whichever answers.
+        NOT_FOUND (CACHE_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

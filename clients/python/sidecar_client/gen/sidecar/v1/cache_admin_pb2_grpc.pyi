@@ -38,8 +38,8 @@ class CacheAdminServiceStub:
     ListCaches: _grpc.UnaryUnaryMultiCallable[_cache_admin_pb2.ListCachesRequest, _cache_admin_pb2.ListCachesResponse]
     """ListCaches tells what the configuration says of the caches. NOT_FOUND (CACHE_UNKNOWN) for one that it does not have."""
     GetCacheStats: _grpc.UnaryUnaryMultiCallable[_cache_admin_pb2.GetCacheStatsRequest, _cache_admin_pb2.GetCacheStatsResponse]
-    """GetCacheStats tells what was counted since the process started that answers: one of the sidecar's workers, if it has
-    several; the metrics page has the sums of all. NOT_FOUND (CACHE_UNKNOWN).
+    """GetCacheStats tells what was counted since the sidecar started, by all of its workers, whichever answers.
+    NOT_FOUND (CACHE_UNKNOWN).
     """
     InspectEntry: _grpc.UnaryUnaryMultiCallable[_cache_admin_pb2.InspectEntryRequest, _cache_admin_pb2.InspectEntryResponse]
     """InspectEntry looks at one entry as it lies in the store, and counts as no read in the statistics. That there is none is
@@ -64,8 +64,8 @@ class CacheAdminServiceAsyncStub(CacheAdminServiceStub):
     ListCaches: _aio.UnaryUnaryMultiCallable[_cache_admin_pb2.ListCachesRequest, _cache_admin_pb2.ListCachesResponse]  # type: ignore[assignment]
     """ListCaches tells what the configuration says of the caches. NOT_FOUND (CACHE_UNKNOWN) for one that it does not have."""
     GetCacheStats: _aio.UnaryUnaryMultiCallable[_cache_admin_pb2.GetCacheStatsRequest, _cache_admin_pb2.GetCacheStatsResponse]  # type: ignore[assignment]
-    """GetCacheStats tells what was counted since the process started that answers: one of the sidecar's workers, if it has
-    several; the metrics page has the sums of all. NOT_FOUND (CACHE_UNKNOWN).
+    """GetCacheStats tells what was counted since the sidecar started, by all of its workers, whichever answers.
+    NOT_FOUND (CACHE_UNKNOWN).
     """
     InspectEntry: _aio.UnaryUnaryMultiCallable[_cache_admin_pb2.InspectEntryRequest, _cache_admin_pb2.InspectEntryResponse]  # type: ignore[assignment]
     """InspectEntry looks at one entry as it lies in the store, and counts as no read in the statistics. That there is none is
@@ -99,8 +99,8 @@ class CacheAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_admin_pb2.GetCacheStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_admin_pb2.GetCacheStatsResponse, _abc.Awaitable[_cache_admin_pb2.GetCacheStatsResponse]]:
-        """GetCacheStats tells what was counted since the process started that answers: one of the sidecar's workers, if it has
-        several; the metrics page has the sums of all. NOT_FOUND (CACHE_UNKNOWN).
+        """GetCacheStats tells what was counted since the sidecar started, by all of its workers, whichever answers.
+        NOT_FOUND (CACHE_UNKNOWN).
         """
 
     @_abc_1.abstractmethod
