@@ -15,7 +15,7 @@ from support.programs import HOSPITAL, PROGRAM, SidecarProgram, environment, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-from sidecar_client.gen.sidecar.v1 import cache_pb2
+from sidecar_client.gen.sidecar.v1 import cache_admin_pb2, cache_pb2
 
 
 def cache(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -123,16 +123,17 @@ def test_stats_are_of_all_workers(tmp_path: Path) -> None:
     reads = 32
     with SidecarProgram(tmp_path, config=HOSPITAL, arguments=["--workers", "2"]) as program:
 
-        def stats() -> tuple[int, str]:
-            (one,) = json.loads(cache(program.address, "stats", "balances", "--json").stdout)["caches"]
-            counted = cache(program.address, "stats", "balances").stdout.splitlines()[-1]
-            return int(one["misses"]), counted.partition(" since ")[0]
+        def stats() -> tuple[int, int, int]:
+            with program.api() as api:
+                answer = api.cache_admin.GetCacheStats(cache_admin_pb2.GetCacheStatsRequest(cache="balances"))
+            return answer.caches[0].misses, answer.processes, answer.workers
 
         for _ in range(reads):  # each over a connection of its own, and so by either worker
             with program.api() as api:
                 api.cache.Get(cache_pb2.GetRequest(cache="balances", key="nobody"))
-        assert [(reads, "counted by 2 workers")] * 3 == [stats() for _ in range(3)]
+        assert [(reads, 2, 2)] * 8 == [stats() for _ in range(8)]
+        assert "\ncounted by 2 workers since " in cache(program.address, "stats", "balances").stdout
         killed = program.worker_ids[0]
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: len(program.worker_ids) == 2 and killed not in program.worker_ids, "there is another")
-        wait_until(lambda: stats() == (reads, "counted by 2 workers"), "it is ready")
+        wait_until(lambda: stats() == (reads, 2, 2), "it is ready")
