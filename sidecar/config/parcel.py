@@ -1,8 +1,8 @@
 """Settings and other plain data on their way from one process of a sidecar to another: pickles of our own classes.
 
 To make settings of JSON takes pydantic, which processes that only use settings do without (`plain.py`). A pickle can
-name any function and have it called; here only classes of the sidecar's own are taken, each by the module that defines
-it. So what comes from a worker, which reads what the network sends, can be wrong, but does nothing.
+name any function and have it called; here only classes of a few modules are taken, which hold data, each by the module
+that defines it. So what comes from a worker, which reads what the network sends, can be wrong, but does nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
-from typing import Any
+from typing import Any, Final
+
+# Where settings, and what supervisor and workers tell each other, are described.
+_HOMES: Final = (
+    "sidecar.config",
+    "sidecar.server.engine",
+    "sidecar.store.embedded",
+    "sidecar.supervisor.messages",
+    "sidecar.telemetry.snapshot",
+)
 
 
 def pack(content: object) -> bytes:
@@ -28,9 +37,9 @@ def unpack(parcel: bytes) -> Any:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module_name: str, name: str) -> Any:
-        """Return a class of the sidecar's; raises UnpicklingError for anything else."""
-        if module_name.partition(".")[0] == "sidecar" and "." not in name:
+        """Return a class of data; raises UnpicklingError for anything else."""
+        if f"{module_name}.".startswith(tuple(f"{home}." for home in _HOMES)) and "." not in name:
             found = getattr(importlib.import_module(module_name), name, None)
             if isinstance(found, type) and found.__module__ == module_name:
                 return found
-        raise pickle.UnpicklingError(f"{module_name}.{name} is no class of the sidecar's")
+        raise pickle.UnpicklingError(f"{module_name}.{name} is no class of data of the sidecar's")

@@ -45,6 +45,13 @@ def test_a_function_reached_through_one_of_our_modules_is_refused() -> None:
             unpack(protocol_0)
 
 
+def test_a_class_that_is_no_data_is_refused_and_its_module_not_imported() -> None:
+    """Though it is the sidecar's: to make one could do something, and so could the import of a program."""
+    for module, name in (("sidecar.__main__", "main"), ("sidecar.cli", "_Parser"), ("sidecar.configs", "Settings")):
+        with pytest.raises(ValueError, match="not a parcel"):
+            unpack(f"c{module}\n{name}\n.".encode())
+
+
 @pytest.mark.parametrize("parcel", [b"", b"\x80", b"{}"])
 def test_what_is_no_pickle_is_refused(parcel: bytes) -> None:
     """With one kind of error."""
