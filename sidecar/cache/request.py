@@ -94,16 +94,6 @@ def refuse_behind(policy: CachePolicy, what: str, field: str) -> None:
         raise SidecarError(Reason.UNSUPPORTED_BY_CACHE, f"cache {policy.name!r} is write-behind: {what}", field=field)
 
 
-def refuse_confirmed(policy: CachePolicy) -> None:
-    """Raise UNSUPPORTED_BY_CACHE for a write among operations of others, where the store has to confirm it."""
-    if policy.behind is not None and policy.behind.durability.waits:
-        raise SidecarError(
-            Reason.UNSUPPORTED_BY_CACHE,
-            f"cache {policy.name!r} has each write confirmed (write_behind.durability), which takes a call of its own",
-            field="cache",
-        )
-
-
 def fingerprint(*parts: Arg | None) -> bytes:
     """Return 16 bytes that two requests share only if they ask for the same."""
     digest = hashlib.sha256()

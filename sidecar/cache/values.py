@@ -22,15 +22,16 @@ from sidecar.cache.request import (
     check_batch,
     check_size,
     refuse_behind,
-    refuse_confirmed,
     refuse_if_absent,
     refuse_longer_life,
 )
 from sidecar.cache.tags import Tagged, refuse_tags
 from sidecar.cache.write_behind.format import BehindFormat
 from sidecar.errors import InvalidArgumentError, Reason, SidecarError
+from sidecar.store.base import ScriptCall
 from sidecar.store.keys import check_name, check_names
 from sidecar.store.plans import Plan, Reads, run_alone, run_reads, run_together
+from sidecar.store.plans_apart import run_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from sidecar.call import Call
     from sidecar.clock import StoreClock
     from sidecar.crypto.sealing import FieldSealer
-    from sidecar.store.base import Arg, Reply, ScriptCall, Store
+    from sidecar.store.base import Arg, Reply, Store
     from sidecar.store.keys import KeySpace
     from sidecar.store.plans import Planned, Room
     from sidecar.telemetry.metrics import Cell, Counter
@@ -89,6 +90,7 @@ class ValueCache:
         self._format = _format_of(policy, limits, keys, self.dating)
         self._kept = _format_of(replace(policy, stale_for_ms=policy.kept_ms), limits, keys, self.dating)
         self._behind = self._format if isinstance(self._format, BehindFormat) else None
+        self._confirms = policy.behind is not None and policy.behind.durability.waits
         self._packer = None if policy.compress_above_bytes is None else Packer(policy.compress_above_bytes)
         self._read_cells: dict[Outcome, Cell] = {
             outcome: reads.cell(policy.name, outcome.name.lower()) for outcome in Outcome
@@ -122,8 +124,7 @@ class ValueCache:
 
     async def plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `set`."""
-        refuse_confirmed(self._policy)
-        return await self._plan_set(key, value, options, call)
+        return self._apart(await self._plan_set(key, value, options, call))
 
     async def _plan_set(self, key: str, value: bytes, options: WriteOptions, call: Call) -> Plan[Written]:
         new = NewValue(key, value, options)
@@ -137,8 +138,7 @@ class ValueCache:
 
     async def plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         """Return the plan of `delete`."""
-        refuse_confirmed(self._policy)
-        return await self._plan_delete(key, options, call)
+        return self._apart(await self._plan_delete(key, options, call))
 
     async def _plan_delete(self, key: str, options: WriteOptions, call: Call) -> Plan[Written]:
         refuse_if_absent(options.condition)
@@ -251,7 +251,14 @@ class ValueCache:
         return await self._run_together([Plan((native.forget(name),), _removed) for name in names], call)
 
     async def _run_together(self, plans: Sequence[Plan[T]], call: Call) -> list[T | SidecarError]:
-        return await run_together(plans, self._store, call, max_answer_bytes=self._limits.max_answer_bytes)
+        most_bytes = self._limits.max_answer_bytes
+        if self._confirms:
+            return await run_apart(list(map(self._apart, plans)), self._store, call, max_answer_bytes=most_bytes)
+        return await run_together(plans, self._store, call, max_answer_bytes=most_bytes)
+
+    def _apart(self, plan: Plan[T]) -> Plan[T]:
+        """Return a plan that goes by the cache's own store, among whatever others, if it is a write to be confirmed."""
+        return plan._replace(by=self._store) if self._confirms and isinstance(plan.requests[0], ScriptCall) else plan
 
     # --- copies in the process, of which a cache without a near cache has none ---
 

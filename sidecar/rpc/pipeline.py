@@ -26,6 +26,7 @@ from sidecar.rpc.side_by_side import side_by_side
 from sidecar.rpc.status import fill_failure
 from sidecar.rpc.turns import Turns
 from sidecar.store.plans import Plan, run_reads, run_together
+from sidecar.store.plans_apart import run_apart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -125,7 +126,8 @@ class PipelineServicer:
         if reads is None:
             kinds = [operation.WhichOneof("request") or "" for operation in operations]
             plans = await self._plan(operations, kinds, call)
-            results: Sequence[Any] = await run_together(
+            apart = any(isinstance(plan, Plan) and plan.by is not None for plan in plans)
+            results: Sequence[Any] = await (run_apart if apart else run_together)(
                 plans, self._store, call, max_answer_bytes=self._policy.max_answer_bytes
             )
         else:

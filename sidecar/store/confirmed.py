@@ -6,7 +6,8 @@ that it is about, in one piece: a connection that was lost in between cannot ans
 while one question is open waits, and then goes together (group commit): with `appendfsync everysec` an answer takes up
 to a second, whatever the number of writes it is about.
 
-A write that is not confirmed in time has been made all the same, and ends with WRITE_NOT_CONFIRMED.
+A write that is not confirmed in time has been made all the same, and ends with WRITE_NOT_CONFIRMED. In time is also
+before its caller's deadline, so that the caller is told; of several that wait together the longest deadline counts.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from sidecar.store.base import ScriptCall
 from sidecar.store.connection import pack
 from sidecar.store.pool import PartialBatchError
 from sidecar.store.replies import again, deadline_exceeded, outcome_unknown, to_error
-from sidecar.store.standalone import by_digest, by_text, wants_text
+from sidecar.store.standalone import by_digest, by_text, in_order, wants_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from sidecar.call import Call
+    from sidecar.clock import Deadline
     from sidecar.store.base import Arg, Command, Reply, Store
     from sidecar.store.pool import Pool
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _TOGETHER = 1_000
 # What is left for the writes themselves, beside the time that the question may take.
 _WRITING_SECONDS = 1.0
+# Of a caller's time, what is left for its answer to travel.
+_FOR_THE_WAY = 0.1
 
 
 class Question(NamedTuple):
@@ -48,9 +52,9 @@ class Question(NamedTuple):
     """Of the first number of the answer."""
     timeout_ms: int
 
-    def words(self, timeout_ms: int | None = None) -> tuple[Arg, ...]:
+    def words(self, timeout_ms: int) -> tuple[Arg, ...]:
         """Return the command's words, to wait no longer than so long."""
-        return (self.name, *self.numbers, self.timeout_ms if timeout_ms is None else timeout_ms)
+        return (self.name, *self.numbers, timeout_ms)
 
     def is_confirmed_by(self, reply: Reply) -> bool:
         """Say whether an answer is enough."""
@@ -70,6 +74,7 @@ def on_replicas(number: int, timeout_ms: int) -> Question:
 
 class _Wanted(NamedTuple):
     script: ScriptCall
+    deadline: Deadline
     answer: asyncio.Future[Reply]
 
 
@@ -81,6 +86,8 @@ class ConfirmedWrites:
         self._question = question
         self._queue: deque[_Wanted] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._known: set[str] = set()
+        """The scripts that the server has run for us: it knows them by their names, unless it was restarted since."""
 
     async def run(self, script_calls: Sequence[ScriptCall], call: Call) -> list[Reply | StoreError]:
         """Run scripts; return their replies in order, a `StoreError` in place of each that failed or is not confirmed.
@@ -88,7 +95,7 @@ class ConfirmedWrites:
         Those of the same key take effect in their order.
         """
         loop = asyncio.get_running_loop()
-        wanted = [_Wanted(script, loop.create_future()) for script in script_calls]
+        wanted = [_Wanted(script, call.deadline, loop.create_future()) for script in script_calls]
         self._queue.extend(wanted)
         if self._task is None:
             self._task = asyncio.create_task(self._work(), name="confirmed-writes")
@@ -106,7 +113,7 @@ class ConfirmedWrites:
 
     async def problem(self) -> str | None:
         """Return why the store can confirm nothing, as far as it says; None also if it is not there."""
-        words = self._question.words(timeout_ms=1)  # there is nothing to wait for
+        words = self._question.words(1)  # there is nothing to wait for
         try:
             reply = await self._pool.request(pack(words), 1, after(_WRITING_SECONDS), repeatable=True, writes=False)
         except StoreError:
@@ -124,7 +131,7 @@ class ConfirmedWrites:
                 # Who has given up before anything was sent best has no write made.
                 part = [one for one in part if not one.answer.done()]
                 try:
-                    await self._make(part, [by_digest(one.script) for one in part])
+                    await self._make(part, self._words_of([one.script for one in part]))
                 except BaseException:
                     for one in part:
                         _answer(one, outcome_unknown())
@@ -135,8 +142,9 @@ class ConfirmedWrites:
     async def _make(self, part: Sequence[_Wanted], words: Sequence[tuple[Arg, ...]]) -> None:
         if not part:
             return
-        packed = b"".join(map(pack, [*words, self._question.words()]))
-        deadline = after(self._question.timeout_ms / 1_000 + _WRITING_SECONDS)
+        timeout_ms = self._timeout_ms(part)
+        packed = b"".join(map(pack, [*words, self._question.words(timeout_ms)]))
+        deadline = after(timeout_ms / 1_000 + _WRITING_SECONDS)
         replies: list[Reply]
         try:
             replies = await self._pool.request(packed, len(part) + 1, deadline, repeatable=False, writes=True)
@@ -154,8 +162,25 @@ class ConfirmedWrites:
             elif isinstance(reply, hiredis.ReplyError):
                 _answer(one, to_error(reply))
             else:
+                self._known.add(one.script.script.sha)
                 _answer(one, reply if confirmed else _not_confirmed())
         await self._make(unknown, [by_text(one.script) for one in unknown])
+
+    def _words_of(self, scripts: Sequence[ScriptCall]) -> list[tuple[Arg, ...]]:
+        """Return the words of scripts such that those of the same key take effect in their order.
+
+        A server that does not know the one script of all makes none of them, and then all in their order. One that is
+        asked for the first time is sent whole, since the question behind it would wait for nothing.
+        """
+        names = {one.script.sha for one in scripts}
+        if not names <= self._known:
+            return [by_text(one) for one in scripts]
+        return in_order(scripts) if len(names) > 1 else [by_digest(one) for one in scripts]
+
+    def _timeout_ms(self, part: Sequence[_Wanted]) -> int:
+        """Return for how long to wait for a confirmation: the question's time, or what the callers have left."""
+        left = max(remaining(one.deadline) for one in part) * (1 - _FOR_THE_WAY)
+        return max(1, min(self._question.timeout_ms, int(left * 1_000)))  # 0 would be for ever
 
 
 class ConfirmingStore:

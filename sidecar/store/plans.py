@@ -49,6 +49,8 @@ class Plan(NamedTuple, Generic[T]):
     """How many of the last requests are only tried: how one of them fails is for `read` to see, and fails nothing."""
     growth: Callable[[T, Sequence[Reply]], int] | None = None
     """Say how many bytes an answer has more than its replies, where it may have more; below nought counts for none."""
+    by: Store | None = None
+    """What carries it out in place of the store of the rest (`plans_apart`)."""
 
 
 if TYPE_CHECKING:
@@ -94,21 +96,32 @@ async def run_together(
     room = Room(max_answer_bytes)
     for start in range(0, len(plans), ROUND):
         places = [place for place in range(start, min(start + ROUND, len(plans))) if type(results[place]) is Plan]
-        if room.left < 0:
-            for place in places:
-                if _only_reads(results[place]):
-                    results[place] = answer_too_large()
-            places = [place for place in places if type(results[place]) is Plan]
-        requests = [request for place in places for request in results[place].requests]
-        try:
-            replies = await store.call_many(requests, call) if requests else []
-        except StoreError as error:
-            if start == 0:
-                raise  # nothing has been done
-            replies = [again(error) for _ in requests]
-        room.fit(replies)
-        await _answer(results, places, replies, room, call)
+        # An error of the first round is one of the whole: nothing has been done.
+        await run_round(results, places, store, room, call, raises=start == 0)
     return results
+
+
+async def run_round(
+    results: list[Any], places: Sequence[int], store: Store, room: Room, call: Call, *, raises: bool = False
+) -> None:
+    """Carry out the plans at these places of `results` in one trip, and put their answers in their places.
+
+    With `raises`, an error of the whole trip is raised; else each of the plans ends with it.
+    """
+    if room.left < 0:
+        for place in places:
+            if _only_reads(results[place]):
+                results[place] = answer_too_large()
+        places = [place for place in places if type(results[place]) is Plan]
+    requests = [request for place in places for request in results[place].requests]
+    try:
+        replies = await store.call_many(requests, call) if requests else []
+    except StoreError as error:
+        if raises:
+            raise
+        replies = [again(error) for _ in requests]
+    room.fit(replies)
+    await _answer(results, places, replies, room, call)
 
 
 class Room:
@@ -180,7 +193,7 @@ async def _answer(results: list[Any], places: Sequence[int], replies: Sequence[R
     end = 0
     unopened: list[tuple[int, Plan[Any]]] = []
     for place in places:
-        requests, read, open_, _, beside, growth = plan = results[place]
+        requests, read, open_, _, beside, growth, _ = plan = results[place]
         begin, end = end, end + len(requests)
         own = replies[begin:end]
         try:

@@ -70,7 +70,7 @@ class StandaloneStore:
             return []
         scripts = ScriptCall in map(type, commands)
         # Commands alone, and most often it is only reads, take the short way.
-        words = _in_order(commands) if scripts else [command.words for command in cast("Sequence[Command]", commands)]
+        words = in_order(commands) if scripts else [command.words for command in cast("Sequence[Command]", commands)]
         replies = await self._batch(words, commands, call)
         if scripts and _ERROR in set(map(type, replies)):
             unknown = [number for number, reply in enumerate(replies) if wants_text(reply)]
@@ -153,7 +153,7 @@ def _errors_read(replies: list[Reply]) -> list[Reply | StoreError]:
     return [to_error(reply) if type(reply) is _ERROR else reply for reply in replies]
 
 
-def _in_order(commands: Sequence[Command | ScriptCall]) -> list[tuple[Arg, ...]]:
+def in_order(commands: Sequence[Command | ScriptCall]) -> list[tuple[Arg, ...]]:
     """Return the commands' words such that those of the same key take effect in their order.
 
     A script goes by its digest, and a node that does not know it gets its text later. One with something of the same

@@ -15,7 +15,7 @@ from sidecar.cache.policy import MISS, Outcome, WriteOutcome
 from sidecar.cache.request import IF_ABSENT, IF_PRESENT, WriteOptions
 from sidecar.cache.values import NewValue
 from sidecar.cache.write_behind.partitions import Ask, Got
-from sidecar.cache.write_behind.policy import BehindPolicy, Durability, Safety
+from sidecar.cache.write_behind.policy import BehindPolicy
 from sidecar.cache.write_behind.schedule import Settled, Verdict
 from sidecar.errors import Reason, SidecarError
 from sidecar.store.keys import behind_partition
@@ -126,17 +126,6 @@ class TestReachingTheOrigin:
             await run_together(plans, store, some_call(), max_answer_bytes=1_000)
             await rig.settled()
         assert {"k": b"1"} == ledger.values
-
-    async def test_a_confirmed_write_is_none_among_others(self, store: StandaloneStore) -> None:
-        """It takes a call of its own."""
-        rig = make_rig(store, Ledger(), BehindPolicy(durability=Durability(safety=Safety.FSYNC)))
-        for refused in (
-            rig.values.plan_set("k", b"1", PLAIN, some_call()),
-            rig.values.plan_delete("k", PLAIN, some_call()),
-        ):
-            with pytest.raises(SidecarError) as error:
-                await refused
-            assert Reason.UNSUPPORTED_BY_CACHE is error.value.reason
 
     async def test_compressed_values_arrive_in_the_clear(self, store: StandaloneStore) -> None:
         """The origin knows nothing of how they lay in the store."""
