@@ -48,8 +48,6 @@ def near_rules(path: Path, cache: CacheSettings) -> Iterator[Finding]:
     l1 = (*path, "l1")
     if cache.format == "raw":
         yield Finding(l1, "a raw cache has none: its values do not say until when they are fresh", ((*path, "format"),))
-    if cache.strategy == "write_behind":
-        yield Finding(l1, "a write-behind cache has none: what is pending is read too", ((*path, "strategy"),))
     if cache.consistency == "strong":
         yield Finding(
             l1, "a copy may be behind the store, which consistency: strong rules out", ((*path, "consistency"),)

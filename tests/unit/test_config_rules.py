@@ -61,7 +61,6 @@ OF_LEDGER = "origin: {name: ledger, load: '/{key}'}"
         ("caches: {a: {warm: {keys: [k]}}}", "caches.a.warm: needs an origin to load from: a strategy other than cache_aside"),
         # Near caches.
         ("caches: {a: {format: raw, key_prefix: p, l1: {}}}", "caches.a.l1: a raw cache has none: its values do not say until when they are fresh"),
-        ("caches: {a: {strategy: write_behind, l1: {}, origin: {name: o}}}\norigins: {o: {kind: service, address: 'a:1'}}", "caches.a.l1: a write-behind cache has none: what is pending is read too"),
         ("caches: {a: {consistency: strong, l1: {}}}", "caches.a.l1: a copy may be behind the store, which consistency: strong rules out"),
         # Origins.
         ("origins: {o: {kind: postgres}}", "origins.o: needs either url or url_env"),

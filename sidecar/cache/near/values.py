@@ -217,7 +217,7 @@ class NearValueCache(ValueCache):
             found = reads.read(replies, room)
             for reply, one, (key, ticket) in zip(replies, found, left, strict=False):
                 if not isinstance(one, SidecarError) and one[0] is _HIT:
-                    self._keep(key, ticket, reply, one[1])
+                    self._keep(key, ticket, reply, one)
             return found
 
         return reads._replace(read=read)
@@ -282,14 +282,17 @@ class NearValueCache(ValueCache):
         def read(replies: Sequence[Reply]) -> Lookup:
             lookup = plan.read(replies)
             if lookup.outcome is _HIT:
-                self._keep(entry_key, ticket, replies[0], lookup.value)
+                self._keep(entry_key, ticket, replies[0], lookup)
             return lookup
 
         return plan._replace(read=read)
 
-    def _keep(self, entry_key: bytes, ticket: Ticket, stored: bytes, value: bytes) -> None:
+    def _keep(self, entry_key: bytes, ticket: Ticket, stored: bytes | None, found: Found) -> None:
+        if stored is None:
+            return  # what is pending was found, in place of an entry that is gone: no copy of an entry
         _, version, written_us, fresh_until_us = HEADER.unpack_from(stored)
-        self._copies.keep(entry_key, ticket, Copy(version, written_us, fresh_until_us, value, ticket.era))
+        if version == found[2]:
+            self._copies.keep(entry_key, ticket, Copy(version, written_us, fresh_until_us, found[1], ticket.era))
 
     async def _in_clear(self, name: bytes, lookup: Lookup, call: Call) -> Lookup:
         """Open a copy; a miss if its data key is gone."""

@@ -14,7 +14,8 @@
 -- ARGV[5]  the origin's key, sealed; '' where it is the name
 -- ARGV[6]  1 if changes of a name coalesce, else 0
 -- ARGV[7]  the most changes that may be pending
--- returns  {1 applied | 2 condition not met | 3 not found}
+-- returns  {1 applied | 2 condition not met | 3 not found, the time (us); 0 where nothing was changed}
+-- include: now
 -- include: header
 -- include: idempotency
 -- include: behind
@@ -25,13 +26,13 @@ local there = redis.call('EXISTS', KEYS[1]) == 1
 local head = there and redis.call('GETRANGE', KEYS[1], 0, HEADER_BYTES - 1) or pending_entry(pending)
 local outcome = head and APPLIED or NOT_FOUND
 if ARGV[1] ~= '' then
-  if not head then return remember(KEYS[2], ARGV[2], ARGV[3], {NOT_FOUND}) end
+  if not head then return remember(KEYS[2], ARGV[2], ARGV[3], {NOT_FOUND, 0}) end
   if not holds(ARGV[1], parse_either(head) or -1) then
-    return remember(KEYS[2], ARGV[2], ARGV[3], {CONDITION_NOT_MET})
+    return remember(KEYS[2], ARGV[2], ARGV[3], {CONDITION_NOT_MET, 0})
   end
 end
 local full = put_change({KEYS[4], KEYS[5], KEYS[6], KEYS[7]}, ARGV[4], ARGV[5], '', ARGV[6] == '1',
   tonumber(ARGV[7]), pending)
 if full then return full end
 redis.call('DEL', KEYS[1], KEYS[3])
-return remember(KEYS[2], ARGV[2], ARGV[3], {outcome})
+return remember(KEYS[2], ARGV[2], ARGV[3], {outcome, now_us()})
