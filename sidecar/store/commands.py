@@ -104,6 +104,11 @@ def hash_field(key: bytes, name: bytes) -> Command:
     return Command(("HGET", key, name), True)
 
 
+def set_field(key: bytes, name: bytes, value: bytes) -> Command:
+    """Write one field of a hash: whether it is new. Not repeatable, as `set_for`."""
+    return Command(("HSET", key, name, value), False)
+
+
 def stream_entries(key: bytes, after: bytes | str, most: int) -> Command:
     """Read entries of a stream that follow an id, `-` for the first: a list of an id and a list of names and values."""
     return Command(("XRANGE", key, after, "+", "COUNT", most), True)

@@ -26,6 +26,7 @@
     sc:<tenant>:bp:{<cache>:<partition>}         the newest of each name that is not stored yet, a hash
     sc:<tenant>:bt:{<cache>:<partition>}         those that are under way to the origin, a hash
     sc:<tenant>:bo:{<cache>:<partition>}         who sends them, a hash
+    sc:<tenant>:bh:{<cache>}                     who is there to send them, a sorted set
     sc:<tenant>:bd:{<cache>:<partition>}         those that never will be stored, a stream
     sc:<tenant>:bn:{<cache>:<partition>}         the names of these, a hash
 
@@ -208,6 +209,10 @@ class KeySpace:
     def behind_head(self, cache: str) -> bytes:
         """Return what the keys of all entries of a write-behind cache begin with."""
         return b"%be:{%b:" % (self._behind, cache.encode())
+
+    def behind_senders(self, cache: str) -> bytes:
+        """Return the key of the processes that send the changes of a write-behind cache."""
+        return b"%bh:{%b}" % (self._behind, cache.encode())
 
     def behind(self, cache: str) -> tuple[BehindKeys, ...]:
         """Return the keys of the partitions of a write-behind cache."""

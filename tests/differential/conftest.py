@@ -33,6 +33,15 @@ def wire(wire_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     server.stop()
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def kept_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """Return a server of either kind for all sequences of a module, which flush it."""
+    server = StoreServer(request.param, tmp_path_factory.mktemp("store"))
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def sequences(wire_kind: str) -> int:
     """Return how many random sequences to compare: ten thousand.

@@ -6,11 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.behind_model import PartitionModel, Waiting
-from support.servers import KINDS, StoreServer
 from support.write_behind import CACHE, PLAIN, TENANT, Ledger, make_rig, some_call
 
 from sidecar.cache.policy import Outcome
@@ -26,8 +24,9 @@ from sidecar.store.standalone import StandaloneStore
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
+    from support.servers import StoreServer
     from support.write_behind import Rig
 
     from sidecar.cache.write_behind.changes import Taken
@@ -48,20 +47,15 @@ STEPS = st.lists(
 )
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def kept_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """Return a server of either kind for all sequences."""
-    server = StoreServer(request.param, tmp_path_factory.mktemp("store"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @asynccontextmanager
 async def connected(server: StoreServer) -> AsyncIterator[StandaloneStore]:
     """Return a store over an emptied server."""
     server.oracle().flushall()
-    pool = Pool(StoreAddress(host="127.0.0.1", port=server.port), PoolPolicy(connections=1), PoolCounters(Metrics()))
+    pool = Pool(
+        StoreAddress(host="127.0.0.1", port=server.port),
+        PoolPolicy(connections=1, reply_timeout=30.0, connect_timeout=30.0, unavailable_grace=30.0),
+        PoolCounters(Metrics()),
+    )
     pool.start()
     yield StandaloneStore(pool)
     await pool.close()
@@ -167,7 +161,7 @@ def test_scripts_do_as_the_model_says(
         async with connected(kept_server) as store:
             policy = BehindPolicy(max_pending=MOST * BEHIND_PARTITIONS, coalesce=coalesces)
             rig = make_rig(store, Ledger(), policy)
-            fences = await rig.cache.partitions.hold("test", 60_000, some_call())
+            fences = (await rig.cache.partitions.hold("test", 60_000, some_call(), [PARTITION])).fences
             pair = Pair(rig, fences[PARTITION], coalesces=coalesces)
             for kind, name, number in steps:
                 await pair.step(kind, name, number)

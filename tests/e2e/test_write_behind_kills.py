@@ -48,18 +48,18 @@ class Writer:
         self._keys = [f"{prefix}k{number}" for number in range(KEYS)]
         self._number = 0
         self._under_way: dict[str, str] = {}
+        self._seen: dict[BehindProcess, int] = {}
         self.acknowledged: dict[str, list[int]] = {}
         self.lost = 0
 
     def write_on(self, process: BehindProcess, seconds: float) -> None:
         """Write for a while."""
         until = time.monotonic() + seconds
-        seen = 0
         while time.monotonic() < until:
             self.begin(process)
-            seen = self._take_in(process, seen)
+            self._take_in(process)
             time.sleep(_PACE_SECONDS)
-        self._take_in(process, seen)
+        self._take_in(process)
 
     def begin(self, process: BehindProcess) -> None:
         """Write to each key that nothing is written to."""
@@ -69,13 +69,22 @@ class Writer:
                 self._under_way[key] = f"{key} {self._number}"
                 process.write(key, str(self._number))
 
-    def _take_in(self, process: BehindProcess, seen: int) -> int:
-        lines = process.acknowledged[seen:]
+    def _take_in(self, process: BehindProcess) -> None:
+        lines = process.acknowledged[self._seen.get(process, 0) :]
         for line in lines:
             key, number = line.split()
             self.acknowledged.setdefault(key, []).append(int(number))
             self._under_way.pop(key, None)
-        return seen + len(lines)
+        self._seen[process] = self._seen.get(process, 0) + len(lines)
+
+    def finish(self, process: BehindProcess) -> None:
+        """Wait until all that was begun is acknowledged."""
+
+        def is_done() -> bool:
+            self._take_in(process)
+            return not self._under_way
+
+        wait_until(is_done, "all is acknowledged")
 
     def after_the_end_of(self, process: BehindProcess) -> None:
         """Take in what it has acknowledged to its end, and give up the keys of which it has not."""
@@ -147,6 +156,47 @@ def test_kills_lose_nothing_and_double_nothing(valkey: StoreServer, database: Da
         if not coalesce:
             assert set(numbers) <= set(made)
             assert len(made) <= len(numbers) + 1
+
+
+def shares(server: StoreServer) -> list[int]:
+    """Return how many partitions each process sends the changes of."""
+    oracle = server.oracle()
+    owners = [oracle.hget(keys.owner, "h") for keys in KeySpace(TENANT).behind(CACHE)]
+    return sorted(Counter(owner for owner in owners if owner).values())
+
+
+def write_until(writer: Writer, process: BehindProcess, server: StoreServer, expected: list[int]) -> None:
+    """Write on until the partitions are shared out so."""
+
+    def shared() -> bool:
+        writer.write_on(process, 0.1)
+        return shares(server) == expected
+
+    wait_until(shared, f"the partitions are shared out as {expected}")
+
+
+@pytest.mark.slow
+def test_processes_share_the_sending(valkey: StoreServer, database: Database) -> None:
+    """One, three, two after a crash, one after a SIGTERM: nothing is lost, doubled or out of its key's order."""
+    database.query(SET_UP)
+    writer = Writer()
+
+    def started() -> BehindProcess:
+        return BehindProcess(valkey.port, database, coalesce=False)
+
+    with started() as first:
+        write_until(writer, first, valkey, [16])
+        with started() as second, started() as third:
+            write_until(writer, first, valkey, [5, 5, 6])
+            third.kill()
+            write_until(writer, first, valkey, [8, 8])
+            assert 0 == second.stop()
+        write_until(writer, first, valkey, [16])
+        writer.finish(first)
+        settle(valkey)
+    tokens = Counter(token for (token,) in database.query("SELECT token FROM ledger"))
+    assert set(tokens.values()) == {1}
+    assert writer.acknowledged == rows(database)
 
 
 @pytest.mark.timeout(60 + STOPS * 15)

@@ -18,7 +18,7 @@ from sidecar.cache.write_behind.partitions import Ask, Got
 from sidecar.cache.write_behind.policy import BehindPolicy
 from sidecar.cache.write_behind.schedule import Settled, Verdict
 from sidecar.errors import Reason, SidecarError
-from sidecar.store.keys import behind_partition
+from sidecar.store.keys import BEHIND_PARTITIONS, behind_partition
 from sidecar.store.plans import run_together
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class TestOrder:
         rig = make_rig(store, Ledger(), EACH)
         first, second = [name for n in range(99) if behind_partition((name := f"k{n}").encode()) == 0][:2]
         partitions = rig.cache.partitions
-        fence = (await partitions.hold("test", 60_000, some_call()))[0]
+        fence = (await partitions.hold("test", 60_000, some_call(), [0])).fences[0]
 
         async def take(after: str, passed: frozenset[bytes]) -> Got:
             (got,) = await partitions.take([Ask(0, fence, 1, after, anew=False, passed=passed)], some_call())
@@ -428,7 +428,7 @@ class TestOwners:
         """What it does after that has no effect on what is pending."""
         one = make_rig(store, Ledger(), BehindPolicy(flush_after_ms=5, lease_ms=300, store_timeout_ms=100))
         call = some_call()
-        fences = await one.cache.partitions.hold("dead", 300, call)
+        fences = (await one.cache.partitions.hold("dead", 300, call, range(BEHIND_PARTITIONS))).fences
         await one.values.set("k", b"1", PLAIN, call)
         ledger = Ledger()
         begun = asyncio.get_running_loop().time()

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from sidecar.store.base import Command, Reply, ScriptCall, Store
     from sidecar.store.standalone import StandaloneStore
 
-# Holding, looking, taking, the origin, settling, and all that once more: beyond it the steps repeat.
-STEPS = 14
+# Being there, holding twice, looking, taking, the origin, settling, and all that once more: beyond it the steps repeat.
+STEPS = 18
 WAYS = ("before", "after", "stopped")
 
 
@@ -153,6 +153,7 @@ async def die_and_be_succeeded(store: StandaloneStore, server: StoreServer, poli
     if fate.way != "stopped":
         for partition in KeySpace(TENANT).behind(CACHE):
             server.oracle().hdel(partition.owner, "h", "u")  # as if its lease had ended
+        server.oracle().delete(KeySpace(TENANT).behind_senders(CACHE))
     successor = Ledger(made=ledger.made, values=ledger.values)
     async with running(store, successor, policy) as rig:
         await rig.settled()

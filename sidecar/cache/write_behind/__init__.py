@@ -10,10 +10,10 @@ partition (`store/keys.py`). Each partition has, beside the stream of what waits
     owner     who sends them, and a number that grows with each new owner: its fence
     dead      the changes that never will be stored
 
-**What an owner does.** Every sidecar asks now and then to own each partition; one does, until it lets go or has not
-renewed that for a while (`partitions`). It takes changes from the stream in their order, of each name one at a time,
-gives them to the origin in batches and settles what came of it (`flusher`, which asks `schedule` what is to be done).
-To take, to settle and to let go are scripts that do nothing for an owner whose fence is out of date.
+**What an owner does.** All processes share out the partitions (`ownership`); each has one owner, until that lets it go
+or has not renewed that for a while (`partitions`). It takes changes from the stream in their order, of each name one at
+a time, gives them to the origin in batches and settles what came of it (`flusher`, which asks `schedule` what is to be
+done). To take, to settle and to let go are scripts that do nothing for an owner whose fence is out of date.
 
 **What an id means.** Changes of a name that wait coalesce: the newest takes the place of the last, under its id. With
 the taking it is settled what the id says, and under that it is sent, with the same token, until the origin has

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.cache.write_behind.changes import Reader
+from sidecar.cache.write_behind.changes import Reader, order_of
 from sidecar.cache.write_behind.dead_letters import DeadLetters
 from sidecar.cache.write_behind.flusher import Flusher
 from sidecar.cache.write_behind.gauges import Gauges, lag_ms, register_gauges
@@ -67,12 +67,13 @@ class BehindCache:
         """Wait until the origin has what is pending now, or the call's time is over; return how much it lacks."""
         until = {number: standing.last for number, standing in enumerate(await self.partitions.look(call))}
         self.flusher.hurry()
+        await self.partitions.hurry(call)
         while True:
             standings = await self.partitions.look(call)
             left = [
                 standing
                 for number, standing in enumerate(standings)
-                if standing.first and until[number] and _order(standing.first) <= _order(until[number])
+                if standing.first and until[number] and order_of(standing.first) <= order_of(until[number])
             ]
             if not left or remaining(call.deadline) < _POLL_SECONDS + _FOR_THE_WAY_SECONDS:
                 return _pending(left)
@@ -151,8 +152,3 @@ def _storing(origin: Origin | None, cache: str) -> Origin:
 
 def _pending(standings: Sequence[Standing]) -> int:
     return sum(standing.waiting + standing.taken for standing in standings)
-
-
-def _order(change_id: str) -> tuple[int, int]:
-    milliseconds, _, number = change_id.partition("-")
-    return int(milliseconds), int(number)

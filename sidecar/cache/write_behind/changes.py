@@ -59,6 +59,12 @@ def born_ms(change_id: str) -> int:
     return int(change_id.partition("-")[0])
 
 
+def order_of(change_id: str) -> tuple[int, int]:
+    """Return what the ids of a partition are ordered by."""
+    milliseconds, _, number = change_id.partition("-")
+    return int(milliseconds), int(number)
+
+
 class Reader:
     """Makes of a stored change what an origin is given."""
 

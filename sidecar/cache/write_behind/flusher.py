@@ -1,8 +1,8 @@
 """Sends the changes of a write-behind cache to its origin: the doing that `schedule` decides on.
 
-One task goes round: renews what is owned, takes what there is room for, and starts the calls of the origin, each a task
-of its own that settles its answers before it ends. The round begins anew when a call has ended, when something is due,
-or after `flush_after`, which is how soon a change is seen that came by another sidecar.
+One task goes round: renews what is owned (`ownership`), takes what there is room for, and starts the calls of the
+origin, each a task of its own that settles its answers before it ends. The round begins anew when a call has ended,
+when something is due, or after `flush_after`, which is how soon a change is seen that came by another sidecar.
 
 What the origin has answered is told to the store until the store has heard it, or the partition is another's: who
 forgot it would have the origin asked again, which is right with tokens, and twice the work.
@@ -15,10 +15,12 @@ import contextlib
 import logging
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sidecar.cache.origin import backstop
-from sidecar.cache.write_behind.changes import UNREADABLE
+from sidecar.cache.write_behind.changes import UNREADABLE, order_of
+from sidecar.cache.write_behind.ownership import Ownership
 from sidecar.cache.write_behind.partitions import Ask
 from sidecar.cache.write_behind.schedule import Schedule, Settled, Verdict
 from sidecar.call import Call
@@ -31,15 +33,13 @@ if TYPE_CHECKING:
     from sidecar.cache.origin import Change, Origin
     from sidecar.cache.write_behind.changes import Reader, Taken
     from sidecar.cache.write_behind.gauges import Gauges
-    from sidecar.cache.write_behind.partitions import Partitions
+    from sidecar.cache.write_behind.partitions import Partitions, Standing
     from sidecar.cache.write_behind.policy import BehindPolicy
 
 _log = logging.getLogger("sidecar.write_behind")
 
 # Of one call of the store.
 _STORE_SECONDS = 2.0
-# Of a lease that is renewed three times, one renewal may be lost and another come late.
-_RENEWALS = 3
 # Between two attempts to tell the store what the origin has answered.
 _SETTLE_PAUSE_SECONDS = 0.1
 # An origin's answer may be on its way when its time is over.
@@ -65,12 +65,10 @@ class Flusher:
         self._partitions = partitions
         self._origin = origin
         self._reader = reader
-        self._owner = owner
         self._gauges = gauges
         self._schedule = Schedule(policy, random.random)
-        self._fences: dict[int, bytes] = {}
-        self._owned_until = 0.0
-        self._renew_at = 0.0
+        self._own = Ownership(partitions, owner, policy.lease_ms, self._call)
+        self._fences = self._own.fences
         self._take_at: dict[int, float] = {}
         self._after: dict[int, str] = {}
         self._passed: dict[int, set[bytes]] = {}
@@ -78,6 +76,8 @@ class Flusher:
         """How often something was settled: a taking that it came into begins anew, since a name may be free again."""
         self._anew: set[int] = set()
         self._sends: set[asyncio.Task[None]] = set()
+        self._under_way: Counter[int] = Counter()
+        """How many calls of the origin have changes of a partition, until they are settled."""
         self._nudged = asyncio.Event()
         self._hurried = False
         self._task: asyncio.Task[None] | None = None
@@ -87,6 +87,11 @@ class Flusher:
     def owned(self) -> frozenset[int]:
         """The partitions whose changes are sent from here."""
         return frozenset(self._fences)
+
+    @property
+    def resting(self) -> frozenset[int]:
+        """Those of them that are let go once nothing is under way."""
+        return frozenset(self._own.resting)
 
     def start(self) -> None:
         """Begin to send."""
@@ -98,19 +103,37 @@ class Flusher:
         self._nudged.set()
 
     async def drain(self, deadline: Deadline) -> bool:
-        """Send all that waits in what is owned here; return whether that was done by `deadline`."""
-        self._hurried = True
+        """Send what waits now in what is owned here, and let others go on; return whether that was done by `deadline`.
+
+        The last of all who send also takes what nobody owns, and sends all.
+        """
+        self._hurried = self._own.leaves = True
+        self._own.renew_at = 0.0
+        until: list[str] = []
         while time.monotonic() < deadline:
             self.hurry()
             try:
-                standings = await self._partitions.look(self._call("look"), sorted(self._fences))
+                standings = await self._partitions.look(self._call("look"))
             except SidecarError:
                 standings = []
-            else:
-                if not any(standing.waiting or standing.taken for standing in standings):
-                    return True
+            until = until or [standing.last for standing in standings]
+            if standings and self._own.alone is not None and self._is_drained(standings, until):
+                return True
             await asyncio.sleep(min(0.02, max(0.0, deadline - time.monotonic())))
         return False
+
+    def _is_drained(self, standings: Sequence[Standing], until: Sequence[str]) -> bool:
+        if self._own.alone:
+            return not any(
+                standing.waiting or standing.taken
+                for number, standing in enumerate(standings)
+                if number in self._fences or not standing.owner
+            )
+        for number in self._fences:
+            first = standings[number].first
+            if not (first and until[number] and order_of(first) <= order_of(until[number])):
+                self._own.resting.add(number)
+        return not self._fences
 
     async def stop(self) -> None:
         """Stop sending, and let others go on at once."""
@@ -118,9 +141,8 @@ class Flusher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        fences, self._fences = self._fences, {}
         with contextlib.suppress(SidecarError):
-            await self._partitions.free(fences, self._call("free"))
+            await self._own.end()
 
     # --- the round ---
 
@@ -140,15 +162,17 @@ class Flusher:
 
     async def _turn(self) -> None:
         now = time.monotonic()
-        if now >= self._renew_at:
+        if now >= self._own.renew_at:
             await self._renew(now)
-        elif now >= self._owned_until:
-            self._lose(set(self._fences))
+        else:
+            self._forget(self._own.lapsed(now))
         await self._take(time.monotonic())
-        while batch := self._schedule.next_batch(time.monotonic()):
+        while batch := self._schedule.next_batch(time.monotonic(), self._own.resting):
+            self._under_way.update({taken.partition for taken in batch})
             send = asyncio.create_task(self._send(batch), name=f"write-behind-{self._cache}-send")
             self._sends.add(send)
             send.add_done_callback(self._sends.discard)
+        await self._let_go()
         self._problem = None
 
     def _pause(self) -> float:
@@ -156,34 +180,44 @@ class Flusher:
         now = time.monotonic()
         # Of what waits nothing can be sent while all calls are under way; the end of one begins a round.
         full = len(self._sends) >= self._policy.concurrency
-        moments = [self._renew_at, now + self._policy.flush_after_ms / 1_000]
-        wake_at = self._schedule.wake_at()
+        moments = [self._own.renew_at, now + self._policy.flush_after_ms / 1_000]
+        wake_at = self._schedule.wake_at(self._own.resting)
         if wake_at is not None and not full and not (self._schedule.origin_is_away and self._sends):
             moments.append(wake_at)
-        moments += [at for number, at in self._take_at.items() if self._schedule.room(number)]
+        resting = self._own.resting
+        moments += [at for number, at in self._take_at.items() if number not in resting and self._schedule.room(number)]
         return max(0.001, min(moments) - now)
 
     async def _renew(self, now: float) -> None:
-        lease = self._policy.lease_ms / 1_000
-        # Also where it fails: the next attempt is a while away.
-        self._renew_at = now + min(lease / _RENEWALS, max(0.05, lease / 10) if not self._fences else lease / _RENEWALS)
-        if self._owned_until and now >= self._owned_until:
-            self._lose(set(self._fences))
-        fences = await self._partitions.hold(self._owner, self._policy.lease_ms, self._call("hold"))
-        self._lose({number for number, fence in self._fences.items() if fences.get(number) != fence})
-        self._owned_until = now + lease
-        for number, fence in fences.items():
-            if number not in self._fences:
-                self._fences[number] = fence
-                self._anew.add(number)
+        before = dict(self._fences)
+        try:
+            renewed = await self._own.renew(now)
+        finally:
+            self._forget({number for number, fence in before.items() if self._fences.get(number) != fence})
+        self._anew |= renewed.gained
+        for number in renewed.hurried:
+            self._take_at.pop(number, None)
         if self._fences:
             numbers = sorted(self._fences)
             standings = await self._partitions.look(self._call("look"), numbers)
             self._gauges.standings = dict(zip(numbers, standings, strict=True))
 
+    async def _let_go(self) -> None:
+        """Let others have what rests and has nothing under way."""
+        numbers = {number for number in self._own.resting if not self._under_way[number]}
+        if numbers:
+            try:
+                await self._own.let_go(numbers)
+            finally:
+                self._forget(numbers)
+
     def _lose(self, numbers: set[int]) -> None:
+        self._own.lose(numbers)
+        self._forget(numbers)
+
+    def _forget(self, numbers: set[int]) -> None:
+        """Forget the changes of partitions that are not ours any more."""
         for number in numbers:
-            del self._fences[number]
             self._schedule.drop(number)
             for kept in (self._take_at, self._after, self._passed, self._gauges.standings):
                 kept.pop(number, None)
@@ -192,6 +226,8 @@ class Flusher:
     async def _take(self, now: float) -> None:
         asks = []
         for number, fence in self._fences.items():
+            if number in self._own.resting:
+                continue
             anew = number in self._anew
             room = self._schedule.room(number)
             if anew or (room and now >= self._take_at.get(number, 0.0)):
@@ -230,8 +266,15 @@ class Flusher:
     # --- a call of the origin ---
 
     async def _send(self, batch: list[Taken]) -> None:
+        try:
+            await self._send_and_settle(batch)
+        finally:
+            self._under_way.subtract({taken.partition for taken in batch})
+        self._nudged.set()
+
+    async def _send_and_settle(self, batch: list[Taken]) -> None:
         deadline = Deadline(
-            min(time.monotonic() + self._policy.store_timeout_ms / 1_000, self._owned_until - _MARGIN_SECONDS)
+            min(time.monotonic() + self._policy.store_timeout_ms / 1_000, self._own.until - _MARGIN_SECONDS)
         )
         call = Call(f"write_behind.{self._cache}", deadline=deadline)
         begun = time.monotonic()
@@ -247,7 +290,6 @@ class Flusher:
             )  # fmt: skip
         for number in {one.taken.partition for one in settled}:
             await self._settle(number, [one for one in settled if one.taken.partition == number])
-        self._nudged.set()
 
     async def _answers(self, batch: list[Taken], call: Call) -> Sequence[SidecarError | None]:
         """Have the origin make changes; return for each why it was not made, or None."""

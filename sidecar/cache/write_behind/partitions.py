@@ -10,23 +10,40 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.write_behind.changes import Taken, read_taken
 from sidecar.errors import StoreError
+from sidecar.store import commands
 from sidecar.store.base import ScriptCall
 from sidecar.store.keys import BEHIND_PARTITIONS
 from sidecar.store.scripts import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sidecar.cache.write_behind.schedule import Settled
     from sidecar.call import Call
     from sidecar.store.base import Store
     from sidecar.store.keys import KeySpace
 
-_HOLD, _FREE, _LOOK = load("hold_partition"), load("free_partition"), load("look_partition")
+_ATTEND, _HOLD, _FREE = load("attend_senders"), load("hold_partition"), load("free_partition")
+_LOOK = load("look_partition")
 _TAKE, _SETTLE = load("take_changes"), load("settle_changes")
 
 # What of the changes of one name waits behind one that is under way is passed over, within one script's time.
 _LOOK_FURTHER = 200
+
+
+class Held(NamedTuple):
+    """Who owns partitions, as one of them is told."""
+
+    fences: dict[int, bytes]
+    """Of those that it owns itself."""
+    free: list[int]
+    """Those that nobody owns."""
+    soonest_ms: int
+    """How soon the time of another owner is over, if it is not renewed; 0 without one."""
+    hurried: frozenset[int]
+    """Those of its own whose changes somebody wants sent at once."""
+    failed: frozenset[int]
+    """Those of which the store has not answered."""
 
 
 class Ask(NamedTuple):
@@ -72,18 +89,46 @@ class Partitions:
 
     def __init__(self, cache: str, store: Store, keys: KeySpace) -> None:
         self._keys = keys.behind(cache)
+        self._senders = keys.behind_senders(cache)
         self._store = store
 
-    async def hold(self, owner: str, lease_ms: int, call: Call) -> dict[int, bytes]:
-        """Ask to own each partition, or go on to; return the fences of those that `owner` now has."""
+    async def attend(self, owner: str, lease_ms: int, call: Call) -> tuple[int, int]:
+        """Be among those who send the cache's changes, or leave with a lease of 0.
+
+        Return how many there are, and how many of them stand before `owner`.
+        """
+        there, before = await self._store.run(ScriptCall(_ATTEND, (self._senders,), (owner, lease_ms), True), call)
+        return there, before
+
+    async def hold(self, owner: str, lease_ms: int, call: Call, wanted: Collection[int] = ()) -> Held:
+        """Go on to own what `owner` has, and have those that are `wanted` too, unless they are another's."""
         replies = await self._store.call_many(
-            [ScriptCall(_HOLD, (keys.owner,), (owner, lease_ms), True) for keys in self._keys], call
+            [
+                ScriptCall(_HOLD, (keys.owner,), (owner, lease_ms, int(number in wanted)), True)
+                for number, keys in enumerate(self._keys)
+            ],
+            call,
         )
-        return {
-            partition: reply[1]
-            for partition, reply in enumerate(replies)
-            if not isinstance(reply, StoreError) and reply[0] == 1
-        }
+        fences: dict[int, bytes] = {}
+        free, hurried, failed = [], set(), set()
+        soonest_ms = 0
+        for number, reply in enumerate(replies):
+            if isinstance(reply, StoreError):
+                failed.add(number)
+                continue
+            is_own, fence, told = reply
+            if is_own:
+                fences[number] = fence
+                hurried.update([number] * told)
+            elif told:
+                soonest_ms = min(told, soonest_ms or told)
+            else:
+                free.append(number)
+        return Held(fences, free, soonest_ms, frozenset(hurried), frozenset(failed))
+
+    async def hurry(self, call: Call) -> None:
+        """Have the owners send what waits as soon as they hear of it."""
+        await self._store.call_many([commands.set_field(keys.owner, b"q", b"1") for keys in self._keys], call)
 
     async def free(self, fences: Mapping[int, bytes], call: Call) -> None:
         """Let partitions go."""

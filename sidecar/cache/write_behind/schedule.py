@@ -23,7 +23,7 @@ from sidecar.cache.write_behind.changes import UNREADABLE
 from sidecar.errors import Reason, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from sidecar.cache.write_behind.changes import Taken
     from sidecar.cache.write_behind.policy import BehindPolicy
@@ -116,14 +116,14 @@ class Schedule:
         for key in [key for key in self._held if key[0] == partition]:
             del self._held[key]
 
-    def next_batch(self, now: float) -> list[Taken]:
-        """Return what to send now, if anything; `answered` must follow."""
+    def next_batch(self, now: float, resting: Container[int] = ()) -> list[Taken]:
+        """Return what to send now, if anything, of partitions that do not rest; `answered` must follow."""
         if self._calls >= (1 if self.origin_is_away else self._policy.concurrency) or now < self._away_until:
             return []
         batch: list[_Held] = []
         size, most = 0, self._policy.batch
         for held in self._held.values():
-            if held.sending or held.due > now:
+            if held.sending or held.due > now or held.taken.partition in resting:
                 continue
             most = min(most, held.most_beside)
             size += held.taken.size
@@ -163,9 +163,10 @@ class Schedule:
             if verdict is not Verdict.RETRY:
                 self._held.pop((taken.partition, taken.id), None)
 
-    def wake_at(self) -> float | None:
+    def wake_at(self, resting: Container[int] = ()) -> float | None:
         """Return when there may be something to send, of what is taken and is not under way; None for nothing."""
-        due = min((held.due for held in self._held.values() if not held.sending), default=None)
+        waiting = (one for one in self._held.values() if not one.sending and one.taken.partition not in resting)
+        due = min((held.due for held in waiting), default=None)
         return None if due is None else max(due, self._away_until)
 
     def _failed(self, held: _Held, error: SidecarError, batch: int, now: float) -> bool:
