@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sidecar.origins")
 
-# What is sealed can be opened for so long; a change of a phi cache that is not stored by then is lost.
-_PENDING_LIFE_MS = 31 * 24 * 3600 * 1000
 # For one question to the store while the sidecar starts.
 _CHECK_SECONDS = 2.0
 # A connection that waits for a confirmation hears nothing meanwhile.
@@ -92,7 +90,7 @@ class Caching:
                 return None
             life_ms = policy.max_ttl_ms + policy.kept_ms
             if policy.behind is not None:
-                life_ms = max(life_ms, _PENDING_LIFE_MS)
+                life_ms = max(life_ms, policy.behind.change_life_ms)
             return FieldSealer(ring=ring, cache=policy.name, max_life_ms=life_ms, counters=counters)
 
         limits = self.limits = request_limits(settings.limits)

@@ -98,6 +98,7 @@ class Reason(Enum):
     WRITE_BEHIND_FULL = 150
     WRITE_NOT_CONFIRMED = 151
     DEAD_LETTER_MALFORMED = 152
+    CHANGE_EXPIRED = 153
 
 
 class SidecarError(Exception):

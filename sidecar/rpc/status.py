@@ -97,6 +97,7 @@ CODES: dict[Reason, Code] = {
     # As OUTCOME_UNKNOWN: clients retry UNAVAILABLE by themselves, and this write was made.
     Reason.WRITE_NOT_CONFIRMED: Code.UNKNOWN,
     Reason.DEAD_LETTER_MALFORMED: Code.INVALID_ARGUMENT,
+    Reason.CHANGE_EXPIRED: Code.FAILED_PRECONDITION,
 }
 
 

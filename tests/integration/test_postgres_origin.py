@@ -339,6 +339,19 @@ async def test_sends_repeated_under_killed_connections(tables: Database) -> None
     assert [["200"]] == tables.query("SELECT count(*) FROM sidecar_applied")
 
 
+def test_old_tokens_are_deleted_by_what_the_setup_says(tables: Database) -> None:
+    """Those that no change is sent with any more, by the index."""
+    tables.query(
+        "INSERT INTO sidecar_applied SELECT 'old' || n, now() - interval '33 days' FROM generate_series(1, 9) n"
+    )
+    tables.query("INSERT INTO sidecar_applied VALUES ('young', now() - interval '31 days'), ('new', now())")
+    statement = next(line for line in setup_sql(DEFAULT_TABLE).splitlines() if "DELETE" in line).removeprefix("--")
+    plan = tables.query(f"SET enable_seqscan = off; EXPLAIN {statement}")
+    tables.query(statement)
+    assert any("sidecar_applied_by_time" in row[0] for row in plan)
+    assert [["new"], ["young"]] == tables.query("SELECT token FROM sidecar_applied ORDER BY 1")
+
+
 # --- a database that is slow, or gone ---
 
 

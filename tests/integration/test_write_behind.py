@@ -240,6 +240,21 @@ class TestFailures:
         assert {"good": b"1", "bad": b"1"} == ledger.values
         assert page.letters[0].token in ledger.made
 
+    async def test_a_change_that_is_too_old_is_not_made(self, store: StandaloneStore) -> None:
+        """The origin may have forgotten its token; nor does a replay change that."""
+        ledger = Ledger()
+        rig = make_rig(store, ledger, replace(EACH, change_life_ms=1))
+        await rig.values.set("k", b"1", PLAIN, some_call())
+        await asyncio.sleep(0.005)
+        rig.behind.start()
+        await rig.settled()
+        replayed = await rig.cache.dead_letters.replay([], some_call(), forced=True)
+        await rig.settled()
+        letters = (await rig.cache.dead_letters.page("", 10, PAGE_BYTES, some_call())).letters
+        await rig.behind.stop()
+        assert ([], 1) == (ledger.told, replayed.replayed)
+        assert [("k", b"1", "CHANGE_EXPIRED")] == [(letter.key, letter.value, letter.reason) for letter in letters]
+
     async def test_a_dead_letter_is_not_replayed_over_what_is_newer(self, store: StandaloneStore) -> None:
         """Unless it is forced to."""
         ledger = Ledger(refuse=lambda change: Reason.ORIGIN_REFUSED if change.value == b"1" else None)

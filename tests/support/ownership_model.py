@@ -14,7 +14,7 @@ class SendersModel:
     until: dict[str, int] = field(default_factory=dict)
 
     def attend(self, name: str, lease_ms: int, now: int) -> list[int]:
-        """Be there, or leave with a lease of 0; return how many are, and how many of them stand before."""
+        """Be there, or leave with a lease of 0; return how many are, how many of them stand before, and when."""
         lease_us = lease_ms * _US_PER_MS
         self.until = {one: until for one, until in self.until.items() if until > now}
         if lease_us:
@@ -22,7 +22,7 @@ class SendersModel:
             self.until[name] = now + lease_us
         else:
             self.until.pop(name, None)
-        return [len(self.until), sum(one < name for one in self.until)]
+        return [len(self.until), sum(one < name for one in self.until), now // _US_PER_MS]
 
 
 @dataclass

@@ -11,6 +11,7 @@ from sidecar.cache.write_behind.changes import Taken
 from sidecar.cache.write_behind.policy import BehindPolicy
 from sidecar.cache.write_behind.schedule import BATCH_BYTES, MOST_TAKEN, Schedule, Verdict
 from sidecar.errors import Reason, SidecarError
+from sidecar.origins.applied import TOKEN_DAYS
 
 POLICY = BehindPolicy(batch=4, concurrency=2, max_attempts=3, retry_base_ms=100, retry_cap_ms=1_000)
 STORED = None
@@ -19,6 +20,14 @@ HANGS = Reason.ORIGIN_TIMED_OUT
 REFUSED = Reason.ORIGIN_REFUSED
 FAULT = Reason.INTERNAL
 ANSWERS = st.sampled_from([STORED, STORED, AWAY, HANGS, REFUSED, FAULT])
+
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def test_no_change_outlives_its_token() -> None:
+    """It is sent for less long than what makes the table has its token kept, though clocks differ."""
+    assert TOKEN_DAYS * DAY_MS >= BehindPolicy().change_life_ms + DAY_MS
 
 
 def change(number: int, partition: int = 0, size: int = 1) -> Taken:

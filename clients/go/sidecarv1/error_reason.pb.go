@@ -222,6 +222,9 @@ const (
 	ErrorReason_ERROR_REASON_WRITE_NOT_CONFIRMED ErrorReason = 151
 	// ERROR_REASON_DEAD_LETTER_MALFORMED (INVALID_ARGUMENT): the id or page token is none that ListDeadLetters gives.
 	ErrorReason_ERROR_REASON_DEAD_LETTER_MALFORMED ErrorReason = 152
+	// ERROR_REASON_CHANGE_EXPIRED (FAILED_PRECONDITION): why a dead letter is one: the change of a write-behind cache was written 31
+	// days ago, and its origin may have forgotten whether it was made. No call ends with it.
+	ErrorReason_ERROR_REASON_CHANGE_EXPIRED ErrorReason = 153
 )
 
 // Enum value maps for ErrorReason.
@@ -298,6 +301,7 @@ var (
 		150: "ERROR_REASON_WRITE_BEHIND_FULL",
 		151: "ERROR_REASON_WRITE_NOT_CONFIRMED",
 		152: "ERROR_REASON_DEAD_LETTER_MALFORMED",
+		153: "ERROR_REASON_CHANGE_EXPIRED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                   0,
@@ -371,6 +375,7 @@ var (
 		"ERROR_REASON_WRITE_BEHIND_FULL":             150,
 		"ERROR_REASON_WRITE_NOT_CONFIRMED":           151,
 		"ERROR_REASON_DEAD_LETTER_MALFORMED":         152,
+		"ERROR_REASON_CHANGE_EXPIRED":                153,
 	}
 )
 
@@ -406,7 +411,7 @@ var File_sidecar_v1_error_reason_proto protoreflect.FileDescriptor
 const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dsidecar/v1/error_reason.proto\x12\n" +
-	"sidecar.v1*\xb9\x13\n" +
+	"sidecar.v1*\xdb\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MESSAGE_MALFORMED\x10\x01\x12\x1e\n" +
@@ -479,7 +484,8 @@ const file_sidecar_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_STALENESS_NEGATIVE\x10\xab\x01\x12#\n" +
 	"\x1eERROR_REASON_WRITE_BEHIND_FULL\x10\x96\x01\x12%\n" +
 	" ERROR_REASON_WRITE_NOT_CONFIRMED\x10\x97\x01\x12'\n" +
-	"\"ERROR_REASON_DEAD_LETTER_MALFORMED\x10\x98\x01b\x06proto3"
+	"\"ERROR_REASON_DEAD_LETTER_MALFORMED\x10\x98\x01\x12 \n" +
+	"\x1bERROR_REASON_CHANGE_EXPIRED\x10\x99\x01b\x06proto3"
 
 var (
 	file_sidecar_v1_error_reason_proto_rawDescOnce sync.Once

@@ -19,7 +19,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sidecar.cache.origin import backstop
-from sidecar.cache.write_behind.changes import UNREADABLE, order_of
+from sidecar.cache.write_behind.changes import UNREADABLE, born_ms, order_of
 from sidecar.cache.write_behind.ownership import Ownership
 from sidecar.cache.write_behind.partitions import Ask
 from sidecar.cache.write_behind.schedule import Schedule, Settled, Verdict
@@ -296,7 +296,11 @@ class Flusher:
         answers: list[SidecarError | None] = [None] * len(batch)
         places: list[int] = []
         changes: list[Change] = []
+        oldest = self._own.store_ms() - self._policy.change_life_ms
         for place, taken in enumerate(batch):
+            if born_ms(taken.id) < oldest:
+                answers[place] = SidecarError(Reason.CHANGE_EXPIRED, "the change is too old to be made")
+                continue
             try:
                 changes.append(await self._reader.read(taken.name, taken.id, taken.change, call))
                 places.append(place)

@@ -16,6 +16,7 @@ An owner that dies is not renewed. All others know when its time is over, and lo
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.store.keys import BEHIND_PARTITIONS
@@ -58,6 +59,7 @@ class Ownership:
         self._owner = owner
         self._lease_ms = lease_ms
         self._call = call
+        self._offset_ms = 0.0
         self.fences: dict[int, bytes] = {}
         self.resting: set[int] = set()
         """Those that are to be let go: nothing more is done for them."""
@@ -112,6 +114,10 @@ class Ownership:
             self.fences.pop(number, None)
             self.resting.discard(number)
 
+    def store_ms(self) -> int:
+        """Return the store's time, as its last answer has it; never ahead of it."""
+        return int(time.monotonic() * 1_000 + self._offset_ms)
+
     async def let_go(self, numbers: Collection[int]) -> None:
         """Let others have partitions, of which nothing is under way; raises the store's errors.
 
@@ -130,10 +136,12 @@ class Ownership:
             await self._partitions.attend(self._owner, 0, self._call("leave"))
 
     async def _share(self) -> int:
+        lease_ms = 0 if self.leaves else self._lease_ms
+        there, before, now_ms = await self._partitions.attend(self._owner, lease_ms, self._call("attend"))
+        self._offset_ms = now_ms - time.monotonic() * 1_000
         if not self.leaves:
-            return share_of(*await self._partitions.attend(self._owner, self._lease_ms, self._call("attend")))
-        others, _ = await self._partitions.attend(self._owner, 0, self._call("leave"))
-        self.alone = not others
+            return share_of(there, before)
+        self.alone = not there
         if not self.alone:
             return 0
         self.resting.clear()

@@ -31,6 +31,17 @@ _TAKE, _SETTLE = load("take_changes"), load("settle_changes")
 _LOOK_FURTHER = 200
 
 
+class Attendance(NamedTuple):
+    """Who is there to send changes, as one of them is told."""
+
+    senders: int
+    """How many there are."""
+    before: int
+    """How many of them stand before it."""
+    now_ms: int
+    """The store's time."""
+
+
 class Held(NamedTuple):
     """Who owns partitions, as one of them is told."""
 
@@ -92,13 +103,9 @@ class Partitions:
         self._senders = keys.behind_senders(cache)
         self._store = store
 
-    async def attend(self, owner: str, lease_ms: int, call: Call) -> tuple[int, int]:
-        """Be among those who send the cache's changes, or leave with a lease of 0.
-
-        Return how many there are, and how many of them stand before `owner`.
-        """
-        there, before = await self._store.run(ScriptCall(_ATTEND, (self._senders,), (owner, lease_ms), True), call)
-        return there, before
+    async def attend(self, owner: str, lease_ms: int, call: Call) -> Attendance:
+        """Be among those who send the cache's changes, or leave with a lease of 0."""
+        return Attendance(*await self._store.run(ScriptCall(_ATTEND, (self._senders,), (owner, lease_ms), True), call))
 
     async def hold(self, owner: str, lease_ms: int, call: Call, wanted: Collection[int] = ()) -> Held:
         """Go on to own what `owner` has, and have those that are `wanted` too, unless they are another's."""

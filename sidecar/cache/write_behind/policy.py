@@ -7,6 +7,12 @@ from enum import Enum
 
 from sidecar.store.keys import BEHIND_PARTITIONS
 
+CHANGE_LIFE_MS = 31 * 24 * 3600 * 1000
+"""For how long a change can be made.
+
+Until then it can be opened where it is sealed; for a day longer an origin keeps its token (`origins/applied.py`).
+"""
+
 
 class Safety(Enum):
     """What the store must have done with a write before it is acknowledged."""
@@ -58,6 +64,8 @@ class BehindPolicy:
     max_lag_ms: int = 60_000
     """The age of a change that is not stored yet from which on that is a fault, as the metrics say."""
     durability: Durability = Durability()
+    change_life_ms: int = CHANGE_LIFE_MS
+    """The age from which on a change is not made any more, but a dead letter."""
 
     @property
     def most_in_partition(self) -> int:

@@ -38,7 +38,7 @@ _AWAY = frozenset({Reason.ORIGIN_UNAVAILABLE, Reason.ORIGIN_BUSY})
 # It was, and whose fault it is cannot be told.
 _UNCERTAIN = frozenset({Reason.ORIGIN_TIMED_OUT, Reason.ORIGIN_OUTCOME_UNKNOWN, Reason.DEADLINE_EXCEEDED})
 # It never will.
-_FINAL = frozenset({Reason.ORIGIN_REFUSED}) | UNREADABLE
+_FINAL = frozenset({Reason.ORIGIN_REFUSED, Reason.CHANGE_EXPIRED}) | UNREADABLE
 
 
 class Verdict(Enum):

@@ -2,7 +2,7 @@
 -- KEYS[1]  who is there, a sorted set by until when (us)
 -- ARGV[1]  who asks
 -- ARGV[2]  for how long, without being renewed (ms); 0 to leave
--- returns  {how many there are, how many of them stand before the caller in the order of the names}
+-- returns  {how many there are, how many of them stand before the caller in the order of the names, the time (ms)}
 -- include: now
 local now, lease_us = now_us(), tonumber(ARGV[2]) * 1000
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
@@ -18,4 +18,4 @@ local there, before = redis.call('ZRANGE', KEYS[1], 0, -1), 0
 for _, name in ipairs(there) do
   if name < ARGV[1] then before = before + 1 end
 end
-return {#there, before}
+return {#there, before, math.floor(now / 1000)}
