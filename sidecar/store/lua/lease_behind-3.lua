@@ -14,8 +14,8 @@
 -- include: now
 -- include: header
 -- include: loads
+-- include: leave
 -- include: behind
-local FRESH, GRANTED, TAKEN, ABSENT = 1, 2, 3, 4
 local now = now_us()
 local entry = redis.call('GET', KEYS[1])
 if entry then
@@ -33,9 +33,4 @@ if pending and ARGV[3] ~= '*' then
   local head = make_header(version, written, now + answers_ms * 1000, string.sub(newest, 1, #MAGIC))
   return {FRESH, answers_ms, head .. string.sub(newest, HEADER_BYTES + 1)}
 end
-local held = redis.call('GET', KEYS[2])
-if held and held ~= ARGV[1] then
-  return {held == NOTHING_THERE and ABSENT or TAKEN, math.max(1, redis.call('PTTL', KEYS[2])), entry or ''}
-end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return {GRANTED, tonumber(ARGV[2]), entry or ''}
+return give_leave(KEYS[2], ARGV[1], ARGV[2], entry)

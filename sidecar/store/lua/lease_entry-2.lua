@@ -10,7 +10,7 @@
 -- include: now
 -- include: header
 -- include: loads
-local FRESH, GRANTED, TAKEN, ABSENT = 1, 2, 3, 4
+-- include: leave
 local entry = redis.call('GET', KEYS[1])
 if entry then
   local version, _, fresh_until = parse_either(entry)
@@ -18,9 +18,4 @@ if entry then
   local left = left_ms(fresh_until, now_us())
   if left > 0 and not loads_anyway(ARGV[3], version) then return {FRESH, left, entry} end
 end
-local held = redis.call('GET', KEYS[2])
-if held and held ~= ARGV[1] then
-  return {held == NOTHING_THERE and ABSENT or TAKEN, math.max(1, redis.call('PTTL', KEYS[2])), entry or ''}
-end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return {GRANTED, tonumber(ARGV[2]), entry or ''}
+return give_leave(KEYS[2], ARGV[1], ARGV[2], entry)
