@@ -12,7 +12,7 @@ from sidecar.cache.write_behind.flusher import Flusher
 from sidecar.cache.write_behind.gauges import Gauges, lag_ms, register_gauges
 from sidecar.cache.write_behind.partitions import Partitions
 from sidecar.clock import remaining
-from sidecar.errors import StartupError
+from sidecar.errors import Reason, SidecarError, StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,15 +65,21 @@ class BehindCache:
 
     async def flush(self, call: Call) -> int:
         """Wait until the origin has what is pending now, or the call's time is over; return how much it lacks."""
-        until = {number: standing.last for number, standing in enumerate(await self.partitions.look(call))}
+        left = await self.partitions.look(call)
+        until = [standing.last for standing in left]
         self.flusher.hurry()
         await self.partitions.hurry(call)
         while True:
-            standings = await self.partitions.look(call)
+            try:
+                standings = await self.partitions.look(call)
+            except SidecarError as error:
+                if error.reason is Reason.DEADLINE_EXCEEDED:
+                    return _pending(left)  # as it was when there was time to look
+                raise
             left = [
                 standing
-                for number, standing in enumerate(standings)
-                if standing.first and until[number] and order_of(standing.first) <= order_of(until[number])
+                for standing, last in zip(standings, until, strict=True)
+                if standing.first and last and order_of(standing.first) <= order_of(last)
             ]
             if not left or remaining(call.deadline) < _POLL_SECONDS + _FOR_THE_WAY_SECONDS:
                 return _pending(left)
