@@ -327,6 +327,7 @@ class App:
             caches=caching.caches,
             metrics=self._metrics,
         )
+        self.warnings.extend(eventing.warnings)
         await eventing.start(self._stack)
 
     def _near_store(self, address: StoreAddress, tracing: Tracing) -> NearStore | None:

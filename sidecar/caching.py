@@ -71,7 +71,7 @@ class Caching:
         self._origins = origins_of(settings, environ, metrics)
         self.origins: Mapping[str, Origin] = self._origins.of_caches
         """Where the values of caches are at home, by the cache's name."""
-        self.warnings = origin_warnings(settings)
+        self.warnings = origin_warnings(settings, environ)
         """What is not safe for production, a sentence each."""
         ring = None
         if keks is not None:

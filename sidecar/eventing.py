@@ -18,7 +18,7 @@ from sidecar.events.rules import Effect, Reach
 from sidecar.events.stream import StreamSource
 from sidecar.store.stream_group import GroupPolicy
 from sidecar.translate import subscription_policy
-from sidecar.translate_events import database_url, event_policy
+from sidecar.translate_events import event_database, event_policy, event_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,8 @@ class Eventing:
         counting = EventMetrics(metrics)
         self._handlings: list[Handling] = []
         self._sources: list[Source] = []
+        self.warnings = event_warnings(settings, environ)
+        """What is not safe for production, a sentence each."""
         for name, event in settings.events.items():
             policy = event_policy(name, event, settings)
             handling = Handling(policy, self._invalidate, EventCounters(counting, name))
@@ -113,7 +115,8 @@ class Eventing:
         # The driver takes some megabytes, which others have no use for.
         from sidecar.events.postgres import PostgresPolicy, PostgresSource  # noqa: PLC0415
 
-        policy = PostgresPolicy(url=database_url(handling.name, postgres, self._environ), channels=postgres.channels)
+        address = event_database(handling.name, postgres, self._settings, self._environ)
+        policy = PostgresPolicy(url=address.url, password=address.password, channels=postgres.channels)
         return PostgresSource(handling, policy, read=read)
 
     async def _invalidate(self, effect: Effect) -> None:

@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sidecar.cache.tags import MOST_TAG_BYTES
+from sidecar.config.databases import database_address, encrypts
+from sidecar.config.origins import PostgresOriginSettings
 from sidecar.errors import StartupError
 from sidecar.events.handling import EventPolicy
 from sidecar.events.rules import Reach, Rule
@@ -15,19 +17,37 @@ from sidecar.template import Template, parse_path
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sidecar.config.databases import DatabaseAddress
     from sidecar.config.events import EventRuleSettings, EventSettings, PostgresEventSettings
     from sidecar.config.model import Settings
 
 
-def database_url(name: str, postgres: PostgresEventSettings, environ: Mapping[str, str]) -> str:
-    """Return the URL of an event's database; raises `StartupError`."""
-    if postgres.url is not None:
-        return postgres.url
-    variable = postgres.url_env or ""
-    url = environ.get(variable, "")
-    if not url:
-        raise StartupError(f"events.{name}.postgres.url_env: the environment variable {variable} is not set")
-    return url
+def event_database(
+    name: str, postgres: PostgresEventSettings, settings: Settings, environ: Mapping[str, str]
+) -> DatabaseAddress:
+    """Return where an event's database is; raises `StartupError`."""
+    origin = settings.origins.get(postgres.origin or "")
+    if isinstance(origin, PostgresOriginSettings):
+        path = f"origins.{postgres.origin}"
+        return database_address(path, environ, url=origin.url, url_env=origin.url_env, password_env=origin.password_env)
+    return database_address(f"events.{name}.postgres", environ, url=postgres.url, url_env=postgres.url_env)
+
+
+def event_warnings(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Return what is not safe for production about the databases of events, a sentence each.
+
+    Of one that is an origin the origins' own warnings speak.
+    """
+    databases = {
+        name: event.postgres.url or environ.get(event.postgres.url_env or "")
+        for name, event in settings.events.items()
+        if event.postgres is not None
+    }
+    return [
+        f"the connection to the database of the event {name!r} is not encrypted; add ?sslmode=verify-full to its URL"
+        for name, url in databases.items()
+        if url and not encrypts(url)
+    ]
 
 
 def event_policy(name: str, event: EventSettings, settings: Settings) -> EventPolicy:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 from sidecar.config.addresses import is_local
+from sidecar.config.databases import database_address, encrypts
 from sidecar.config.named_parameters import take_apart
 from sidecar.config.origin_rules import KNOWN_PARAMETERS
-from sidecar.config.origins import PostgresOriginSettings, ServiceOriginSettings, check_postgres_url, encrypts
+from sidecar.config.origins import PostgresOriginSettings, ServiceOriginSettings
+from sidecar.config.tls_files import roots, trusting
+from sidecar.config.variables import variable
 from sidecar.errors import StartupError
 from sidecar.origins.breaker import BreakerPolicy
 from sidecar.origins.catalog import Origins
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from sidecar.origins.policies import OriginPolicy
 
 _PURPOSES = ("load", "store", "remove")
-# Of a database's URL: the files that its driver reads for TLS.
-_ROOTS = "sslrootcert"
-_TLS_FILES = frozenset({"sslcert", "sslkey", "sslcrl"})
 
 
 def origins_of(settings: Settings, environ: Mapping[str, str], metrics: Metrics) -> Origins:
@@ -70,21 +67,22 @@ async def check_origins(settings: Settings, environ: Mapping[str, str]) -> None:
         raise StartupError("\n".join([*found.problems, *unreachable]))
 
 
-def origin_warnings(settings: Settings) -> list[str]:
+def origin_warnings(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """Return what is not safe for production about the origins, a sentence each."""
     return [
         f"the connection to the origin {name!r} is not encrypted; {advice}"
         for name, origin in settings.origins.items()
-        if (advice := _advice(origin))
+        if (advice := _advice(origin, environ))
     ]
 
 
-def _advice(origin: AnyOriginSettings) -> str:
+def _advice(origin: AnyOriginSettings, environ: Mapping[str, str]) -> str:
     """Return how to encrypt an origin's connections, empty if they are, or stay on this machine."""
     if isinstance(origin, ServiceOriginSettings):
         return "" if origin.ca_file is not None or is_local(origin.address) else "set ca_file"
     if isinstance(origin, PostgresOriginSettings):
-        return "" if origin.url is None or encrypts(origin.url) else "add ?sslmode=verify-full to its URL"
+        url = origin.url or environ.get(origin.url_env or "")
+        return "" if url is None or encrypts(url) else "add ?sslmode=verify-full to its URL"
     host = origin.url.partition("://")[2].partition("/")[0]
     is_safe = origin.url.startswith("https:") or origin.unix_socket or is_local(f"{host}:" if ":" not in host else host)
     return "" if is_safe else "use https://"
@@ -106,7 +104,7 @@ def _policy(name: str, settings: AnyOriginSettings, everything: Settings, enviro
         return ServicePolicy(
             gate=gate,
             address=settings.address,
-            root_certificates=None if settings.ca_file is None else _roots(f"{path}.ca_file", settings.ca_file),
+            root_certificates=None if settings.ca_file is None else roots(f"{path}.ca_file", settings.ca_file),
             server_name=settings.server_name,
             max_answer_bytes=max(everything.limits.max_message_bytes, everything.limits.max_value_bytes),
         )
@@ -118,25 +116,13 @@ def _policy(name: str, settings: AnyOriginSettings, everything: Settings, enviro
 def _database_policy(
     path: str, gate: GatePolicy, settings: PostgresOriginSettings, environ: Mapping[str, str]
 ) -> DatabasePolicy:
-    url = settings.url
-    where = f"{path}.url"
-    if url is None:
-        where = f"{path}.url_env: {settings.url_env}"
-        url = _variable(f"{path}.url_env", settings.url_env or "", environ)
-        try:
-            check_postgres_url(url)
-        except ValueError as error:
-            raise StartupError(f"{where}: {error}") from None
-    for key, files in parse_qs(urlsplit(url).query).items():
-        if key == _ROOTS:
-            _trusting(f"{where}: {key}", files[-1])
-        elif key in _TLS_FILES:
-            _read(f"{where}: {key}", files[-1])
-    password = settings.password_env
+    address = database_address(
+        path, environ, url=settings.url, url_env=settings.url_env, password_env=settings.password_env
+    )
     return DatabasePolicy(
         gate=gate,
-        url=url,
-        password=None if password is None else _variable(f"{path}.password_env", password, environ),
+        url=address.url,
+        password=address.password,
         applied_table=settings.applied_table,
     )
 
@@ -147,8 +133,8 @@ def _web_policy(path: str, gate: GatePolicy, settings: HttpOriginSettings, envir
         gate=gate,
         url=settings.url,
         unix_socket=settings.unix_socket,
-        tls=None if settings.ca_file is None else _trusting(f"{path}.ca_file", settings.ca_file),
-        bearer=None if bearer is None else _variable(f"{path}.bearer_env", bearer, environ),
+        tls=None if settings.ca_file is None else trusting(f"{path}.ca_file", settings.ca_file),
+        bearer=None if bearer is None else variable(f"{path}.bearer_env", bearer, environ),
         media_type=settings.media_type,
         max_age=settings.max_age,
     )
@@ -160,33 +146,3 @@ def _cache_policy(cache: str, asked: CacheOriginSettings, origin: AnyOriginSetti
         statements = {key: take_apart(sql, KNOWN_PARAMETERS[key]) for key, sql in written.items()}
         return CacheOriginPolicy(cache=cache, origin=asked.name, statements=statements)
     return CacheOriginPolicy(cache=cache, origin=asked.name, paths=written)
-
-
-def _variable(path: str, name: str, environ: Mapping[str, str]) -> str:
-    value = environ.get(name, "")
-    if not value:
-        raise StartupError(f"{path}: the environment variable {name} is not set")
-    return value
-
-
-def _read(path: str, file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise StartupError(f"{path}: {file}: {error.strerror}") from None
-
-
-def _trusting(path: str, file: str) -> ssl.SSLContext:
-    """Return what trusts the authorities in a file; raises `StartupError` if there are none."""
-    try:
-        return ssl.create_default_context(cafile=file)
-    except ssl.SSLError:
-        raise StartupError(f"{path}: {file}: holds no certificates (PEM)") from None
-    except OSError as error:
-        raise StartupError(f"{path}: {file}: {error.strerror}") from None
-
-
-def _roots(path: str, file: str) -> bytes:
-    """Return the authorities in a file as they stand there: what cannot be read must not be found out by a call."""
-    _trusting(path, file)
-    return _read(path, file)

@@ -122,6 +122,10 @@ def _referred(draft: Draft) -> Iterator[str]:
     if isinstance(origins, dict):
         named = [origin for origin in origins.values() if isinstance(origin, dict)]
         names += [origin.get(key) for origin in named for key in ("url_env", "password_env", "bearer_env")]
+    events = draft.get(("events",))
+    if isinstance(events, dict):
+        databases = [event.get("postgres") for event in events.values() if isinstance(event, dict)]
+        names += [database.get("url_env") for database in databases if isinstance(database, dict)]
     yield from (name for name in names if isinstance(name, str))
 
 

@@ -12,17 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sidecar.config.events import EventRuleSettings, EventSettings, PostgresEventSettings
+    from sidecar.config.origins import AnyOriginSettings
     from sidecar.config.policies import CacheSettings
     from sidecar.config.problems import Path
 
 _SOURCES = ("pubsub", "stream", "postgres")
+_DATABASES = ("origin", "url", "url_env")
 _REACHES = ("keys", "tags", "prefix", "all")
 _OWN_PREFIX = "sc:"
 # Those of an event whose payload is a text.
 _TEXT_FIELDS = frozenset({("text",), ("@channel",)})
 
 
-def event_rules(path: Path, event: EventSettings, caches: Mapping[str, CacheSettings]) -> Iterator[Finding]:
+def event_rules(
+    path: Path,
+    event: EventSettings,
+    caches: Mapping[str, CacheSettings],
+    origins: Mapping[str, AnyOriginSettings],
+) -> Iterator[Finding]:
     """Return what is wrong with an event."""
     given = [name for name in _SOURCES if getattr(event, name) is not None]
     if len(given) != 1:
@@ -38,7 +45,7 @@ def event_rules(path: Path, event: EventSettings, caches: Mapping[str, CacheSett
         if event.payload == "text" and event.stream.field is None:
             yield Finding((*stream, "field"), "is needed where the payload is a text", ((*path, "payload"),))
     if event.postgres is not None:
-        yield from _postgres((*path, "postgres"), event.postgres)
+        yield from _postgres((*path, "postgres"), event.postgres, origins)
     for number, rule in enumerate(event.rules):
         at = (*path, "rules", number)
         yield from _reach(at, rule)
@@ -46,14 +53,27 @@ def event_rules(path: Path, event: EventSettings, caches: Mapping[str, CacheSett
         yield from _cache(at, event, rule, caches)
 
 
-def _postgres(path: Path, source: PostgresEventSettings) -> Iterator[Finding]:
-    if (source.url is None) == (source.url_env is None):
-        yield Finding(path, "needs exactly one of `url` and `url_env`", ((*path, "url"), (*path, "url_env")))
+def _postgres(path: Path, source: PostgresEventSettings, origins: Mapping[str, AnyOriginSettings]) -> Iterator[Finding]:
+    given = [name for name in _DATABASES if getattr(source, name) is not None]
+    if len(given) != 1:
+        yield Finding(path, "needs exactly one of `origin`, `url` and `url_env`", tuple((*path, one) for one in given))
+    if source.origin is not None:
+        yield from _origin((*path, "origin"), source.origin, origins)
     for repeated in sorted({name for name in source.channels if source.channels.count(name) > 1}):
         yield Finding((*path, "channels"), f"{shown(repeated)} is listed twice")
     for name in source.channels:
         if len(name.encode()) > 63:  # noqa: PLR2004 (NAMEDATALEN of PostgreSQL, less one)
             yield Finding((*path, "channels"), f"{shown(name)} is longer than the 63 bytes that PostgreSQL keeps")
+
+
+def _origin(path: Path, name: str, origins: Mapping[str, AnyOriginSettings]) -> Iterator[Finding]:
+    databases = [one for one, origin in origins.items() if origin.kind == "postgres"]
+    origin = origins.get(name)
+    if origin is None:
+        yield Finding(path, f"there is no origin {shown(name)}{did_you_mean(name, databases)}", (("origins",),))
+    elif origin.kind != "postgres":
+        message = f"`{name}` is of kind {origin.kind}, and only a postgres notifies{did_you_mean(name, databases)}"
+        yield Finding(path, message, (("origins", name, "kind"),))
 
 
 def _reach(path: Path, rule: EventRuleSettings) -> Iterator[Finding]:

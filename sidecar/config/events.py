@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
+from sidecar.config.databases import PostgresUrl  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.quantities import Duration, Lasting
 from sidecar.config.section import Name, NonEmpty, Section, Switch, VariableName
 from sidecar.config.words import AfterValidator, Field, StringConstraints
@@ -31,17 +31,6 @@ def _check_scalar(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError("must be a text, a number, true, false or null")
-
-
-def _check_database_url(url: str) -> str:
-    """Return the URL; raises ValueError without repeating it, since it may hold a password."""
-    try:
-        scheme = urlsplit(url).scheme
-    except ValueError:
-        scheme = ""
-    if scheme not in {"postgresql", "postgres"}:
-        raise ValueError("the database's URL must begin with postgresql://")
-    return url
 
 
 FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_check_path)]
@@ -87,10 +76,17 @@ class WatchedTableSettings(Section):
 
 
 class PostgresEventSettings(Section):
-    """Channels of a PostgreSQL database, by LISTEN. Each sidecar listens."""
+    """Channels of a PostgreSQL database, by LISTEN. Each sidecar listens. Exactly one setting says which database."""
 
-    url: Annotated[str, AfterValidator(_check_database_url)] | None = Field(
-        None, repr=False, description="`postgresql://user@host[:port]/database`. Null: `url_env` says it."
+    origin: Name | None = Field(
+        None,
+        description="One of `origins`, of kind postgres: its database, by the same URL and password. Null: `url` or "
+        "`url_env` says which.",
+    )
+    url: PostgresUrl | None = Field(
+        None,
+        repr=False,
+        description="`postgresql://user@host[:port]/database`, as an origin's. Null: `url_env` or `origin` says which.",
     )
     url_env: VariableName | None = Field(None, description="Name of the environment variable with the URL.")
     channels: tuple[Identifier, ...] = Field(

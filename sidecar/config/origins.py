@@ -8,42 +8,15 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import parse_qs, urlsplit
 
+from sidecar.config.databases import PostgresUrl  # noqa: TC001 (pydantic reads the annotations)
 from sidecar.config.quantities import Duration, Lasting
 from sidecar.config.section import Address, Count, Name, NonEmpty, Section, Switch, VariableName
 from sidecar.config.words import AfterValidator, Field
 
-_POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
-_ENCRYPTING = frozenset({"require", "verify-ca", "verify-full"})
 # As PostgreSQL writes a name that needs no quotes, in a schema or not; it becomes part of the sidecar's own statements.
 _TABLE = r"^([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,62}$"
 _BASE_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?")
-
-
-def check_postgres_url(url: str) -> str:
-    """Return a database's URL if it names one; raises ValueError without repeating it: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        named_host = parts.hostname or parse_qs(parts.query).get("host")
-        port = parts.port
-    except ValueError:
-        raise ValueError("the host or port of the database's URL is not valid") from None
-    if parts.scheme not in _POSTGRES_SCHEMES:
-        raise ValueError("the database's URL must begin with postgresql://")
-    if not named_host or port == 0:
-        raise ValueError("the database's URL must name a host: postgresql://app@db.example/bank, or ?host=/run/folder")
-    return url
-
-
-def encrypts(url: str) -> bool:
-    """Say whether connections by a database's URL are encrypted, whatever the server says, or stay on this machine."""
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    hosts = [parts.hostname] if parts.hostname else query.get("host", [])
-    if all(host.startswith(("/", "127.")) or host in {"localhost", "::1"} for host in hosts):
-        return True
-    return query.get("sslmode", ["prefer"])[-1] in _ENCRYPTING
 
 
 def is_table(name: str) -> bool:
@@ -106,7 +79,7 @@ class PostgresOriginSettings(OriginSettings):
     max_concurrency: Count = Field(
         8, ge=1, le=200, description="Most connections, and so transactions at a time, of each worker. 1 to 200."
     )
-    url: Annotated[str, AfterValidator(check_postgres_url)] | None = Field(
+    url: PostgresUrl | None = Field(
         None,
         repr=False,
         description="`postgresql://user@host[:port]/database`; `?sslmode=verify-full&sslrootcert=FILE` for TLS, "

@@ -54,7 +54,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from strategy_rules(path, cache, settings.origins)
     yield from _raw_prefixes(settings.caches)
     for name, event in settings.events.items():
-        yield from event_rules(("events", name), event, settings.caches)
+        yield from event_rules(("events", name), event, settings.caches, settings.origins)
     for name, limit in settings.rate_limits.items():
         yield from _rate_limit(("rate_limits", name), limit)
         if isinstance(limit, CheckedSettings):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CACHES = """\
+origins: {ledger: {kind: postgres, url_env: LEDGER}, ledgers: {kind: http, url: "http://h"}}
 caches:
   plain: {ttl: 5m}
   full: {ttl: 5m, tags: true, generations: true}
@@ -70,32 +71,48 @@ def test_a_full_event_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("", ":7: events.posted: needs exactly one of `pubsub`, `stream` and `postgres`"),
+        ("", ":8: events.posted: needs exactly one of `pubsub`, `stream` and `postgres`"),
         (
             "    pubsub: {channels: [a]}\n    stream: {name: s}\n",
-            ":7: events.posted: needs exactly one of `pubsub`, `stream` and `postgres`",
+            ":8: events.posted: needs exactly one of `pubsub`, `stream` and `postgres`",
         ),
-        ("    pubsub: {}\n", ":8: events.posted.pubsub: needs `channels`, `patterns` or both"),
+        ("    pubsub: {}\n", ":9: events.posted.pubsub: needs `channels`, `patterns` or both"),
         (
             "    stream: {name: 'sc:x'}\n",
-            ":8: events.posted.stream.name: keys that begin with sc: are the sidecar's own",
+            ":9: events.posted.stream.name: keys that begin with sc: are the sidecar's own",
         ),
         (
             "    payload: text\n    stream: {name: s}\n",
-            ":9: events.posted.stream.field: is needed where the payload is a text",
+            ":10: events.posted.stream.field: is needed where the payload is a text",
         ),
         (
             "    postgres: {channels: [a]}\n",
-            ":8: events.posted.postgres: needs exactly one of `url` and `url_env`",
+            ":9: events.posted.postgres: needs exactly one of `origin`, `url` and `url_env`",
         ),
-        ("    postgres: {url_env: X, channels: [a, a]}\n", ":8: events.posted.postgres.channels: a is listed twice"),
+        (
+            "    postgres: {origin: ledger, url_env: X, channels: [a]}\n",
+            ":9: events.posted.postgres: needs exactly one of `origin`, `url` and `url_env`",
+        ),
+        (
+            "    postgres: {origin: ledgr, channels: [a]}\n",
+            ":9: events.posted.postgres.origin: there is no origin ledgr, did you mean `ledger`?",
+        ),
+        (
+            "    postgres: {origin: ledgers, channels: [a]}\n",
+            ":9: events.posted.postgres.origin: `ledgers` is of kind http, and only a postgres notifies, did you mean `ledger`?",  # noqa: E501
+        ),
+        (
+            "    postgres: {url: 'postgresql:///ledger', channels: [a]}\n",
+            ":9: events.posted.postgres.url: the database's URL must name a host: postgresql://app@db.example/bank, or ?host=/run/folder",  # noqa: E501
+        ),
+        ("    postgres: {url_env: X, channels: [a, a]}\n", ":9: events.posted.postgres.channels: a is listed twice"),
         (
             "    postgres: {url: 'mysql://u:secret@h/d', channels: [a]}\n",
-            ":8: events.posted.postgres.url: the database's URL must begin with postgresql://",
+            ":9: events.posted.postgres.url: the database's URL must begin with postgresql://",
         ),
         (
             f"    postgres: {{url_env: X, channels: [{'ä' * 60}]}}\n",
-            f":8: events.posted.postgres.channels: {'ä' * 60} is longer than the 63 bytes that PostgreSQL keeps",
+            f":9: events.posted.postgres.channels: {'ä' * 60} is longer than the 63 bytes that PostgreSQL keeps",
         ),
     ],
 )  # fmt: skip
@@ -139,19 +156,19 @@ def test_a_source_that_is_none(tmp_path: Path, source: str, said: str) -> None:
 )
 def test_a_rule_that_cannot_be_followed(tmp_path: Path, rule: str, said: str) -> None:
     """Is said with its line."""
-    assert [f"9: events.posted.{said}"] == problems(tmp_path, f"{GOOD_SOURCE}    rules: [{rule}]\n")
+    assert [f"10: events.posted.{said}"] == problems(tmp_path, f"{GOOD_SOURCE}    rules: [{rule}]\n")
 
 
 def test_a_gap_that_cannot_be_mended(tmp_path: Path) -> None:
     """Where it is asked for."""
-    said = "8: events.posted.on_gap: the cache `plain` has no `generations`, and cannot be invalidated as a whole"
+    said = "9: events.posted.on_gap: the cache `plain` has no `generations`, and cannot be invalidated as a whole"
     assert [said] == problems(tmp_path, f"    on_gap: invalidate_all\n{GOOD_SOURCE}{GOOD_RULE}")
 
 
 def test_a_text_has_no_fields(tmp_path: Path) -> None:
     """But its own and the channel's."""
     rules = "    rules: [{cache: plain, keys: ['{text}-{@channel}', '{id}']}]\n"
-    said = "10: events.posted.rules[0].keys: a text has the fields `text` and `@channel`, and no id"
+    said = "11: events.posted.rules[0].keys: a text has the fields `text` and `@channel`, and no id"
     assert [said] == problems(tmp_path, f"    payload: text\n{GOOD_SOURCE}{rules}")
 
 
@@ -159,6 +176,13 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     """A person mends them in one go."""
     rules = "    rules:\n      - {cache: nope, keys: [a]}\n      - {cache: plain, all: true}\n"
     assert 3 == len(problems(tmp_path, "    pubsub: {}\n" + rules))
+
+
+def test_a_variable_of_an_event_may_have_the_prefix_of_settings(tmp_path: Path) -> None:
+    """It is named by the settings, and none of theirs."""
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(f"{CACHES}    postgres: {{url_env: SIDECAR_LEDGER, channels: [a]}}\n{GOOD_RULE}")
+    assert load(path, {"SIDECAR_LEDGER": "postgresql://h/d"}).events
 
 
 @pytest.mark.parametrize("value", ["postgres://u:hunter2@", "http://u:hunter2@h", "postgresql://[hunter2"])
