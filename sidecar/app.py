@@ -235,6 +235,9 @@ class App:
         await rate_limits.start(probe, self._stack)
         self.warnings.extend(await caching.start(self._stack))
         await self._start_eventing(caching, address)
+        if self._berth is None or self._berth.listens:
+            # Not before: what was loaded until then, a gap in the events would put out of date.
+            caching.warm_start.start()
         self._serve_metrics()
         await self._start_engines(table)
         lag = LoopLag(self._metrics)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.cache.bounding import Bounding
 from sidecar.cache.catalog import build_caches
+from sidecar.cache.hot_sets import HotSets
 from sidecar.cache.policy import DataClass
+from sidecar.cache.warm_list import WarmList
 from sidecar.cache.warm_start import WarmStart
 from sidecar.cache.watches import Watches
 from sidecar.cache.write_behind.policy import Durability, Safety
@@ -19,7 +21,7 @@ from sidecar.errors import StartupError
 from sidecar.store.confirmed import ConfirmedWrites, ConfirmingStore, on_disk, on_replicas
 from sidecar.store.subscription import Subscription
 from sidecar.translate import request_limits, subscription_policy
-from sidecar.translate_caches import cache_policy, memory_bounds, warm_policies
+from sidecar.translate_caches import cache_policy, hot_sources, memory_bounds, warm_policies
 from sidecar.translate_origins import origin_warnings, origins_of
 
 if TYPE_CHECKING:
@@ -163,9 +165,14 @@ class Caching:
             clock=clock,
             metrics=metrics,
         )
-        self.warm_start = WarmStart(
-            warm_policies(settings), caches=self.caches, store=store, keys=keys, metrics=metrics
+        self.warm_list = WarmList(
+            warm_policies(settings),
+            queries=self._origins.key_queries,
+            hot_sets=HotSets(hot_sources(settings), caches=self.caches, store=store, keys=keys),
         )
+        """Which keys caches are warmed with."""
+        self.warm_start = WarmStart(self.warm_list, caches=self.caches, store=store, keys=keys, metrics=metrics)
+        """What warms caches at the start; to be started once what was missed before has been invalidated."""
         self._bounding = Bounding(memory_bounds(settings), store=store, keys=keys, metrics=metrics)
 
     async def start(self, stack: AsyncExitStack) -> Sequence[str]:
@@ -182,8 +189,9 @@ class Caching:
             _log.warning("%s; its statements are looked at when it is first used", why)
         stack.push_async_callback(self.watches.close)
         stack.push_async_callback(self.caches.drain, self._grace_seconds)
-        self.warm_start.start()
         stack.push_async_callback(self.warm_start.stop)
+        self.warm_list.hot_sets.start()
+        stack.push_async_callback(self.warm_list.hot_sets.stop)
         self._bounding.start()
         stack.push_async_callback(self._bounding.stop)
         for name, writes in self._confirmed.items():

@@ -120,7 +120,7 @@ def served_methods(
             CacheAdminServicer(
                 caching.caches,
                 gather,
-                warm_policies=caching.warm_start.policies,
+                warm_list=caching.warm_list,
                 max_value_bytes=settings.limits.max_value_bytes,
             ),
         ),

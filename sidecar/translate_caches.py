@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sidecar.cache.footprint import MemoryBound
 from sidecar.cache.near.policy import NearPolicy
 from sidecar.cache.policy import LONGEST_TTL_MS, CachePolicy, DataClass, Strategy
-from sidecar.cache.warm_start import WarmPolicy
+from sidecar.cache.warm_list import WarmPolicy
 from sidecar.cache.write_behind.policy import BehindPolicy, Durability, Safety
 from sidecar.config.behind import BehindSettings
 
@@ -87,9 +87,18 @@ def warm_policies(settings: Settings) -> dict[str, WarmPolicy]:
         name: WarmPolicy(
             keys=cache.warm.keys,
             file=cache.warm.file,
+            query=cache.warm.query is not None,
+            from_cache=cache.warm.from_cache,
+            limit=cache.warm.limit,
             per_second=cache.warm.rate.amount * 1000 / cache.warm.rate.per_ms,
             at_start=cache.warm.at_start,
         )
         for name, cache in settings.caches.items()
         if cache.warm is not None
     }
+
+
+def hot_sources(settings: Settings) -> list[str]:
+    """Return the caches whose hot keys others are warmed with."""
+    named = [cache.warm.from_cache for cache in settings.caches.values() if cache.warm is not None]
+    return list(dict.fromkeys(name for name in named if name is not None))

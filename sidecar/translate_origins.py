@@ -12,11 +12,12 @@ from sidecar.config.origin_rules import KNOWN_PARAMETERS
 from sidecar.config.origins import PostgresOriginSettings, ServiceOriginSettings
 from sidecar.config.tls_files import roots, trusting
 from sidecar.config.variables import variable
+from sidecar.config.warming import QUERY_PARAMETERS
 from sidecar.errors import StartupError
 from sidecar.origins.breaker import BreakerPolicy
 from sidecar.origins.catalog import Origins
 from sidecar.origins.gate import GatePolicy
-from sidecar.origins.policies import CacheOriginPolicy, DatabasePolicy, ServicePolicy, WebPolicy
+from sidecar.origins.policies import CacheOriginPolicy, DatabasePolicy, KeyQueryPolicy, ServicePolicy, WebPolicy
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def origins_of(settings: Settings, environ: Mapping[str, str], metrics: Metrics)
         raise StartupError("\n".join(problems))
     return Origins(
         policies,
-        [_cache_policy(name, origin, settings.origins[origin.name]) for name, origin in asked.items()],
+        [_cache_policy(name, origin, settings) for name, origin in asked.items()],
         max_value_bytes=settings.limits.max_value_bytes,
         metrics=metrics,
         draw=random.random,
@@ -140,9 +141,17 @@ def _web_policy(path: str, gate: GatePolicy, settings: HttpOriginSettings, envir
     )
 
 
-def _cache_policy(cache: str, asked: CacheOriginSettings, origin: AnyOriginSettings) -> CacheOriginPolicy:
+def _cache_policy(cache: str, asked: CacheOriginSettings, settings: Settings) -> CacheOriginPolicy:
     written: dict[str, str] = {key: text for key in _PURPOSES if (text := getattr(asked, key)) is not None}
-    if isinstance(origin, PostgresOriginSettings):
-        statements = {key: take_apart(sql, KNOWN_PARAMETERS[key]) for key, sql in written.items()}
-        return CacheOriginPolicy(cache=cache, origin=asked.name, statements=statements)
-    return CacheOriginPolicy(cache=cache, origin=asked.name, paths=written)
+    if not isinstance(settings.origins[asked.name], PostgresOriginSettings):
+        return CacheOriginPolicy(cache=cache, origin=asked.name, paths=written)
+    statements = {key: take_apart(sql, KNOWN_PARAMETERS[key]) for key, sql in written.items()}
+    warm = settings.caches[cache].warm
+    query = None
+    if warm is not None and warm.query is not None:
+        query = KeyQueryPolicy(
+            statement=take_apart(warm.query, QUERY_PARAMETERS),
+            seconds=warm.query_timeout.seconds,
+            tenant=settings.tenant,
+        )
+    return CacheOriginPolicy(cache=cache, origin=asked.name, statements=statements, key_query=query)

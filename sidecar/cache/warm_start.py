@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.cache.upkeep import Upkeep
+from sidecar.cache.warm_list import Asked
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.errors import Reason, SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sidecar.cache.catalog import Caches
+    from sidecar.cache.warm_list import Listed, WarmList
     from sidecar.cache.warming import Progress
     from sidecar.store.base import Store
     from sidecar.store.keys import KeySpace
@@ -28,63 +26,21 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sidecar.cache")
 
-# Some hundred megabytes of text: a longer list is no list of what is hot.
-_MOST_KEYS = 1_000_000
-
 _HELD_MS = 60_000
 _REPLY_SECONDS = 1.0
 _AGAIN_SECONDS = 1.0
 _PASSING = frozenset({Reason.STORE_UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.OVERLOADED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WarmPolicy:
-    """What is to be loaded into a cache."""
-
-    keys: tuple[str, ...] = ()
-    file: str | None = None
-    """More of them, a key a line."""
-    per_second: float = 500.0
-    at_start: bool = False
-
-    async def listed(self) -> list[str]:
-        """Return the keys; raises WARM_LIST_UNSUITABLE if the file cannot be read, or is too long."""
-        if self.file is None:
-            return list(self.keys)
-        return [*self.keys, *await asyncio.to_thread(_read, Path(self.file))]
-
-
-def _read(path: Path) -> list[str]:
-    keys: list[str] = []
-    try:
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                if key := line.rstrip("\r\n"):
-                    keys.append(key)
-                if len(keys) > _MOST_KEYS:
-                    raise _unsuitable(f"it has more than {_MOST_KEYS} keys")
-    except OSError as error:
-        raise _unsuitable(error.strerror or "it cannot be read") from None
-    except UnicodeDecodeError:
-        raise _unsuitable("it is no UTF-8") from None
-    return keys
-
-
-def _unsuitable(why: str) -> SidecarError:
-    return SidecarError(Reason.WARM_LIST_UNSUITABLE, f"the file of keys to warm with (caches.<name>.warm.file): {why}")
-
-
 class WarmStart:
     """Warms caches once a sidecar has started."""
 
-    def __init__(
-        self, policies: Mapping[str, WarmPolicy], *, caches: Caches, store: Store, keys: KeySpace, metrics: Metrics
-    ) -> None:
-        self.policies = policies
+    def __init__(self, warm_list: WarmList, *, caches: Caches, store: Store, keys: KeySpace, metrics: Metrics) -> None:
+        self._list = warm_list
         self._caches = caches
         self._upkeeps = {
             name: Upkeep(store, keys.upkeep(name, b"warm"), _HELD_MS)
-            for name, policy in policies.items()
+            for name, policy in warm_list.policies.items()
             if policy.at_start
         }
         self._left: dict[str, int] = {}
@@ -107,16 +63,22 @@ class WarmStart:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _warm(self, name: str) -> None:
-        upkeep, policy = self._upkeeps[name], self.policies[name]
+        upkeep, policy = self._upkeeps[name], self._list.policy(name)
         try:
             if not await _taken(upkeep):
                 _log.info("cache %s is being warmed by another process, or was a moment ago", name)
                 return
+            listed = await self._listed(name, upkeep)
+            if listed.cut:
+                _log.info("cache %s is warmed with the first %d keys, of more that there are", name, len(listed.keys))
             progress: Progress | None = None
-            async for progress in self._caches.warming(name).warm(await policy.listed(), policy.per_second):
+            async for progress in self._caches.warming(name).warm(listed.keys, policy.per_second):
                 self._left[name] = progress.total - progress.done
                 await upkeep.take(_a_call())
-            if progress is not None:
+            if progress is None:
+                _log.info("cache %s is not warmed: no key is known to be wanted", name)
+                await _left(upkeep)
+            else:
                 _log.info(
                     "cache %s is warm: %d keys loaded, %d were there, the origin has %d not, %d failed",
                     name, progress.loaded, progress.present, progress.absent, progress.failed,
@@ -126,6 +88,17 @@ class WarmStart:
             await _left(upkeep)
         finally:
             self._left.pop(name, None)
+
+    async def _listed(self, name: str, upkeep: Upkeep) -> Listed:
+        """Return the keys to load, and keep the upkeep while they are asked for."""
+        listing = asyncio.create_task(self._list.listed(name, Asked(configured=True), _a_call()), name="warm list")
+        try:
+            while not listing.done():
+                await asyncio.wait((listing,), timeout=_HELD_MS / 3_000)
+                await upkeep.take(_a_call())
+            return await listing
+        finally:
+            listing.cancel()
 
 
 async def _taken(upkeep: Upkeep) -> bool:

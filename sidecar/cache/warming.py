@@ -108,14 +108,18 @@ class Warming:
         self._batch_keys = min(_BATCH_KEYS, limits.max_batch_keys)
         self._values = values
 
-    async def warm(self, keys: Sequence[str], per_second: float) -> AsyncGenerator[Progress, None]:
-        """Load entries, and say how far it is after each batch; raises UNSUPPORTED_BY_CACHE, and what ends it."""
+    def check(self) -> None:
+        """Raise UNSUPPORTED_BY_CACHE if there is nowhere to load from."""
         if self._policy.strategy is Strategy.CACHE_ASIDE:
             raise SidecarError(
                 Reason.UNSUPPORTED_BY_CACHE,
                 f"cache {self._policy.name!r} has no origin to be loaded from (caches.<name>.origin)",
                 field="cache",
             )
+
+    async def warm(self, keys: Sequence[str], per_second: float) -> AsyncGenerator[Progress, None]:
+        """Load entries, and say how far it is after each batch; raises UNSUPPORTED_BY_CACHE, and what ends it."""
+        self.check()
         waiting = list(batches(keys, self._batch_keys))
         progress = Progress(sum(map(len, waiting)))
         health, begun, loop = Health(), 0, asyncio.get_running_loop()

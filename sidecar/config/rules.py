@@ -48,7 +48,7 @@ def broken_rules(settings: Settings) -> Iterator[Finding]:
         yield from _cache_fields(path, cache)
         yield from _cache_format(path, cache)
         yield from bound_rules(path, cache, settings.limits)
-        yield from warm_rules(path, cache.warm, cache.strategy)
+        yield from warm_rules(path, cache, settings)
         yield from near_rules(path, cache)
         yield from behind_rules(path, cache)
         yield from strategy_rules(path, cache, settings.origins)

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from sidecar.errors import SidecarError
 from sidecar.origins.failures import NOTHING_CHANGED
 from sidecar.origins.gate import Gate, OriginMetrics
-from sidecar.origins.policies import CacheOriginPolicy, DatabasePolicy, OriginPolicy, ServicePolicy, WebPolicy
+from sidecar.origins.policies import (
+    WARM_QUERY,
+    CacheOriginPolicy,
+    DatabasePolicy,
+    OriginPolicy,
+    ServicePolicy,
+    WebPolicy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sidecar.cache.origin import Origin
+    from sidecar.cache.warm_list import KeySource
     from sidecar.telemetry.metrics import Metrics
 
 
@@ -46,6 +54,8 @@ class Origins:
     ) -> None:
         self.of_caches: dict[str, Origin] = {}
         """By the cache's name."""
+        self.key_queries: dict[str, KeySource] = {}
+        """What says which keys to load, by the cache's name, of those that have such a thing."""
         self._max_value_bytes = max_value_bytes
         self._checked: list[tuple[CacheOriginPolicy, float, _Checked]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -76,12 +86,7 @@ class Origins:
             found = await origin.problems(seconds)
         except SidecarError as error:
             return error
-        return [
-            f"caches.{cache.cache}.origin.{purpose}: {problem}"
-            if purpose in cache.statements
-            else f"origins.{cache.origin}.{purpose}: {problem}"
-            for purpose, problem in found.items()
-        ]
+        return [f"{_path(cache, purpose)}: {problem}" for purpose, problem in found.items()]
 
     def _add(self, policy: OriginPolicy, gate: Gate, caches: Sequence[CacheOriginPolicy]) -> None:
         if isinstance(policy, ServicePolicy):
@@ -117,6 +122,11 @@ class Origins:
             )
             self.of_caches[cache.cache] = origin
             self._checked.append((cache, policy.gate.timeout, origin))
+            if cache.key_query is not None:
+                from sidecar.origins.key_query import KeyQuery  # noqa: PLC0415
+
+                query = self.key_queries[cache.cache] = KeyQuery(cache.key_query, database=database, gate=gate)
+                self._checked.append((cache, policy.gate.timeout, query))
 
     def _add_web(self, policy: WebPolicy, gate: Gate, caches: Sequence[CacheOriginPolicy]) -> None:
         from sidecar.origins.web import WebClient, WebOrigin  # noqa: PLC0415 (as above)
@@ -127,3 +137,12 @@ class Origins:
             self.of_caches[cache.cache] = WebOrigin(
                 client=client, gate=gate, paths=cache.paths, max_value_bytes=self._max_value_bytes
             )
+
+
+def _path(cache: CacheOriginPolicy, purpose: str) -> str:
+    """Return the setting that a problem is about."""
+    if purpose in cache.statements:
+        return f"caches.{cache.cache}.origin.{purpose}"
+    if purpose == WARM_QUERY:
+        return f"caches.{cache.cache}.{purpose}"
+    return f"origins.{cache.origin}.{purpose}"

@@ -116,21 +116,23 @@ class Gate:
         """What its breaker does with calls."""
         return self._breaker.state
 
-    async def load(self, work: Callable[[Exchange], Awaitable[T]], call: Call) -> T:
+    async def load(self, work: Callable[[Exchange], Awaitable[T]], call: Call, seconds: float | None = None) -> T:
         """Have an origin asked for something. After a lost connection it is asked once more, over another.
 
-        Raises `SidecarError` with one of the reasons ORIGIN_...
+        It may take `seconds`, or the origin's `timeout`. Raises `SidecarError` with one of the reasons ORIGIN_...
         """
-        return await self._pass(work, call, is_change=False)
+        return await self._pass(work, call, seconds or self._policy.timeout, is_change=False)
 
     async def change(self, work: Callable[[Exchange], Awaitable[T]], call: Call) -> T:
         """Have something changed, within the same bounds and with the same errors.
 
         What ends before `Exchange.is_sent` is set changed nothing, and is repeated once after a lost connection.
         """
-        return await self._pass(work, call, is_change=True)
+        return await self._pass(work, call, self._policy.timeout, is_change=True)
 
-    async def _pass(self, work: Callable[[Exchange], Awaitable[T]], call: Call, *, is_change: bool) -> T:
+    async def _pass(
+        self, work: Callable[[Exchange], Awaitable[T]], call: Call, most_seconds: float, *, is_change: bool
+    ) -> T:
         wait = self._breaker.wait(time.monotonic())
         if wait > 0:
             raise self._left_alone(wait)
@@ -139,7 +141,7 @@ class Gate:
             leave = self._breaker.begin(now)
             if leave is None:
                 raise self._left_alone(self._breaker.wait(now))
-            return await self._timed(work, call, leave, is_change=is_change)
+            return await self._timed(work, call, leave, most_seconds, is_change=is_change)
 
     def _left_alone(self, wait: float) -> SidecarError:
         self._left.value += 1
@@ -164,9 +166,17 @@ class Gate:
             self.in_flight -= 1
             self._room.release()
 
-    async def _timed(self, work: Callable[[Exchange], Awaitable[T]], call: Call, leave: int, *, is_change: bool) -> T:
+    async def _timed(
+        self,
+        work: Callable[[Exchange], Awaitable[T]],
+        call: Call,
+        leave: int,
+        most_seconds: float,
+        *,
+        is_change: bool,
+    ) -> T:
         begun = time.monotonic()
-        seconds = min(self._policy.timeout, remaining(call.deadline))
+        seconds = min(most_seconds, remaining(call.deadline))
         exchange = Exchange(begun + seconds)
         try:
             async with asyncio.timeout(seconds):

@@ -53,7 +53,20 @@ class WebPolicy:
     """Whether an answer's max-age is the TTL of its value."""
 
 
+WARM_QUERY = "warm.query"
+"""Where the statement that says which keys to load stands, in the settings of a cache."""
+
 OriginPolicy = ServicePolicy | DatabasePolicy | WebPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyQueryPolicy:
+    """A statement that says which keys of a cache are worth loading, for a PostgreSQL."""
+
+    statement: Statement
+    seconds: float
+    """How long it may take."""
+    tenant: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +79,5 @@ class CacheOriginPolicy:
     """For a PostgreSQL."""
     paths: Mapping[str, str] = field(default_factory=dict)
     """For a web server."""
+    key_query: KeyQueryPolicy | None = None
+    """For a PostgreSQL; None for none."""

@@ -27,7 +27,7 @@ from sidecar.errors import Reason, SidecarError
 from sidecar.origins.applied import note_sql
 from sidecar.origins.database import ConflictError
 from sidecar.origins.failures import LostError, UnfitError, UnusableUrlError, outcome_unknown, refused, unavailable
-from sidecar.origins.prepared import Prepared, prepare
+from sidecar.origins.prepared import Prepared, load_problems, prepare
 from sidecar.origins.sql_rows import values_of
 from sidecar.origins.sql_states import is_about_data
 
@@ -226,7 +226,7 @@ class PostgresOrigin:
     async def _ready(self, connection: Any, purpose: str) -> Prepared:
         ready = self._prepared.get(purpose)
         if ready is None:
-            ready = await prepare(connection, self._statements[purpose], is_load=purpose == _LOAD)
+            ready = await prepare(connection, self._statements[purpose], load_problems if purpose == _LOAD else None)
             self._prepared[purpose] = ready
         return ready
 

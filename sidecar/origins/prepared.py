@@ -18,10 +18,16 @@ from sidecar.origins.sql_rows import column_problems
 from sidecar.origins.sql_states import INVALID_TEXT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sidecar.config.named_parameters import Statement
+
+    Problems = Callable[[Mapping[str, str], Mapping[str, Any]], list[str]]
+    """Says what is wrong with a statement, by its columns' types and its parameters'."""
 
 _BYTES: Final = frozenset({"bytea", "bytea[]"})
 _KEYS: Final = "keys"
+_DATATYPE_MISMATCH: Final = "42804"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,18 @@ class Prepared:
             raise refused(origin, INVALID_TEXT) from None
 
 
-async def prepare(connection: Any, statement: Statement, *, is_load: bool) -> Prepared:
-    """Ask the database what a statement wants; raises UnfitError, or an error of asyncpg for what else is wrong."""
+async def prepare(connection: Any, statement: Statement, problems: Problems | None = None) -> Prepared:
+    """Ask the database what a statement wants; raises UnfitError, or an error of asyncpg for what else is wrong.
+
+    `problems` says what is wrong with what it returns, and takes.
+    """
     try:
         asked = await connection.prepare(statement.render())
         types = dict(zip(statement.parameters, asked.get_parameters(), strict=True))
-        if is_load:
-            _check_load({column.name: column.type.name for column in asked.get_attributes()}, types)
+        if problems is not None:
+            found = problems({column.name: column.type.name for column in asked.get_attributes()}, types)
+            if found:
+                raise UnfitError("; ".join(found), _DATATYPE_MISMATCH)
         as_bytes = frozenset(name for name, of in types.items() if of.name in _BYTES)
 
         def write(name: str, number: int) -> str:
@@ -72,12 +83,12 @@ async def prepare(connection: Any, statement: Statement, *, is_load: bool) -> Pr
     return Prepared(sql, statement.parameters, as_bytes)
 
 
-def _check_load(columns: dict[str, str], types: dict[str, Any]) -> None:
+def load_problems(columns: Mapping[str, str], types: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the columns and parameters of a load."""
     problems = column_problems(columns)
     if _KEYS in types and types[_KEYS].kind != "array":
         problems.append(f"takes :{_KEYS} for one {types[_KEYS].name}: it is an array, so write = ANY(:{_KEYS})")
-    if problems:
-        raise UnfitError("; ".join(problems), "42804")
+    return problems
 
 
 def _cast(of: Any) -> str:

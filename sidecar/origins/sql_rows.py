@@ -52,7 +52,7 @@ def values_of(
     wanted = set(keys)
     nothing: SidecarError | None = None
     for row in rows:
-        key = _key_of(row.get("key"))
+        key = key_of(row.get("key"))
         if key is None or key not in wanted:
             nothing = bad_answer(origin, "returns a row with a key that was not asked for")
         elif key in found:
@@ -62,7 +62,8 @@ def values_of(
     return [found.get(key, nothing) for key in keys]
 
 
-def _key_of(key: object) -> str | None:
+def key_of(key: object) -> str | None:
+    """Return the key that a row's column `key` says; None for what is none."""
     if isinstance(key, bytes):
         return key.decode(errors="replace")
     return str(key) if isinstance(key, str | int | UUID) and not isinstance(key, bool) else None

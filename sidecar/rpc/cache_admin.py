@@ -9,26 +9,30 @@ from typing import TYPE_CHECKING
 
 from sidecar.cache.policy import LONGEST_TTL_MS, Outcome
 from sidecar.cache.statistics import statistics_of
-from sidecar.cache.warm_start import WarmPolicy
-from sidecar.errors import InvalidArgumentError, Reason, SidecarError
+from sidecar.cache.warm_list import Asked
+from sidecar.cache.warming import Progress
+from sidecar.errors import SidecarError
 from sidecar.gen.sidecar.v1 import cache_admin_pb2 as pb
 from sidecar.rpc.convert import OUTCOMES, set_ms, set_us
 from sidecar.rpc.status import fill_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from sidecar.cache.catalog import Caches
     from sidecar.cache.inspection import Inspected
     from sidecar.cache.policy import CachePolicy
     from sidecar.cache.statistics import CacheStatistics
-    from sidecar.cache.warming import Progress
+    from sidecar.cache.warm_list import Listed, WarmList
     from sidecar.call import Call
     from sidecar.telemetry.snapshot import Gathered
 
 
 # Often enough for a bar that moves, and no load on anybody.
 _TELL_SECONDS = 0.2
+
+# As a file of keys may have.
+_MOST_KEYS = 1_000_000
 
 
 class CacheAdminServicer:
@@ -39,12 +43,12 @@ class CacheAdminServicer:
         caches: Caches,
         gather: Callable[[], Awaitable[Gathered]],
         *,
-        warm_policies: Mapping[str, WarmPolicy],
+        warm_list: WarmList,
         max_value_bytes: int,
     ) -> None:
         self._caches = caches
         self._gather = gather
-        self._warm_policies = warm_policies
+        self._warm_list = warm_list
         self._max_value_bytes = max_value_bytes
 
     async def list_caches(self, request: pb.ListCachesRequest, _call: Call) -> pb.ListCachesResponse:
@@ -88,54 +92,48 @@ class CacheAdminServicer:
         inspected = await self._caches.inspection(request.cache).inspect(request.key, call)
         return _inspected(inspected)
 
-    async def warm(
-        self,
-        requests: AsyncIterator[pb.WarmRequest],
-        call: Call,  # noqa: ARG002 (it lasts as long as it takes)
-    ) -> AsyncGenerator[pb.WarmResponse, None]:
+    async def warm(self, requests: AsyncIterator[pb.WarmRequest], call: Call) -> AsyncGenerator[pb.WarmResponse, None]:
         """Load entries, and tell how far it is."""
         async for request in requests:
-            policy = self._warm_policies.get(request.cache)
             warming = self._caches.warming(request.cache)
-            keys = await self._keys_of(request, policy)
-            per_second = request.rate or (WarmPolicy() if policy is None else policy).per_second
-            told, progress = 0.0, None
-            async with aclosing(warming.warm(keys, per_second)) as steps:
-                async for progress in steps:
-                    if time.monotonic() - told >= _TELL_SECONDS:
-                        told = time.monotonic()
-                        yield _warmed(progress)
-            if progress is not None:
-                response = _warmed(progress)
-                for key, error in progress.failures:
-                    fill_failure(response.failures.add(key=key).failure, error)
-                yield response
-
-    @staticmethod
-    async def _keys_of(request: pb.WarmRequest, policy: WarmPolicy | None) -> list[str]:
-        if not request.configured:
-            if not request.keys:
-                raise InvalidArgumentError(
-                    Reason.OPERATION_EMPTY, "nothing is to be loaded: name keys, or set configured", field="keys"
-                )
-            return list(request.keys)
-        if policy is None:
-            raise SidecarError(
-                Reason.UNSUPPORTED_BY_CACHE,
-                f"the configuration of cache {request.cache!r} names nothing to load (caches.<name>.warm)",
-                field="configured",
+            asked = Asked(
+                request.keys, request.configured, request.query, request.from_cache, min(request.limit, _MOST_KEYS)
             )
-        return [*await policy.listed(), *request.keys]
+            self._warm_list.check(request.cache, asked)
+            warming.check()
+            listed = await self._warm_list.listed(request.cache, asked, call)
+            per_second = request.rate or self._warm_list.policy(request.cache).per_second
+            told, progress = 0.0, Progress(0)
+            try:
+                async with aclosing(warming.warm(listed.keys, per_second)) as steps:
+                    async for progress in steps:
+                        if time.monotonic() - told >= _TELL_SECONDS:
+                            told = time.monotonic()
+                            yield _warmed(progress, listed)
+            except SidecarError:
+                # What was loaded until then is there.
+                yield _warmed_last(progress, listed)
+                raise
+            yield _warmed_last(progress, listed)
 
 
-def _warmed(progress: Progress) -> pb.WarmResponse:
+def _warmed(progress: Progress, listed: Listed) -> pb.WarmResponse:
     return pb.WarmResponse(
         total=progress.total,
         loaded=progress.loaded,
         present=progress.present,
         absent=progress.absent,
         failed=progress.failed,
+        cut=listed.cut,
+        processes=listed.processes,
     )
+
+
+def _warmed_last(progress: Progress, listed: Listed) -> pb.WarmResponse:
+    response = _warmed(progress, listed)
+    for key, error in progress.failures:
+        fill_failure(response.failures.add(key=key).failure, error)
+    return response
 
 
 def _fill_statistics(message: pb.CacheStats, statistics: CacheStatistics) -> None:

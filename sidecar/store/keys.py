@@ -14,6 +14,8 @@
     sc:<tenant>:lc<a>:{<policy>:<name>}          the same two of a policy's candidate
     sc:<tenant>:r:{<policy>}                     the processes that report on a policy
     sc:<tenant>:r:{<policy>}:<id>                what one of them reports
+    sc:<tenant>:h:{<cache>}                      the processes that tell what a cache is asked for most
+    sc:<tenant>:h:{<cache>}:<id>                 what one of them tells
     sc:<tenant>:d:{<32 hex>}                     the state of a rate limit that Envoy asks for by descriptors
     sc:<tenant>:o                                the overrides of rate limits, a hash
     sc:<tenant>:k:{<cache>:<epoch>}              a wrapped data key
@@ -110,6 +112,7 @@ class KeySpace:
         "_entry",
         "_fence",
         "_generations",
+        "_hot",
         "_idempotency",
         "_limit",
         "_load",
@@ -132,6 +135,7 @@ class KeySpace:
         self._descriptor = f"sc:{tenant}:d:{{".encode()
         self._data_key = f"sc:{tenant}:k:{{".encode()
         self._reports = f"sc:{tenant}:r:{{".encode()
+        self._hot = f"sc:{tenant}:h:{{".encode()
         self._upkeep = f"sc:{tenant}:u:{{".encode()
         self.overrides = f"sc:{tenant}:o".encode()
         """The key of the overrides of rate limits."""
@@ -193,6 +197,14 @@ class KeySpace:
     def report(self, policy: str, process: bytes) -> bytes:
         """Return the key, in the same slot, of what one of them reports."""
         return b"%b:%b" % (self.reporters(policy), process)
+
+    def hot_processes(self, cache: str) -> bytes:
+        """Return the key of the processes that tell what a cache is asked for most."""
+        return b"%b%b}" % (self._hot, cache.encode())
+
+    def hot(self, cache: str, process: bytes) -> bytes:
+        """Return the key, in the same slot, of what one of them tells."""
+        return b"%b:%b" % (self.hot_processes(cache), process)
 
     def descriptor(self, digest: bytes) -> bytes:
         """Return the key of the state of a limit on descriptors; `digest` stands for them."""

@@ -11,8 +11,10 @@ import pytest
 from support.counting_origin import CountingOrigin, gone
 from support.through_caches import Process, a_call
 
+from sidecar.cache.hot_sets import HotSets
 from sidecar.cache.policy import CachePolicy, FromOrigin, Limits
-from sidecar.cache.warm_start import WarmPolicy, WarmStart
+from sidecar.cache.warm_list import KeySource, Listed, WarmList, WarmPolicy
+from sidecar.cache.warm_start import WarmStart
 from sidecar.cache.warming import Progress, Warming
 from sidecar.errors import Reason, SidecarError
 from sidecar.gen.sidecar.v1 import cache_admin_pb2 as pb
@@ -20,13 +22,33 @@ from sidecar.rpc.cache_admin import CacheAdminServicer
 from sidecar.store.keys import KeySpace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from sidecar.store.standalone import StandaloneStore
     from sidecar.telemetry.snapshot import Gathered
 
 FAST = 1e9
+
+
+def list_of(process: Process, policies: Mapping[str, WarmPolicy], query: KeySource | None = None) -> WarmList:
+    """Return what finds the keys in a process."""
+    hot_sets = HotSets([], caches=process.caches, store=process.store, keys=KeySpace("test"))
+    return WarmList(policies, queries={} if query is None else {"c": query}, hot_sets=hot_sets)
+
+
+class Query:
+    """Says which keys to load, as an origin would."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = list(keys)
+        self.failure: SidecarError | None = None
+
+    async def first(self, limit: int) -> Listed:
+        """Return the first so many."""
+        if self.failure is not None:
+            raise self.failure
+        return Listed(self.keys[:limit], cut=len(self.keys) > limit)
 
 
 async def last_of(process: Process, keys: Sequence[str], per_second: float = FAST) -> Progress:
@@ -106,17 +128,21 @@ async def test_who_leaves_ends_it(store: StandaloneStore) -> None:
     assert [] == [task for task in asyncio.all_tasks() if task.get_name() == "warming"]
 
 
+async def nobody_asks() -> Gathered:
+    """Stand for what tells what was counted."""
+    raise AssertionError("nobody asks what was counted")
+
+
 class TestService:
     """CacheAdminService's Warm."""
 
     @staticmethod
-    async def answers(process: Process, request: pb.WarmRequest, **policies: WarmPolicy) -> list[pb.WarmResponse]:
+    async def answers(
+        process: Process, request: pb.WarmRequest, query: KeySource | None = None, **policies: WarmPolicy
+    ) -> list[pb.WarmResponse]:
         """Return what a Warm streams."""
-
-        async def gather() -> Gathered:
-            raise AssertionError("nobody asks what was counted")
-
-        servicer = CacheAdminServicer(process.caches, gather, warm_policies=policies, max_value_bytes=1)
+        warm_list = list_of(process, policies, query)
+        servicer = CacheAdminServicer(process.caches, nobody_asks, warm_list=warm_list, max_value_bytes=1)
 
         async def requests() -> AsyncIterator[pb.WarmRequest]:
             yield request
@@ -153,11 +179,72 @@ class TestService:
             await self.answers(Process(store, CountingOrigin()), pb.WarmRequest(cache="c", configured=True), c=policy)
         assert Reason.WARM_LIST_UNSUITABLE is caught.value.reason
 
+    async def test_a_query_names_the_keys(self, store: StandaloneStore) -> None:
+        """The first of them, as many as are asked for; what there were more is said."""
+        process, query = Process(store, CountingOrigin(a=b"1", b=b"2", c=b"3")), Query("c", "a", "b")
+        policy = WarmPolicy(query=True, limit=2)
+        last = (await self.answers(process, pb.WarmRequest(cache="c", query=True), query, c=policy))[-1]
+        assert (2, 2, True) == (last.total, last.loaded, last.cut)
+        last = (await self.answers(process, pb.WarmRequest(cache="c", query=True, limit=9), query, c=policy))[-1]
+        assert (3, 1, 2, False) == (last.total, last.loaded, last.present, last.cut)
+
+    async def test_all_that_is_configured_is_loaded_once(self, store: StandaloneStore, tmp_path: Path) -> None:
+        """Keys, a file and a query, which may name the same."""
+        file = tmp_path / "keys.txt"
+        file.write_text("b\na\n")
+        origin = CountingOrigin(a=b"1", b=b"2", c=b"3")
+        policy = WarmPolicy(keys=("a",), file=str(file), query=True)
+        request = pb.WarmRequest(cache="c", configured=True)
+        last = (await self.answers(Process(store, origin), request, Query("c", "b"), c=policy))[-1]
+        assert ([["a", "b", "c"]], 3) == (origin.loads, last.loaded)
+
+    async def test_a_query_without_keys_is_an_end_too(self, store: StandaloneStore) -> None:
+        """There is an answer, and it says nothing was there to load."""
+        request = pb.WarmRequest(cache="c", query=True)
+        policy = WarmPolicy(query=True)
+        told = await self.answers(Process(store, CountingOrigin()), request, Query(), c=policy)
+        assert [pb.WarmResponse()] == told
+
+    async def test_a_query_that_fails_ends_it(self, store: StandaloneStore) -> None:
+        """With the origin's error, before anything is loaded."""
+        query, origin = Query("a"), CountingOrigin(a=b"1")
+        query.failure = gone()
+        with pytest.raises(SidecarError, match="gone"):
+            await self.answers(
+                Process(store, origin), pb.WarmRequest(cache="c", query=True), query, c=WarmPolicy(query=True)
+            )
+        assert [] == origin.loads
+
+    async def test_what_was_loaded_is_told_before_the_error(self, store: StandaloneStore) -> None:
+        """An origin that fails in the middle has given something, and that is in the cache."""
+        origin = CountingOrigin(**{str(number): b"v" for number in range(2_000)})
+        process = Process(store, origin)
+        servicer = CacheAdminServicer(process.caches, nobody_asks, warm_list=list_of(process, {}), max_value_bytes=1)
+
+        async def requests() -> AsyncIterator[pb.WarmRequest]:
+            yield pb.WarmRequest(cache="c", keys=list(origin.values), rate=1_000_000)
+
+        told: list[pb.WarmResponse] = []
+
+        async def take() -> None:
+            async for answer in servicer.warm(requests(), a_call()):
+                told.append(answer)
+                origin.failure = gone()
+
+        with pytest.raises(SidecarError, match="gone"):
+            await take()
+        assert 300 <= told[-1].failed
+        assert 0 < told[-1].loaded < 2_000
+        assert 20 == len(told[-1].failures)
+
     async def test_what_is_not_configured_is_refused(self, store: StandaloneStore) -> None:
         """Where the settings name nothing, and where the call does not either."""
         process = Process(store, CountingOrigin())
         for request, reason in (
             (pb.WarmRequest(cache="c", configured=True), Reason.UNSUPPORTED_BY_CACHE),
+            (pb.WarmRequest(cache="c", query=True), Reason.UNSUPPORTED_BY_CACHE),
+            (pb.WarmRequest(cache="c", from_cache="c"), Reason.UNSUPPORTED_BY_CACHE),
+            (pb.WarmRequest(cache="c", from_cache="d"), Reason.CACHE_UNKNOWN),
             (pb.WarmRequest(cache="c"), Reason.OPERATION_EMPTY),
         ):
             with pytest.raises(SidecarError) as caught:
@@ -169,11 +256,14 @@ class TestStart:
     """What is loaded when sidecars start."""
 
     @staticmethod
-    def start(store: StandaloneStore, process: Process, policy: WarmPolicy) -> WarmStart:
+    def start(
+        store: StandaloneStore, process: Process, policy: WarmPolicy, query: KeySource | None = None
+    ) -> WarmStart:
         """Begin to warm the process's cache."""
         made = WarmStart(
-            {"c": policy}, caches=process.caches, store=store, keys=KeySpace("test"), metrics=process.metrics
-        )
+            list_of(process, {"c": policy}, query), caches=process.caches, store=store, keys=KeySpace("test"),
+            metrics=process.metrics,
+        )  # fmt: skip
         made.start()
         return made
 
@@ -207,3 +297,28 @@ class TestStart:
             with caplog.at_level(logging.WARNING, "sidecar.cache"):
                 await asyncio.gather(*self.start(store, Process(store, origin), policy)._tasks)
         assert ["cache c is not warmed to the end: gone"] * 2 == caplog.messages
+
+    async def test_a_query_is_asked_at_the_start(self, store: StandaloneStore) -> None:
+        """And what it names is loaded."""
+        origin = CountingOrigin(a=b"1", b=b"2")
+        policy = WarmPolicy(query=True, per_second=FAST, at_start=True)
+        await asyncio.gather(*self.start(store, Process(store, origin), policy, Query("b", "a"))._tasks)
+        assert [["b", "a"]] == origin.loads
+
+    async def test_a_query_that_fails_is_logged(self, store: StandaloneStore, caplog: pytest.LogCaptureFixture) -> None:
+        """And the sidecar serves; another may try."""
+        query = Query("a")
+        query.failure = gone()
+        policy = WarmPolicy(query=True, at_start=True)
+        with caplog.at_level(logging.WARNING, "sidecar.cache"):
+            for _ in range(2):
+                await asyncio.gather(*self.start(store, Process(store, CountingOrigin()), policy, query)._tasks)
+        assert ["cache c is not warmed to the end: gone"] * 2 == caplog.messages
+
+    async def test_who_knows_no_key_leaves_it_to_the_next(self, store: StandaloneStore) -> None:
+        """That one may know some."""
+        origin = CountingOrigin(a=b"1")
+        policy = WarmPolicy(query=True, at_start=True)
+        for query in (Query(), Query("a")):
+            await asyncio.gather(*self.start(store, Process(store, origin), policy, query)._tasks)
+        assert [["a"]] == origin.loads

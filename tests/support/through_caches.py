@@ -35,6 +35,7 @@ class Process:
         tenant: str = "test",
         **policy: Any,
     ) -> None:
+        self.store = store
         self.metrics = Metrics()
         words = {"ttl_ms": 60_000, **policy}
         self.caches: Caches = build_caches(

@@ -16,6 +16,9 @@ REDIS = "url: 'redis://host'"
 APP = "{origins: {app: {kind: service, address: '127.0.0.1:1'}}"
 OF_APP = "origin: {name: app}"
 LEDGER = "{origins: {ledger: {kind: http, url: 'http://h'}}"
+READ = "strategy: read_through"
+BANK = "{origins: {bank: {kind: postgres, url_env: U}}"
+OF_BANK = "origin: {name: bank, load: 'SELECT :keys'}"
 OF_LEDGER = "origin: {name: ledger, load: '/{key}'}"
 
 
@@ -59,6 +62,17 @@ OF_LEDGER = "origin: {name: ledger, load: '/{key}'}"
         ("caches: {a: {max_memory: 80}}", "caches.a.max_memory: must be a share of the store's memory, such as 80%, or a size, such as 256MiB"),
         ("caches: {a: {max_value_bytes: 2MiB}}", "caches.a.max_value_bytes: 2MiB is above limits.max_value_bytes (1MiB)"),
         ("caches: {a: {warm: {keys: [k]}}}", "caches.a.warm: needs an origin to load from: a strategy other than cache_aside"),
+        (f"{APP}, caches: {{a: {{{READ}, {OF_APP}, warm: {{}}}}}}}}", "caches.a.warm: names nothing to load: give `keys`, `file`, `query` or `from_cache`"),
+        (f"{APP}, caches: {{a: {{{READ}, {OF_APP}, warm: {{query: SELECT 1}}}}}}}}", "caches.a.warm.query: is for an origin of kind postgres, and `app` is of kind service, which is asked by keys alone: have it write the keys to a file, and give `file`"),
+        (f"{LEDGER}, caches: {{a: {{{READ}, {OF_LEDGER}, warm: {{query: SELECT 1}}}}}}}}", "caches.a.warm.query: is for an origin of kind postgres, and `ledger` is of kind http, which is asked by keys alone: have it write the keys to a file, and give `file`"),
+        (f"{BANK}, caches: {{a: {{{READ}, {OF_BANK}, warm: {{query: 'SELECT :keys'}}}}}}}}", "caches.a.warm.query: has no parameter `:keys`: there is :limit, :tenant; in a slice of an array put a space after the colon"),
+        (f"{BANK}, caches: {{a: {{{READ}, {OF_BANK}, warm: {{query: \"SELECT 'x\"}}}}}}}}", "caches.a.warm.query: a string does not end"),
+        (f"{APP}, caches: {{a: {{{READ}, {OF_APP}, warm: {{keys: [k], query_timeout: 1s}}}}}}}}", "caches.a.warm.query_timeout: has no use without `query`"),
+        (f"{APP}, caches: {{a: {{{READ}, {OF_APP}, warm: {{keys: [k], limit: 5}}}}}}}}", "caches.a.warm.limit: has no use without `query` or `from_cache`"),
+        (f"{APP}, caches: {{a: {{{READ}, {OF_APP}, warm: {{from_cache: a, limit: 0}}}}}}}}", "caches.a.warm.limit: 0 is below the least allowed, 1"),
+        (f"{APP}, caches: {{hot: {{l1: {{}}}}, a: {{{READ}, {OF_APP}, warm: {{from_cache: hit}}}}}}}}", "caches.a.warm.from_cache: there is no cache hit, did you mean `hot`?"),
+        (f"{APP}, caches: {{hot: {{}}, a: {{{READ}, {OF_APP}, warm: {{from_cache: hot}}}}}}}}", "caches.a.warm.from_cache: `hot` has no `l1`, which is what counts how often keys are asked for"),
+        (f"{APP}, caches: {{hot: {{data_class: phi, l1: {{}}}}, a: {{{READ}, {OF_APP}, warm: {{from_cache: hot}}}}}}}}", "caches.a.warm.from_cache: `hot` is phi, and which of its keys are hot is told to nobody"),
         # Near caches.
         ("caches: {a: {format: raw, key_prefix: p, l1: {}}}", "caches.a.l1: a raw cache has none: its values do not say until when they are fresh"),
         ("caches: {a: {consistency: strong, l1: {}}}", "caches.a.l1: a copy may be behind the store, which consistency: strong rules out"),

@@ -72,6 +72,8 @@ class TestUniqueness:
         """An entry, a limit, a data key and another tenant's entry."""
         keys = [
             KEYS.entry(label, name),
+            KEYS.hot_processes(label),
+            KEYS.hot(label, b"1f"),
             KEYS.limit(b"m", label, name),
             KEYS.limit(b"t", label, name),
             KEYS.limit(b"m", label, name) + limit_suffix(b"t", "a"),

@@ -31,6 +31,7 @@ class Told:
         """Tell how far it is."""
         self.requests.append(request)
         if request.cache == "gone":
+            yield pb.WarmResponse(total=9, loaded=4)
             context.abort(grpc.StatusCode.UNAVAILABLE, "the origin is gone")
         failed = [key for key in request.keys if key.startswith("x")]
         total = len(request.keys)
@@ -41,6 +42,8 @@ class Told:
             loaded=total - len(failed),
             failed=len(failed),
             failures=[pb.WarmFailure(key=key, failure=failure) for key in failed[:2]],
+            cut=request.query,
+            processes=3 if request.from_cache else 0,
         )
 
 
@@ -90,7 +93,8 @@ def test_failed_keys_are_listed(address: str, capsys: pytest.CaptureFixture[str]
     """Those that are named, and how many are not; the exit code is 2."""
     assert 2 == warm(address, "c", "--key", "a", "--key", "x1", "--key", "x2", "--key", "x3", "--json")
     output = capsys.readouterr()
-    assert {"loaded": 1, "present": 0, "absent": 0, "failed": 3} == json.loads(output.out)
+    said = {"loaded": 1, "present": 0, "absent": 0, "failed": 3, "cut": False, "processes": 0}
+    assert said == json.loads(output.out)
     assert ["x1: it is none", "x2: it is none", "and 1 more"] == output.err.splitlines()
 
 
@@ -103,7 +107,29 @@ def test_what_is_configured_needs_no_key(told: Told, address: str) -> None:
 def test_what_ends_it_is_said(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, with exit code 2."""
     assert 2 == warm(address, "gone", "--key", "k")
-    assert f"{address}: UNAVAILABLE: the origin is gone\n" == capsys.readouterr().err
+    said = "gone: until then: 4 loaded, 0 there already, 0 not at the origin, 0 failed\n"
+    assert (said, f"{address}: UNAVAILABLE: the origin is gone\n") == tuple(capsys.readouterr())
+
+
+def test_what_the_sidecar_finds_out_needs_no_key(told: Told, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A query, and another cache's hot keys; it is said if there were more, and who counted."""
+    assert 0 == warm(address, "c", "--query", "--limit", "7")
+    assert 0 == warm(address, "c", "--from-cache", "hot")
+    asked = [pb.WarmRequest(cache="c", query=True, limit=7), pb.WarmRequest(cache="c", from_cache="hot")]
+    assert asked == told.requests
+    nothing = "c: 0 loaded, 0 there already, 0 not at the origin, 0 failed"
+    assert [
+        f"{nothing}; there were more than the limit",
+        f"{nothing}; hot keys as 3 processes count them",
+    ] == capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("option", ["--rate", "--limit"])
+def test_a_number_out_of_range_is_said(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    """Without calling anybody."""
+    assert 2 == warm("127.0.0.1:1", "c", "--key", "k", option, "-1")
+    said = f"sidecar cache warm: {option}: must be a whole number of keys, such as 500\n"
+    assert said == capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

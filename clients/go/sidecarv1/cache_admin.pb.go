@@ -641,12 +641,19 @@ type WarmRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// cache is the name of a configured cache with an origin.
 	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
-	// keys are what to load, each once. Empty with `configured`.
+	// keys are what to load, each once.
 	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	// configured, if true, loads what the cache's `warm` names.
 	Configured bool `protobuf:"varint,3,opt,name=configured,proto3" json:"configured,omitempty"`
 	// rate is how many keys are asked for a second at most. 0: that of the cache's `warm`, or 500.
-	Rate          uint32 `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	Rate uint32 `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	// query, if true, loads the keys that the query of the cache's `warm` returns.
+	Query bool `protobuf:"varint,5,opt,name=query,proto3" json:"query,omitempty"`
+	// from_cache is the name of a cache with `l1`: the keys that it was asked for most lately are loaded. Empty: none.
+	FromCache string `protobuf:"bytes,6,opt,name=from_cache,json=fromCache,proto3" json:"from_cache,omitempty"`
+	// limit is how many keys the query, and the other cache, may bring at most; a million is the most. 0: that of the cache's
+	// `warm`, or 10000.
+	Limit         uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -709,6 +716,27 @@ func (x *WarmRequest) GetRate() uint32 {
 	return 0
 }
 
+func (x *WarmRequest) GetQuery() bool {
+	if x != nil {
+		return x.Query
+	}
+	return false
+}
+
+func (x *WarmRequest) GetFromCache() string {
+	if x != nil {
+		return x.FromCache
+	}
+	return ""
+}
+
+func (x *WarmRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
 // WarmResponse says how far it is.
 type WarmResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -723,7 +751,13 @@ type WarmResponse struct {
 	// failed is how many could not be loaded.
 	Failed uint64 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
 	// failures says of the first of these, at most 20, what was wrong. Only in the last message.
-	Failures      []*WarmFailure `protobuf:"bytes,6,rep,name=failures,proto3" json:"failures,omitempty"`
+	Failures []*WarmFailure `protobuf:"bytes,6,rep,name=failures,proto3" json:"failures,omitempty"`
+	// cut says that the query, or the other cache, had more keys than `limit`.
+	Cut bool `protobuf:"varint,7,opt,name=cut,proto3" json:"cut,omitempty"`
+	// processes is how many have told what the other cache is asked for. Of a cache that the `warm` of some cache names these
+	// are all of the tenant, also those that ended within the hour; of another cache it is the one that answers. 0 without
+	// `from_cache`, and where nobody knows anything.
+	Processes     uint32 `protobuf:"varint,8,opt,name=processes,proto3" json:"processes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -798,6 +832,20 @@ func (x *WarmResponse) GetFailures() []*WarmFailure {
 		return x.Failures
 	}
 	return nil
+}
+
+func (x *WarmResponse) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+func (x *WarmResponse) GetProcesses() uint32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
 }
 
 // WarmFailure is a key that could not be loaded.
@@ -1130,21 +1178,27 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	"\x04mean\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04mean\x12+\n" +
 	"\x03p50\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
 	"\x03p95\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03p95\x12+\n" +
-	"\x03p99\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"k\n" +
+	"\x03p99\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\xb6\x01\n" +
 	"\vWarmRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x1e\n" +
 	"\n" +
 	"configured\x18\x03 \x01(\bR\n" +
 	"configured\x12\x12\n" +
-	"\x04rate\x18\x04 \x01(\rR\x04rate\"\xbb\x01\n" +
+	"\x04rate\x18\x04 \x01(\rR\x04rate\x12\x14\n" +
+	"\x05query\x18\x05 \x01(\bR\x05query\x12\x1d\n" +
+	"\n" +
+	"from_cache\x18\x06 \x01(\tR\tfromCache\x12\x14\n" +
+	"\x05limit\x18\a \x01(\rR\x05limit\"\xeb\x01\n" +
 	"\fWarmResponse\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x04R\x05total\x12\x16\n" +
 	"\x06loaded\x18\x02 \x01(\x04R\x06loaded\x12\x18\n" +
 	"\apresent\x18\x03 \x01(\x04R\apresent\x12\x16\n" +
 	"\x06absent\x18\x04 \x01(\x04R\x06absent\x12\x16\n" +
 	"\x06failed\x18\x05 \x01(\x04R\x06failed\x123\n" +
-	"\bfailures\x18\x06 \x03(\v2\x17.sidecar.v1.WarmFailureR\bfailures\"N\n" +
+	"\bfailures\x18\x06 \x03(\v2\x17.sidecar.v1.WarmFailureR\bfailures\x12\x10\n" +
+	"\x03cut\x18\a \x01(\bR\x03cut\x12\x1c\n" +
+	"\tprocesses\x18\b \x01(\rR\tprocesses\"N\n" +
 	"\vWarmFailure\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\afailure\x18\x02 \x01(\v2\x13.sidecar.v1.FailureR\afailure\"=\n" +

@@ -132,32 +132,42 @@ class LoadTimes(_message.Message):
     def __init__(self, count: _Optional[int] = ..., mean: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p50: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p95: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p99: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WarmRequest(_message.Message):
-    __slots__ = ("cache", "keys", "configured", "rate")
+    __slots__ = ("cache", "keys", "configured", "rate", "query", "from_cache", "limit")
     CACHE_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     CONFIGURED_FIELD_NUMBER: _ClassVar[int]
     RATE_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    FROM_CACHE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
     cache: str
     keys: _containers.RepeatedScalarFieldContainer[str]
     configured: bool
     rate: int
-    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., configured: _Optional[bool] = ..., rate: _Optional[int] = ...) -> None: ...
+    query: bool
+    from_cache: str
+    limit: int
+    def __init__(self, cache: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., configured: _Optional[bool] = ..., rate: _Optional[int] = ..., query: _Optional[bool] = ..., from_cache: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class WarmResponse(_message.Message):
-    __slots__ = ("total", "loaded", "present", "absent", "failed", "failures")
+    __slots__ = ("total", "loaded", "present", "absent", "failed", "failures", "cut", "processes")
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
     PRESENT_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    CUT_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
     total: int
     loaded: int
     present: int
     absent: int
     failed: int
     failures: _containers.RepeatedCompositeFieldContainer[WarmFailure]
-    def __init__(self, total: _Optional[int] = ..., loaded: _Optional[int] = ..., present: _Optional[int] = ..., absent: _Optional[int] = ..., failed: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[WarmFailure, _Mapping]]] = ...) -> None: ...
+    cut: bool
+    processes: int
+    def __init__(self, total: _Optional[int] = ..., loaded: _Optional[int] = ..., present: _Optional[int] = ..., absent: _Optional[int] = ..., failed: _Optional[int] = ..., failures: _Optional[_Iterable[_Union[WarmFailure, _Mapping]]] = ..., cut: _Optional[bool] = ..., processes: _Optional[int] = ...) -> None: ...
 
 class WarmFailure(_message.Message):
     __slots__ = ("key", "failure")

@@ -89,10 +89,13 @@ class CacheAdminServiceServicer:
 
     def Warm(self, request, context):
         """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
-        second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
-        what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
-        INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
-        origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+        second and at the end. Which they are the request says, or is found out first: by a query of the origin, or from what a
+        cache is asked for most. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends
+        with what is wrong with the origin or the store, after a message that says what was loaded until then; that is there.
+        Who leaves ends it. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load,
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an origin, for `configured` and `query` in one whose
+        configuration has no such thing, and for `from_cache` of a cache that does not count what it is asked for;
+        (WARM_LIST_UNSUITABLE); with the reasons ORIGIN_... if the query fails.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,10 +48,13 @@ class CacheAdminServiceStub:
     """
     Warm: _grpc.UnaryStreamMultiCallable[_cache_admin_pb2.WarmRequest, _cache_admin_pb2.WarmResponse]
     """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
-    second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
-    what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
-    INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
-    origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+    second and at the end. Which they are the request says, or is found out first: by a query of the origin, or from what a
+    cache is asked for most. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends
+    with what is wrong with the origin or the store, after a message that says what was loaded until then; that is there.
+    Who leaves ends it. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load,
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an origin, for `configured` and `query` in one whose
+    configuration has no such thing, and for `from_cache` of a cache that does not count what it is asked for;
+    (WARM_LIST_UNSUITABLE); with the reasons ORIGIN_... if the query fails.
     """
 
 @_typing.type_check_only
@@ -74,10 +77,13 @@ class CacheAdminServiceAsyncStub(CacheAdminServiceStub):
     """
     Warm: _aio.UnaryStreamMultiCallable[_cache_admin_pb2.WarmRequest, _cache_admin_pb2.WarmResponse]  # type: ignore[assignment]
     """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
-    second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
-    what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
-    INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
-    origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+    second and at the end. Which they are the request says, or is found out first: by a query of the origin, or from what a
+    cache is asked for most. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends
+    with what is wrong with the origin or the store, after a message that says what was loaded until then; that is there.
+    Who leaves ends it. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load,
+    FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an origin, for `configured` and `query` in one whose
+    configuration has no such thing, and for `from_cache` of a cache that does not count what it is asked for;
+    (WARM_LIST_UNSUITABLE); with the reasons ORIGIN_... if the query fails.
     """
 
 class CacheAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -121,10 +127,13 @@ class CacheAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cache_admin_pb2.WarmResponse], _abc.AsyncIterator[_cache_admin_pb2.WarmResponse]]:
         """Warm loads entries from their origin before anybody asks for them, at a pace, and tells how far it is several times a
-        second and at the end. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends with
-        what is wrong with the origin or the store; what was loaded is there. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN),
-        INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load, FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an
-        origin, and for `configured` in one without `warm`; (WARM_LIST_UNSUITABLE).
+        second and at the end. Which they are the request says, or is found out first: by a query of the origin, or from what a
+        cache is asked for most. A key that cannot be loaded is counted, and the others go on. If everything fails, Warm ends
+        with what is wrong with the origin or the store, after a message that says what was loaded until then; that is there.
+        Who leaves ends it. Safe to repeat. NOT_FOUND (CACHE_UNKNOWN), INVALID_ARGUMENT (OPERATION_EMPTY) for nothing to load,
+        FAILED_PRECONDITION (UNSUPPORTED_BY_CACHE) in a cache without an origin, for `configured` and `query` in one whose
+        configuration has no such thing, and for `from_cache` of a cache that does not count what it is asked for;
+        (WARM_LIST_UNSUITABLE); with the reasons ORIGIN_... if the query fails.
         """
 
 def add_CacheAdminServiceServicer_to_server(servicer: CacheAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
