@@ -139,7 +139,8 @@ def _report(done: _Done, options: argparse.Namespace, when: str = "") -> None:
         return
     notes = []
     if options.from_cache or done.processes:
-        notes.append(f"; hot keys as {done.processes} processes count them")
+        counted_by = "1 process" if done.processes == 1 else f"{done.processes} processes"
+        notes.append(f"; hot keys as counted by {counted_by}")
     if done.cut:
         notes.append("; there were more than the limit")
     print(f"{options.cache}: {when}{done.tally}{''.join(notes)}")

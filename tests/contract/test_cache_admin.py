@@ -177,6 +177,8 @@ class TestWarm:
         [
             (pb.WarmRequest(cache="plain"), StatusCode.INVALID_ARGUMENT, "OPERATION_EMPTY"),
             (pb.WarmRequest(cache="plain", keys=["k"]), StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BY_CACHE"),
+            (pb.WarmRequest(cache="plain", query=True), StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BY_CACHE"),
+            (pb.WarmRequest(cache="plain", from_cache="plain"), StatusCode.FAILED_PRECONDITION, "UNSUPPORTED_BY_CACHE"),
             (
                 pb.WarmRequest(cache="plain", configured=True),
                 StatusCode.FAILED_PRECONDITION,
@@ -184,7 +186,7 @@ class TestWarm:
             ),
             (pb.WarmRequest(cache="plane", keys=["k"]), StatusCode.NOT_FOUND, "CACHE_UNKNOWN"),
         ],
-        ids=["nothing", "no origin", "no list", "no cache"],
+        ids=["nothing", "no origin", "no query", "from a cache", "no list", "no cache"],
     )
     def test_it_says_why_not(self, api: Contract, request_: pb.WarmRequest, code: StatusCode, reason: str) -> None:
         """Before anything is loaded."""

@@ -120,7 +120,7 @@ def test_what_the_sidecar_finds_out_needs_no_key(told: Told, address: str, capsy
     nothing = "c: 0 loaded, 0 there already, 0 not at the origin, 0 failed"
     assert [
         f"{nothing}; there were more than the limit",
-        f"{nothing}; hot keys as 3 processes count them",
+        f"{nothing}; hot keys as counted by 3 processes",
     ] == capsys.readouterr().out.splitlines()
 
 
