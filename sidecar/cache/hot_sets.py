@@ -41,7 +41,9 @@ _TOLD_KEYS = 1000
 _TELL_SECONDS = 15.0
 # A deployment, and a night's restart that takes its time.
 _KEPT_SECONDS = 3600
+# A report that takes longer has missed its time; who wants to know is in less of a hurry.
 _REPLY_SECONDS = 1.0
+_ASK_SECONDS = 5.0
 # Bytes: of some thousand processes no two have the same id.
 _ID_BYTES = 8
 
@@ -116,13 +118,13 @@ class HotSets:
                 commands.set_for(self._keys.hot(cache, self._id), written(counts), _KEPT_SECONDS * 1000),
             ]
             try:
-                replies = await self._store.call_many(telling, _a_call())
+                replies = await self._store.call_many(telling, Call("cache.hot_sets", deadline=after(_REPLY_SECONDS)))
             except SidecarError:
                 return  # the store is away, and the next time will do
             if not any(isinstance(reply, SidecarError) for reply in replies):
                 self._last[cache] = counts
 
-    async def hottest(self, cache: str, limit: int, call: Call) -> Listed:
+    async def hottest(self, cache: str, limit: int) -> Listed:
         """Return the hot keys of a cache; raises CACHE_UNKNOWN, UNSUPPORTED_BY_CACHE, and what the store raises."""
         policy = self._caches.inspection(cache).policy
         if policy.near is None or policy.data_class is DataClass.PHI:
@@ -130,6 +132,7 @@ class HotSets:
             what = f"which keys of cache {cache!r} are hot is not known: it {why}"
             raise SidecarError(Reason.UNSUPPORTED_BY_CACHE, what, field="from_cache")
         told = [self._own(cache)]
+        call = Call("cache.hot_sets", deadline=after(_ASK_SECONDS))
         members = await self._store.call(commands.sorted_set(self._keys.hot_processes(cache)), call)
         others = [self._keys.hot(cache, member) for member in members if member != self._id]
         for reply in await self._store.get_many(others, call) if others else []:
@@ -147,7 +150,3 @@ class HotSets:
         while True:
             await asyncio.sleep(_TELL_SECONDS)
             await self.tell()
-
-
-def _a_call() -> Call:
-    return Call("cache.hot_sets", deadline=after(_REPLY_SECONDS))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sidecar.cache.hot_sets import HotSets
-    from sidecar.call import Call
 
 # Some hundred megabytes of text: a longer list is no list of what is hot.
 _MOST_KEYS = 1_000_000
@@ -105,7 +104,7 @@ class WarmList:
                 field="keys",
             )
 
-    async def listed(self, cache: str, asked: Asked, call: Call) -> Listed:
+    async def listed(self, cache: str, asked: Asked) -> Listed:
         """Return the keys to load into a cache, some of them perhaps more than once; raises as `check` does.
 
         Raises WARM_LIST_UNSUITABLE too, UNSUPPORTED_BY_CACHE for a cache that does not know what is hot, and what the
@@ -125,7 +124,7 @@ class WarmList:
         configured_source = (policy.from_cache or "") if asked.configured else ""
         for source in dict.fromkeys((configured_source, asked.from_cache)):
             if source:
-                found = found.plus(await self.hot_sets.hottest(source, limit, call))
+                found = found.plus(await self.hot_sets.hottest(source, limit))
         return found
 
 

@@ -91,7 +91,7 @@ class WarmStart:
 
     async def _listed(self, name: str, upkeep: Upkeep) -> Listed:
         """Return the keys to load, and keep the upkeep while they are asked for."""
-        listing = asyncio.create_task(self._list.listed(name, Asked(configured=True), _a_call()), name="warm list")
+        listing = asyncio.create_task(self._list.listed(name, Asked(configured=True)), name="warm list")
         try:
             while not listing.done():
                 await asyncio.wait((listing,), timeout=_HELD_MS / 3_000)

@@ -92,7 +92,11 @@ class CacheAdminServicer:
         inspected = await self._caches.inspection(request.cache).inspect(request.key, call)
         return _inspected(inspected)
 
-    async def warm(self, requests: AsyncIterator[pb.WarmRequest], call: Call) -> AsyncGenerator[pb.WarmResponse, None]:
+    async def warm(
+        self,
+        requests: AsyncIterator[pb.WarmRequest],
+        call: Call,  # noqa: ARG002 (it lasts as long as it takes)
+    ) -> AsyncGenerator[pb.WarmResponse, None]:
         """Load entries, and tell how far it is."""
         async for request in requests:
             warming = self._caches.warming(request.cache)
@@ -101,7 +105,7 @@ class CacheAdminServicer:
             )
             self._warm_list.check(request.cache, asked)
             warming.check()
-            listed = await self._warm_list.listed(request.cache, asked, call)
+            listed = await self._warm_list.listed(request.cache, asked)
             per_second = request.rate or self._warm_list.policy(request.cache).per_second
             told, progress = 0.0, Progress(0)
             try:

@@ -53,8 +53,8 @@ async def test_all_processes_are_added_up(store: StandaloneStore) -> None:
         await process(store, counting).tell()
     own = process(store, Counting(c=9))
     await own.tell()
-    assert Listed(["c", "b", "a"], processes=3) == await own.hottest("hot", 9, a_call())
-    assert Listed(["c", "b"], cut=True, processes=3) == await own.hottest("hot", 2, a_call())
+    assert Listed(["c", "b", "a"], processes=3) == await own.hottest("hot", 9)
+    assert Listed(["c", "b"], cut=True, processes=3) == await own.hottest("hot", 2)
 
 
 async def test_what_a_process_told_last_outlives_it(store: StandaloneStore) -> None:
@@ -62,7 +62,7 @@ async def test_what_a_process_told_last_outlives_it(store: StandaloneStore) -> N
     before = process(store, Counting(a=5))
     before.start()
     await before.stop()
-    assert Listed(["a"], processes=1) == await process(store, Counting()).hottest("hot", 9, a_call())
+    assert Listed(["a"], processes=1) == await process(store, Counting()).hottest("hot", 9)
 
 
 async def test_only_what_has_changed_is_written(store: StandaloneStore) -> None:
@@ -73,20 +73,20 @@ async def test_only_what_has_changed_is_written(store: StandaloneStore) -> None:
     key = KeySpace("test").hot("hot", telling._id)
     await store.call(commands.delete(key), a_call())
     await telling.tell()
-    assert Listed([]) == await process(store, Counting()).hottest("hot", 9, a_call())
+    assert Listed([]) == await process(store, Counting()).hottest("hot", 9)
     counting.reads["a"] = 6
     await telling.tell()
-    assert Listed(["a"], processes=1) == await process(store, Counting()).hottest("hot", 9, a_call())
+    assert Listed(["a"], processes=1) == await process(store, Counting()).hottest("hot", 9)
 
 
 async def test_nobody_knows_anything_at_first(store: StandaloneStore) -> None:
     """Which is no error."""
-    assert Listed([]) == await process(store, Counting()).hottest("hot", 9, a_call())
+    assert Listed([]) == await process(store, Counting()).hottest("hot", 9)
 
 
 @pytest.mark.parametrize("cache", ["plain", "phi"])
 async def test_a_cache_that_counts_nothing_is_said(store: StandaloneStore, cache: str) -> None:
     """Also one whose keys are nobody's business."""
     with pytest.raises(SidecarError) as caught:
-        await process(store, Counting(a=1)).hottest(cache, 9, a_call())
+        await process(store, Counting(a=1)).hottest(cache, 9)
     assert Reason.UNSUPPORTED_BY_CACHE is caught.value.reason
