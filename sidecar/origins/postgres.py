@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 # Transactions that keep getting in each other's way are a load that the database cannot bear.
 _CONFLICTS: Final = 3
+_NOTHING: Final = "SELECT"
 _UNDEFINED_TABLE: Final = "42P01"
 _STORE, _REMOVE, _LOAD, _NOTE, _URL = "store", "remove", "load", "applied_table", "url"
 
@@ -83,6 +84,9 @@ class PostgresOrigin:
                         found[purpose] = str(error)
                 if self.stores and self._applied_table is not None:
                     found |= await self._table_problem(connection, self._applied_table)
+                # asyncpg ends a preparation by Flush and not by Sync: to the server it is a statement that runs until
+                # the next one, which `statement_timeout` then ends, however short that one is.
+                await connection.execute(_NOTHING)
         except UnusableUrlError as error:
             return {_URL: error.why}
         except LostError as lost:

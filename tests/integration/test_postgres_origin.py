@@ -167,6 +167,19 @@ async def test_a_statement_that_is_none(tables: Database, purpose: str, sql: str
     assert (f"caches.things.origin.{purpose}: {problem}",) == findings.problems
 
 
+async def test_statements_that_were_checked_long_ago_still_answer(tables: Database) -> None:
+    """What was checked leaves nothing running in the database that its time-out could end."""
+    thing = made(policy_for(tables.url, gate=gate_policy(timeout=0.3)), {"load": LOAD})
+    tables.query("INSERT INTO things VALUES ('a', 'one')")
+    try:
+        findings = await thing.origins.check()
+        tables.query("SELECT pg_sleep(0.6)")
+        answer = said(await thing.origin.load(["a"], call_within()))
+    finally:
+        await thing.origins.close()
+    assert ((), [b"one"]) == (findings.problems, answer)
+
+
 async def test_a_database_without_a_table_for_tokens(database: Database) -> None:
     """The missing table is named, with what makes it."""
     database.query("CREATE TABLE things (name text, content text)")
