@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 CONFIG = Path(__file__).parent.parent / "sidecar.yaml"
 _SCHEMA = Path(__file__).parent / "schema.sql"
-# What the configuration reads the database's URL from.
-_URL_VARIABLE = "BALANCES_DATABASE"
+# What the configuration, and the service without a sidecar, read the database's URL from.
+URL_VARIABLE = "BALANCES_DATABASE"
 # The console script beside the interpreter that runs this.
 _SIDECAR = Path(sys.executable).parent / "sidecar"
 _START_SECONDS = 30.0
@@ -47,17 +47,25 @@ def set_up(folder: Path, *, address: str, accounts: int, overrides: Mapping[str,
     `overrides` are settings of the sidecar as environment variables (`SIDECAR_...`).
     """
     with ExitStack() as stack:
-        postgres = stack.enter_context(Postgres(folder / "postgres"))
-        postgres.run(_SCHEMA.read_text(encoding="utf-8"))
-        postgres.run(made_up(accounts))
+        postgres = stack.enter_context(set_up_database(folder, accounts=accounts))
         environ = {
             **os.environ,
             "SIDECAR_STATE_DIR": str(folder / "state"),
-            _URL_VARIABLE: postgres.url,
+            URL_VARIABLE: postgres.url,
             **(overrides or {}),
         }
-        postgres.run(_output([str(_SIDECAR), "sql", "triggers", "--config", str(CONFIG)], environ))
         yield Stage(postgres, stack.enter_context(_sidecar(address, environ, folder / "sidecar.log")))
+
+
+@contextmanager
+def set_up_database(folder: Path, *, accounts: int) -> Iterator[Postgres]:
+    """Start the database alone, with accounts and the triggers that the configuration asks for."""
+    with Postgres(folder / "postgres") as postgres:
+        postgres.run(_SCHEMA.read_text(encoding="utf-8"))
+        postgres.run(made_up(accounts))
+        environ = {**os.environ, URL_VARIABLE: postgres.url}
+        postgres.run(_output([str(_SIDECAR), "sql", "triggers", "--config", str(CONFIG)], environ))
+        yield postgres
 
 
 def made_up(accounts: int, postings: int = 50) -> str:
