@@ -10,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check -q
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run add-login run-login run-balances wheel test test-compiled test-fast conformance lint format \
 	proto proto-envoy proto-go lock fuzz \
-	bench bench-compare bench-client bench-calls bench-store bench-footprint clean
+	bench bench-compare bench-client bench-calls bench-store bench-footprint bench-balances clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -113,6 +113,9 @@ bench-store: install-dev ## measure the store's connection beside redis-py
 
 bench-footprint: install-dev ## weigh the sidecar before and after a million calls
 	$(BIN)/python -m bench.footprint $(ARGS)
+
+bench-balances: install-dev ## measure the example of balances without a sidecar and with one, and renew docs/benchmarks.md
+	$(BIN)/python -m bench.balances --write $(ARGS)
 
 clean: ## remove what the other commands made
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

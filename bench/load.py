@@ -59,9 +59,18 @@ def install_ghz() -> Path:
 
 
 def run_ghz(
-    ghz: Path, address: str, request: Request, load: Load, *, seconds: float | None = None, calls: int | None = None
+    ghz: Path,
+    address: str,
+    request: Request,
+    load: Load,
+    *,
+    seconds: float | None = None,
+    calls: int | None = None,
+    data: Path | None = None,
 ) -> Report:
     """Call for `seconds`, or so many `calls`, and return what the callers saw.
+
+    `data` is a file with an array of messages in JSON, which are sent in turn in place of the request's own.
 
     Raises `Failure` if any call did not end well. What ghz must know of the messages it is told from their classes, so
     it can also call services whose descriptors exist in this process alone.
@@ -76,7 +85,8 @@ def run_ghz(
             str(ghz),
             "--insecure",
             *("--protoset", protoset.name),
-            *("--call", request.method, "--data", MessageToJson(request.message, indent=None)),
+            *("--call", request.method),
+            *(("--data-file", str(data)) if data else ("--data", MessageToJson(request.message, indent=None))),
             # The message is made once: a template per call would cost the machine more than the call does.
             *("--disable-template-functions", "--disable-template-data"),
             *("--concurrency", str(load.callers), "--connections", str(load.connections)),

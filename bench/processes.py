@@ -19,8 +19,9 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 15.0
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.02
-# The fields of /proc/PID/stat after the name, counted from 0 (proc(5) counts from 3): utime and stime.
-_UTIME, _STIME = 11, 12
+# The fields of /proc/PID/stat after the name, counted from 0 (proc(5) counts from 3): utime and stime, and after them
+# those of the children that it has waited for.
+_UTIME, _STIME, _CSTIME = 11, 12, 14
 
 
 class Failure(Exception):  # noqa: N818 (a sentence for the user, not an error of the program)
@@ -100,9 +101,27 @@ class Server:
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
 
 
+def family_cpu_seconds(process_id: int) -> float:
+    """Return the CPU time used so far by a process and all its descendants, those that it has seen end included."""
+    family = [process_id]
+    for member in family:  # and those that are found meanwhile
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has ended since
+            family.extend(_children(member))
+    ticks = sum(_fields(process_id)[_UTIME : _CSTIME + 1])
+    for member in family[1:]:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            ticks += _cpu_ticks(member)
+    return ticks / _TICKS_PER_SECOND
+
+
 def _cpu_ticks(process_id: int) -> int:
-    fields = _proc(process_id, "stat").rsplit(")", 1)[1].split()
-    return int(fields[_UTIME]) + int(fields[_STIME])
+    fields = _fields(process_id)
+    return fields[_UTIME] + fields[_STIME]
+
+
+def _fields(process_id: int) -> list[int]:
+    # The first, the state, is the only one that is no number.
+    return [0, *map(int, _proc(process_id, "stat").rsplit(")", 1)[1].split()[1:])]
 
 
 def _rss_mib(process_id: int) -> float:

@@ -74,6 +74,11 @@ class Postgres:
             raise PostgresMissingError("PostgreSQL was not started")
         return self._process.pid
 
+    def version(self) -> str:
+        """Return the server's version, as in 15.18."""
+        said = subprocess.run([_program("postgres"), "--version"], capture_output=True, text=True, check=True).stdout
+        return said.removeprefix("postgres (PostgreSQL)").split()[0]
+
     def run(self, sql: str) -> None:
         """Run statements; raises `PostgresMissingError` with what is wrong with them."""
         command = [_program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", self.url]
