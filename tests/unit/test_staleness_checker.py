@@ -1,49 +1,63 @@
-"""The checker of the near caches' tests: it finds what is older than it may be, and lets the rest pass."""
+"""The checker of stale reads finds each kind of them, and nothing else."""
 
 from __future__ import annotations
 
+import pytest
 from support.staleness import Change, Read, Record, judge
 
 from sidecar.cache.near.policy import token_of
 
 
-def record(*reads: Read, of_all: list[Change] | None = None) -> Record:
-    """Return a record of two writes, told of at 10 and 20 seconds, and these reads."""
-    made = Record(of_all=of_all or [], reads=list(reads))
-    made.changes["k"] = [Change(10.0, 100), Change(20.0, 200)]
+def read(begun_at: float, version: int, *, bound: float = 0.25, beside: int = 0, token: str = "") -> Read:
+    """Return a read that took a tenth of a second."""
+    return Read("k", begun_at, begun_at + 0.1, version, bound, beside, token)
+
+
+def record(*reads: Read, of_all: bool = False) -> Record:
+    """Return a record of reads, and of a change to version 7 that sidecar 1 told of when a second had passed."""
+    made = Record(reads=list(reads))
+    change = Change(1.0, 7, beside=1)
+    if of_all:
+        made.of_all.append(change)
+    else:
+        made.changes["k"].append(change)
     return made
 
 
-def read(begun_at: float, version: int, *, bound: float = 1.0, token: str = "") -> Read:
-    """Return a read of the key that was written."""
-    return Read("k", begun_at, version, bound, token, copied=True)
+@pytest.mark.parametrize("of_all", [False, True], ids=["key", "all"])
+@pytest.mark.parametrize(
+    ("found", "wrong", "late"),
+    [
+        (read(0.9, 6), 0, 0),
+        (read(1.2, 6), 0, 1),
+        (read(1.3, 6), 1, 1),
+        (read(1.3, 7), 0, 0),
+        (read(1.01, 6, bound=0.0), 1, 1),
+        (read(1.01, 6, beside=1), 1, 1),
+        (read(0.9, 6, token=token_of(7)), 1, 0),
+        (read(0.9, 7, token=token_of(7)), 0, 0),
+    ],
+    ids=["before", "within", "after", "new", "strong", "same sidecar", "token", "token kept"],
+)
+def test_a_read_after_a_change(found: Read, wrong: int, late: int, *, of_all: bool) -> None:
+    """It is wrong if it is older than its bound, its sidecar or its token allow; late if a change was known of."""
+    verdict = judge(record(found, of_all=of_all))
+    assert (wrong, late) == (len(verdict.wrong), verdict.late)
 
 
-def test_what_is_new_enough_passes() -> None:
-    """The newest, one that was written and not yet told of, and an older one within the bound."""
-    verdict = judge(record(read(25.0, 200), read(15.0, 200), read(20.9, 100)))
-
-    assert [] == verdict.wrong
-    assert 1 == verdict.late
-    assert 0.89 < verdict.most_behind < 0.91
+def test_what_was_seen_may_not_be_unseen() -> None:
+    """Though nobody was told of its write, it is older than nothing that was answered the bound before."""
+    seen, within, after = read(2.0, 9), read(2.2, 8), read(2.4, 8)
+    assert [after] == judge(record(seen, within, after)).wrong
 
 
-def test_what_is_behind_by_more_than_the_bound_is_found() -> None:
-    """Whether the bound is long or none."""
-    late, at_once = read(21.1, 100), read(20.1, 100, bound=0.0)
-
-    assert [late, at_once] == judge(record(late, at_once)).wrong
+def test_other_keys_are_other_matters() -> None:
+    """A change says nothing of a key that it does not concern."""
+    assert [] == judge(record(read(2.0, 6)._replace(key="other"))).wrong
 
 
-def test_what_is_older_than_its_token_is_found() -> None:
-    """However short the time."""
-    old = read(20.0, 199, token=token_of(200))
-
-    assert [old] == judge(record(old, read(20.0, 200, token=token_of(200)))).wrong
-
-
-def test_what_was_put_out_of_date_with_all_else_is_found() -> None:
-    """A change of the whole cache is one of each key; an entry that is newer than it is none of its business."""
-    gone, newer = read(32.0, 200), read(32.0, 300)
-
-    assert [gone] == judge(record(gone, newer, of_all=[Change(30.0, 300)])).wrong
+def test_by_how_much_a_read_was_behind() -> None:
+    """Counted from the first change that it did not know of."""
+    made = record(read(1.2, 6))
+    made.changes["k"].append(Change(1.1, 8))
+    assert 0.2 == pytest.approx(judge(made).most_behind)
