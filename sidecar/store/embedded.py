@@ -19,7 +19,6 @@ import importlib.util
 import logging
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -45,6 +44,11 @@ _LOCK_SECONDS = 3.0
 _POLL_SECONDS = 0.01
 _STOP_SECONDS = 5.0
 _RESTART_SECONDS = 0.5
+# While it reads its data, a server answers between two pieces of them.
+_ANSWER_SECONDS = 0.5
+_READY = b"+PONG"
+# Of what it says when it ends; more is of another start.
+_LAST_LINES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,15 +150,19 @@ class EmbeddedValkey:
         return process
 
     async def _answering(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until it answers. One that still reads its data in the end may serve later, or find them damaged."""
         deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            if process.returncode is not None:
-                break
-            if _accepts(self._socket):
+        answer = b""
+        while time.monotonic() < deadline and process.returncode is None:
+            answer = await _answer(self._socket)
+            if answer.startswith(_READY):
                 return
             await asyncio.sleep(_POLL_SECONDS)
+        if answer and process.returncode is None:
+            return
         await self._end()
-        raise StartupError(f"the embedded store did not start; its log is {self._policy.directory / 'valkey.log'}")
+        log = self._policy.directory / "valkey.log"
+        raise StartupError(f"the embedded store did not start; {_last_words(log)}its log is {log}")
 
     async def _keep(self) -> None:
         while self._process is not None:
@@ -241,11 +249,28 @@ async def _lock(path: Path) -> int:
         return descriptor
 
 
-def _accepts(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-        probe.connect(str(path))
-        return True
-    return False
+async def _answer(path: Path) -> bytes:
+    """Return what a server answers to PING, nothing if it does not listen or is busy."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                writer.write(b"PING\r\n")
+                return await reader.readline()
+            finally:
+                writer.close()
+    return b""
+
+
+def _last_words(log: Path) -> str:
+    """Return what a server said is wrong, to be read before the rest; nothing if it said nothing."""
+    with contextlib.suppress(OSError):
+        lines = [line.partition(" # ")[2] for line in log.read_text(errors="replace").splitlines()[-_LAST_LINES:]]
+        # What it thinks of the machine is no reason.
+        said = [line for line in lines if line and not line.startswith("WARNING")]
+        if said:
+            return f"it said: {said[-1]}; "
+    return ""
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:

@@ -13,7 +13,7 @@ from support.servers import StoreServer
 from support.write_behind import PLAIN, Ledger, make_rig, some_call, until
 
 from sidecar.cache.policy import Outcome
-from sidecar.errors import Reason, SidecarError
+from sidecar.errors import Reason, SidecarError, StartupError
 from sidecar.store.address import StoreAddress
 from sidecar.store.base import ScriptCall
 from sidecar.store.confirmed import ConfirmedWrites, on_disk
@@ -87,6 +87,31 @@ async def test_a_torn_tail_costs_the_last_write_alone(tmp_path: Path) -> None:
     await again.stop()
     assert [Outcome.HIT] * (WRITES - 1) + [Outcome.MISS] == found
     assert {f"k{number}" for number in range(WRITES - 1)} == set(ledger.values)
+
+
+async def test_damage_before_the_tail_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Whatever is wrong with it, what came after is not thrown away: the sidecar does not start, and says why."""
+    policy = EmbeddedPolicy(directory=tmp_path / "state")
+    embedded = EmbeddedValkey(policy)
+    await embedded.start()
+    async with connected(embedded.address) as pool:
+        rig = make_rig(StandaloneStore(pool), Ledger())
+        for number in range(WRITES):
+            await rig.values.set(f"k{number}", b"v", PLAIN, some_call())
+    await embedded.stop()
+    (written,) = (policy.directory / "appendonlydir").glob("*.incr.aof")
+    content = bytearray(written.read_bytes())
+    # Where a command says how many arguments it has.
+    content[content.index(b"\r\n*", len(content) // 2) + 2] = ord("x")
+    written.write_bytes(content)
+
+    with pytest.raises(StartupError) as refused:
+        await EmbeddedValkey(policy).start()
+    assert str(refused.value).startswith(
+        "the embedded store did not start; it said: Bad file format reading the append"
+    )
+    assert str(refused.value).endswith(f"; its log is {policy.directory / 'valkey.log'}")
+    assert content == written.read_bytes()
 
 
 async def test_a_full_disk_refuses_writes_and_loses_none_that_it_took(tmp_path: Path) -> None:
