@@ -10,8 +10,10 @@ import pytest
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
 from sidecar_client.gen.sidecar.v1 import common_pb2, error_reason_pb2, pipeline_pb2
 from support.contract import Contract, entry_key, milliseconds, refusal
+from support.metrics_page import MetricsPage
 from support.programs import wait_until
 from support.sidecars import RunningSidecar
+from support.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,6 +212,30 @@ class TestWhatItMustNot:
         kept(near, "plain", key)
         near.oracle.flushall()
         wait_until(lambda: look(near, "plain", key).outcome == MISS, "the flush is heard of", 5)
+
+    @pytest.mark.parametrize("how", ["flushed", "connection_lost"])
+    def test_nothing_is_kept_of_what_nobody_vouches_for(self, near: Contract, key: str, how: str) -> None:
+        """Within a second there is no copy at all, and of many keys none is found after a flush."""
+        names = [f"{key}:{number}" for number in range(20)]
+        for name in names:
+            put(near, "plain", name)
+        for name in names:
+            kept(near, "plain", name)
+        page = str(near.sidecar.metrics_address)
+        before = MetricsPage(page)("sidecar_l1_entries")
+        clients = [client["id"] for client in near.oracle.client_list() if client["name"] == "sidecar:l1"]
+        watch = Stopwatch()
+        if how == "flushed":
+            near.oracle.flushall()
+        else:
+            for client in clients:
+                near.oracle.client_kill_filter(_id=client)
+        wait_until(lambda: MetricsPage(page)("sidecar_l1_entries") == 0, "nothing is kept")
+        assert (True, True) == (before >= len(names), watch.seconds < 1)
+        outcome = MISS if how == "flushed" else HIT
+        assert {(outcome, STORE if outcome == HIT else 0)} == {
+            (answer.outcome, answer.source) for answer in (look(near, "plain", name) for name in names)
+        }
 
     def test_a_lost_connection_is_no_reason_to_be_behind(self, near: Contract, other: Contract, key: str) -> None:
         """Nobody tells of changes then, so there are no copies; soon there is another connection."""
