@@ -143,7 +143,7 @@ class SidecarProgram:
         """Wait for the line that says `is ready`; raises `RuntimeError` if the program ends instead."""
 
         def is_over() -> bool:
-            return "is ready" in self.output or self._running.poll() is not None
+            return self.is_ready or self._running.poll() is not None
 
         try:
             wait_until(is_over, "the sidecar is ready")
@@ -166,6 +166,11 @@ class SidecarProgram:
         """The ids of its workers' processes, as the system tells them."""
         children = children_of(self.process_id).items()
         return sorted(child for child, command in children if "sidecar.plain_worker" in command)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said that it is ready since it was last started."""
+        return "is ready" in self.output
 
     @property
     def output(self) -> str:
