@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from support.postgres import Database
 
 LONG = "SIDECAR_LONG" in os.environ
-OPERATIONS = int(os.environ.get("NEAR_OPERATIONS", "100000" if LONG else "4000"))
+OPERATIONS = int(os.environ.get("NEAR_OPERATIONS", "100000" if LONG else "3000"))
 SIDECARS = int(os.environ.get("NEAR_SIDECARS", "4" if LONG else "2"))
 NETWORK = os.environ.get("NEAR_NETWORK", "toxiproxy" if LONG else "slow")
 SEED = int(os.environ.get("NEAR_SEED", "1"))
