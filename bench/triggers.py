@@ -129,7 +129,7 @@ def percentile(figures: Sequence[float], share: float) -> float:
 
 def run(name: str, transactions: int) -> list[Took]:
     """Return what one kind of near cache comes to."""
-    from bench.balances import start_ledger, start_sidecar  # noqa: PLC0415 (it changes the path)
+    from bench.ledgers import start_ledger, start_sidecar  # noqa: PLC0415 (it changes the path)
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-triggers-")))

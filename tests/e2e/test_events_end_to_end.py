@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sidecar_client import Change, ChangeKind, Copies, SidecarClient
 from support.programs import SidecarProgram, children_of, environment, wait_until
 
-from bench import balances
+from bench import ledgers
 from bench.triggers import measure
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ async def test_a_transaction_shows_beside_all_sidecars(
     lasting_store: StoreServer, database: Database, tmp_path: Path
 ) -> None:
     """Though each had the old balance in its own memory; `bench.triggers` says how soon."""
-    environ = {balances.URL_VARIABLE: database.url}
-    database.query(balances.tables(ROUNDS, postings=1))
-    database.query(balances.triggers(environment(**environ)))
-    config = balances.configuration("{address}", lasting_store.url, NEAR)
+    environ = {ledgers.URL_VARIABLE: database.url}
+    database.query(ledgers.tables(ROUNDS, postings=1))
+    database.query(ledgers.triggers(environment(**environ)))
+    config = ledgers.configuration("{address}", lasting_store.url, NEAR)
     with ExitStack() as stack:
         programs = [SidecarProgram(tmp_path / str(n), config=config, environ=environ) for n in range(SIDECARS)]
         for program in programs:
