@@ -27,7 +27,7 @@ from sidecar.errors import Reason, SidecarError
 from sidecar.origins.applied import note_sql
 from sidecar.origins.database import ConflictError
 from sidecar.origins.failures import LostError, UnfitError, UnusableUrlError, outcome_unknown, refused, unavailable
-from sidecar.origins.prepared import Prepared, load_problems, prepare
+from sidecar.origins.prepared import Prepared, load_problems, prepare, settle
 from sidecar.origins.sql_rows import values_of
 from sidecar.origins.sql_states import is_about_data
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 # Transactions that keep getting in each other's way are a load that the database cannot bear.
 _CONFLICTS: Final = 3
-_NOTHING: Final = "SELECT"
 _UNDEFINED_TABLE: Final = "42P01"
 _STORE, _REMOVE, _LOAD, _NOTE, _URL = "store", "remove", "load", "applied_table", "url"
 
@@ -84,9 +83,6 @@ class PostgresOrigin:
                         found[purpose] = str(error)
                 if self.stores and self._applied_table is not None:
                     found |= await self._table_problem(connection, self._applied_table)
-                # asyncpg ends a preparation by Flush and not by Sync: to the server it is a statement that runs until
-                # the next one, which `statement_timeout` then ends, however short that one is.
-                await connection.execute(_NOTHING)
         except UnusableUrlError as error:
             return {_URL: error.why}
         except LostError as lost:
@@ -242,6 +238,7 @@ class PostgresOrigin:
     async def _table_problem(self, connection: Any, table: str) -> dict[str, str]:
         try:
             await connection.prepare(note_sql(table))
+            await settle(connection)
         except asyncpg.PostgresError as error:
             if error.sqlstate != _UNDEFINED_TABLE:
                 raise

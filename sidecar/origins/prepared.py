@@ -67,6 +67,7 @@ async def prepare(connection: Any, statement: Statement, problems: Problems | No
         if problems is not None:
             found = problems({column.name: column.type.name for column in asked.get_attributes()}, types)
             if found:
+                await settle(connection)
                 raise UnfitError("; ".join(found), _DATATYPE_MISMATCH)
         as_bytes = frozenset(name for name, of in types.items() if of.name in _BYTES)
 
@@ -76,11 +77,22 @@ async def prepare(connection: Any, statement: Statement, problems: Problems | No
         sql = statement.render(write)
         # What the casts make of it must do as well: a parameter may stand where no expression can.
         await connection.prepare(sql)
+        await settle(connection)
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "").startswith(("42", "0A", "22", "3F")):
             raise UnfitError(f"{error.message} (SQLSTATE {error.sqlstate})", error.sqlstate) from None
         raise
     return Prepared(sql, statement.parameters, as_bytes)
+
+
+async def settle(connection: Any) -> None:
+    """End what the driver has begun by preparing something, and leaves as it is until the next command.
+
+    It asks for the answer without a Sync (PostgreSQL's manual, 55.2.3), and up to that the server is in a transaction:
+    it has locked the tables, keeps every ALTER TABLE waiting, and counts its `statement_timeout` down, so that a
+    connection that lies idle afterwards fails at whatever comes next.
+    """
+    await connection.execute("SELECT 1")
 
 
 def load_problems(columns: Mapping[str, str], types: Mapping[str, Any]) -> list[str]:

@@ -77,6 +77,20 @@ async def loaded(database: Database, statement: str, keys: list[str]) -> list[ob
         await thing.origins.close()
 
 
+@pytest.mark.parametrize("asked", [{"load": LOAD}, {"load": LOAD, "store": STORE}])
+async def test_what_was_looked_at_is_not_held(tables: Database, asked: dict[str, str]) -> None:
+    """Once the statements are prepared the connection is in no transaction, holds no lock, and no time runs out."""
+    held = """
+    SELECT state, xact_start IS NULL, (SELECT count(*) FROM pg_locks WHERE pg_locks.pid = pg_stat_activity.pid)
+      FROM pg_stat_activity WHERE application_name = 'sidecar' AND datname = current_database()
+    """
+    thing = made(policy_for(tables.url), asked)
+    found = await thing.origins.check()
+    rows = await asyncio.to_thread(tables.query, held)
+    await thing.origins.close()
+    assert (((), {}), [["idle", "t", "0"]]) == (found, rows)
+
+
 async def test_values_come_in_the_order_of_the_keys(home: Made, tables: Database) -> None:
     """A load answers for each key, in their order, and with nothing where there is no row."""
     tables.query("INSERT INTO things VALUES ('a', '1'), ('b', '2')")
