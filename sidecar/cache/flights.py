@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.background import Background
-from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, LeaseState, Wanted, draw
+from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, LeaseState, Wanted
 from sidecar.cache.origin import backstop
 from sidecar.cache.policy import MISS, FromOrigin, Lookup, Outcome
 from sidecar.cache.refresh import mean_after
@@ -228,7 +228,7 @@ class Flights:
             return
         for flight in going:
             flight.looks += 1
-        answers = await self._leases.ask([Wanted(flight.name, draw(), flight.also) for flight in going], call)
+        answers = await self._leases.ask([Wanted(flight.name, flight.also) for flight in going], call)
         granted: list[tuple[Flight, Asked]] = []
         for flight, asked in zip(tuple(going), answers, strict=True):
             if not isinstance(asked, SidecarError) and asked.state is LeaseState.GRANTED:

@@ -1,14 +1,22 @@
-"""Asking for the leave to load entries: what `loads` says of it, for one entry or for many in one trip."""
+"""Asking for the leave to load entries: what `loads` says of it, for one entry or for many in one trip.
+
+Each asking has a token of its own, which is sent once. What is sent to the store may be made much later than whoever
+sent it has given up on it, when the entry has been invalidated since: a copy of it with the same token would give back
+the lease that the invalidation took, and with it the leave to fill what was read before. So where the answer is lost
+one asks anew, with another token, which takes over what the lost one may have got; should the lost one come after that,
+it gives leave to nobody, and ends by itself.
+"""
 
 from __future__ import annotations
 
 import secrets
+import time
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.dated import POSITION_DIGITS
 from sidecar.cache.write_behind.format import BehindFormat
-from sidecar.errors import SidecarError
+from sidecar.errors import Reason, SidecarError
 from sidecar.store.base import ScriptCall
 from sidecar.store.scripts import load
 
@@ -25,6 +33,9 @@ _LEASE, _LEASE_DATED = load("lease_entry"), load("lease_dated")
 
 _TOKEN_BYTES = 16
 TOKEN_CHARS = 2 * _TOKEN_BYTES
+
+# A connection that is cut says so at once. A store that hangs would hang again.
+_SOON_SECONDS = 0.5
 
 IF_NOT_FRESH = ""
 """An entry is to be loaded unless it is fresh."""
@@ -45,8 +56,6 @@ class Wanted(NamedTuple):
     """An entry that somebody would load."""
 
     name: bytes
-    drawn: str
-    """The asker's own part of the token, to ask again with; a new one is `draw()`."""
     also: str = IF_NOT_FRESH
     """`IF_NOT_FRESH`, `ANYWAY`, or the version that is to be loaded though it is fresh."""
 
@@ -99,24 +108,46 @@ class Leases:
         Raises `SidecarError` where nothing could be asked.
         """
         opening, floors = await self.standing([one.name for one in wanted], call)
-        scripts = [self._asking(one, opening, floors.get(one.name, 0)) for one in wanted]
-        if len(scripts) == 1:
-            replies: list[Reply] = [await self._store.run(scripts[0], call)]
-        else:
-            replies = await self._store.call_many(scripts, call)
-        return [_asked(reply, opening + one.drawn) for one, reply in zip(wanted, replies, strict=True)]
+        tokens = [opening + draw() for _ in wanted]
+        begun = time.monotonic()
+        replies = await self._send(
+            [self._asking(one, token, floors.get(one.name, 0)) for one, token in zip(wanted, tokens, strict=True)], call
+        )
+        lost = [place for place, reply in enumerate(replies) if _is_lost(reply)]
+        if lost and time.monotonic() - begun < _SOON_SECONDS:
+            anew = {place: opening + draw() for place in lost}
+            scripts = [
+                self._asking(wanted[place], token, floors.get(wanted[place].name, 0), instead_of=tokens[place])
+                for place, token in anew.items()
+            ]
+            for (place, token), reply in zip(anew.items(), await self._send(scripts, call), strict=True):
+                tokens[place], replies[place] = token, reply
+        if len(replies) == 1 and isinstance(replies[0], SidecarError):
+            raise replies[0]
+        return [_asked(reply, token) for reply, token in zip(replies, tokens, strict=True)]
 
-    def _asking(self, wanted: Wanted, opening: str, floor: int) -> ScriptCall:
-        name, drawn, also = wanted
+    async def _send(self, scripts: Sequence[ScriptCall], call: Call) -> list[Reply]:
+        if len(scripts) > 1:
+            return await self._store.call_many(scripts, call)
+        try:
+            return [await self._store.run(scripts[0], call)]
+        except SidecarError as error:
+            return [error]
+
+    def _asking(self, wanted: Wanted, token: str, floor: int, instead_of: str = "") -> ScriptCall:
+        name, also = wanted
         if isinstance(self._native, BehindFormat):
-            return self._native.lease(name, opening + drawn, self._lease_ms, also)
+            return self._native.lease(name, token, self._lease_ms, also, instead_of)
         keys = (self._native.key(name), self._native.load_key(name))
         script = _LEASE
-        words: tuple[Arg, ...] = (opening + drawn, self._lease_ms, also)
+        words: tuple[Arg, ...] = (token, self._lease_ms, also, instead_of)
         if self._dating is not None and self._dating.has_generations:
             script, words = _LEASE_DATED, (*words, floor)
-        # It may be repeated: a copy that comes late takes a lease that nobody uses, if any, and that ends by itself.
-        return ScriptCall(script, keys, words, True)
+        return ScriptCall(script, keys, words, False)
+
+
+def _is_lost(reply: Reply) -> bool:
+    return isinstance(reply, SidecarError) and reply.reason is Reason.OUTCOME_UNKNOWN
 
 
 def _asked(reply: Reply, token: str) -> Asked | SidecarError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.cache.dated import POSITION_DIGITS
 from sidecar.cache.entry import DATED_PACKED_MAGIC, PACKED_MAGIC, dated_block
-from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, TOKEN_CHARS, Leases, LeaseState, Wanted, draw
+from sidecar.cache.leases import ANYWAY, IF_NOT_FRESH, TOKEN_CHARS, Leases, LeaseState, Wanted
 from sidecar.cache.policy import MISS, Lookup, Outcome, choose_ttl, named
 from sidecar.cache.request import check_size
 from sidecar.cache.tags import Tagged, refuse_tags
@@ -164,7 +164,7 @@ class Loads:
         """Ask about entries, again and again while there is nothing to do about any and there is time to wait."""
         seconds = (self._policy.load_wait_ms if wait_ms is None else wait_ms) / 1_000
         until = after(min(seconds, remaining(call.deadline) * (1 - FOR_THE_WAY)))
-        asking = {key: Wanted(await self._values.name(key, call), draw()) for key in keys}
+        asking = {key: Wanted(await self._values.name(key, call)) for key in keys}
         told: dict[str, Loaded | SidecarError] = {}
         while asking:
             answers = await self.leases.ask(list(asking.values()), call)

@@ -97,11 +97,10 @@ class BehindFormat(NativeFormat):
         )  # fmt: skip
         return ScriptCall(_DELETE, self._keys_of_change(name, repeat), args, repeat.safe)
 
-    def lease(self, name: bytes, token: str, lease_ms: int, also: str) -> ScriptCall:
+    def lease(self, name: bytes, token: str, lease_ms: int, also: str, instead_of: str) -> ScriptCall:
         """Return the script that gives the leave to load an entry, where nothing is pending; see `leases`."""
         keys = (self.key(name), self.load_key(name), self._of(name).pending)
-        # As `leases` says of the others: it may be repeated.
-        return ScriptCall(_LEASE, keys, (token, lease_ms, also, name, ANSWERS_MS), True)
+        return ScriptCall(_LEASE, keys, (token, lease_ms, also, instead_of, name, ANSWERS_MS), False)
 
     def _of(self, name: bytes) -> BehindKeys:
         return self._partitions[behind_partition(name)]

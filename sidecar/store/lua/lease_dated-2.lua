@@ -5,7 +5,8 @@
 -- ARGV[1]  the caller's token
 -- ARGV[2]  for how long the caller may load (ms)
 -- ARGV[3]  the version of the entry that is to be loaded though it is fresh, * for any, '' for none
--- ARGV[4]  the position below which nothing counts
+-- ARGV[4]  the token of an asking whose answer was lost, whose lease the caller takes over; '' for none
+-- ARGV[5]  the position below which nothing counts
 -- returns  {1 it is fresh | 2 the caller loads | 3 another loads | 4 the origin has none, for how long that is so (ms), the
 --          entry or ''}
 -- include: now
@@ -13,7 +14,7 @@
 -- include: dated
 -- include: loads
 local FRESH, GRANTED, TAKEN, ABSENT = 1, 2, 3, 4
-local floor = tonumber(ARGV[4])
+local floor = tonumber(ARGV[5])
 local entry = redis.call('GET', KEYS[1])
 if entry then
   local version, _, fresh_until, position = parse_dated(entry)
@@ -26,7 +27,7 @@ if entry then
   end
 end
 local held = redis.call('GET', KEYS[2])
-if held and held ~= ARGV[1] then
+if held and held ~= ARGV[4] then
   local nothing_there = string.sub(held, 1, #NOTHING_THERE) == NOTHING_THERE
   local begins = nothing_there and #NOTHING_THERE + 1 or 1
   if (tonumber(string.sub(held, begins, begins + POSITION_DIGITS - 1)) or 0) >= floor then

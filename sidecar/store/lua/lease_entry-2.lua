@@ -1,10 +1,10 @@
--- Gives one caller the leave to load an entry that is not fresh, or says why not. Asking again with the same token gives
--- the same leave, with its time begun anew.
+-- Gives one caller the leave to load an entry that is not fresh, or says why not.
 -- KEYS[1]  the entry
 -- KEYS[2]  who loads it
 -- ARGV[1]  the caller's token
 -- ARGV[2]  for how long the caller may load (ms)
 -- ARGV[3]  the version of the entry that is to be loaded though it is fresh, * for any, '' for none
+-- ARGV[4]  the token of an asking whose answer was lost, whose lease the caller takes over; '' for none
 -- returns  {1 it is fresh | 2 the caller loads | 3 another loads | 4 the origin has none, for how long that is so (ms), the
 --          entry or ''}
 -- include: now
@@ -18,4 +18,4 @@ if entry then
   local left = left_ms(fresh_until, now_us())
   if left > 0 and not loads_anyway(ARGV[3], version) then return {FRESH, left, entry} end
 end
-return give_leave(KEYS[2], ARGV[1], ARGV[2], entry)
+return give_leave(KEYS[2], ARGV[1], ARGV[2], ARGV[4], entry)
