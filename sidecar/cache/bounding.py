@@ -40,6 +40,7 @@ from sidecar.cache.upkeep import Upkeep
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.errors import Reason, SidecarError
+from sidecar.lasting import lasting
 from sidecar.store import commands
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Bounding:
     def start(self) -> None:
         """Begin to look."""
         if self._caches:
-            self._task = asyncio.create_task(self._run(), name="bounding")
+            self._task = asyncio.create_task(lasting(self._run, "the bounding of caches"), name="bounding")
 
     async def stop(self) -> None:
         """Stop, and let another process take over."""

@@ -86,6 +86,12 @@ class Waits:
             wait.changed.set_result(None)
 
     async def _look(self, load_key: bytes, wait: _Wait) -> None:
+        try:
+            await self._until_changed(load_key)
+        finally:
+            self._end(load_key, wait)
+
+    async def _until_changed(self, load_key: bytes) -> None:
         pause = _FIRST_SECONDS
         first: bytes | None = None
         while True:
@@ -100,4 +106,3 @@ class Waits:
                 break
             await asyncio.sleep(max(pause, len(self._waits) / _LOOKS_A_SECOND))
             pause = min(pause * _GROWTH, _LAST_SECONDS)
-        self._end(load_key, wait)

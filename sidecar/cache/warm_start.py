@@ -86,6 +86,9 @@ class WarmStart:
         except SidecarError as error:
             _log.warning("cache %s is not warmed to the end: %s", name, error.message)
             await _left(upkeep)
+        except Exception:  # noqa: BLE001 (it is logged, and the work goes on)
+            _log.exception("cache %s is not warmed to the end", name)
+            await _left(upkeep)
         finally:
             self._left.pop(name, None)
 

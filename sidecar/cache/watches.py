@@ -14,6 +14,7 @@ the two nothing may be kept. Names of PHI caches are keyed hashes, which tell a 
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from sidecar.store.base import Store
     from sidecar.store.keys import KeySpace
     from sidecar.telemetry.metrics import Metrics
+
+_log = logging.getLogger("sidecar.cache")
 
 # Each watcher holds at most so many names of 512 bytes: 5 MB, if it reads nothing at all.
 _MOST_UNTOLD = 10_000
@@ -204,7 +207,9 @@ class _Hub:
                 self._ready()
                 return
             passed = await generations.passed_since(self._position, call)
-        except SidecarError:
+        except Exception as error:  # noqa: BLE001 (it is logged, and the work goes on)
+            if not isinstance(error, SidecarError):
+                _log.exception("what has changed in a watched cache cannot be told; its watchers drop all")
             self._tell(lambda mailbox: mailbox.put_all())
             if not self._is_up:
                 self._ready()

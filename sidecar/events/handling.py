@@ -17,6 +17,7 @@ from sidecar.errors import InvalidArgumentError, Reason, SidecarError
 from sidecar.events.backlog import Backlog
 from sidecar.events.payload import MisfitError
 from sidecar.events.rules import Effect, Reach, judge
+from sidecar.lasting import lasting
 from sidecar.store.retry import Backoff
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _log = logging.getLogger("sidecar.events")
 _BACKOFF = Backoff(base_ms=20, cap_ms=2_000)
 # A publisher with a defect may send thousands of events a second.
 _SAY_AGAIN_SECONDS = 60.0
+# What no store is to blame for most likely fails for ever, and all that follows in a stream would wait for it.
+_MOST_REPEATS_OF_A_DEFECT = 5
 # To try these again is in vain: the rule is wrong, or what lies under the key is no entry, and is never served.
 _PERMANENT = frozenset({Reason.UNSUPPORTED_BY_CACHE, Reason.CACHE_UNKNOWN, Reason.WRONG_TYPE, Reason.ENTRY_MALFORMED})
 
@@ -90,7 +93,9 @@ class Handling:
 
     def start(self) -> None:
         """Begin to invalidate what is gathered."""
-        self._task = asyncio.create_task(self._run(), name=f"events-{self.name}")
+        self._task = asyncio.create_task(
+            lasting(self._run, f"the handling of event {self.name!r}"), name=f"events-{self.name}"
+        )
 
     async def close(self) -> None:
         """End that; what is not done stays undone."""
@@ -113,6 +118,9 @@ class Handling:
             return []
         except RecursionError:  # what the parser just bears may be too deep for the rules
             self._misfit("it nests too deep")
+            return []
+        except Exception as error:  # noqa: BLE001 (it is said, and one event must not hold up all that follow)
+            self._misfit(f"its handling failed ({type(error).__qualname__})")
             return []
         for misfit in judged.misfits:
             self._misfit(misfit)
@@ -169,7 +177,7 @@ class Handling:
     async def _drain(self, backlog: Backlog) -> None:
         attempt = 0
         while backlog:
-            failed = [effect for effect in backlog.take() if not await self._done(effect)]
+            failed = [effect for effect in backlog.take() if not await self._done(effect, attempt)]
             self.counters.lost.value += backlog.lost
             backlog.lost = 0
             if failed:
@@ -177,7 +185,7 @@ class Handling:
                 await asyncio.sleep(_BACKOFF.delay_seconds(attempt))
                 attempt += 1
 
-    async def _done(self, effect: Effect) -> bool:
+    async def _done(self, effect: Effect, attempt: int) -> bool:
         """Invalidate; return False if it is to be tried again."""
         try:
             await self._invalidate(effect)
@@ -187,6 +195,12 @@ class Handling:
                 return True
             self.counters.failed.value += 1
             return False
+        except Exception:  # noqa: BLE001 (it is logged, and the work goes on)
+            _log.exception("an invalidation of cache %r by event %r failed", effect.cache, self.name)
+            self.counters.failed.value += 1
+            is_given_up = attempt >= _MOST_REPEATS_OF_A_DEFECT
+            self.counters.lost.value += is_given_up
+            return is_given_up
         self.counters.invalidated(effect.cache, effect.reach, max(1, len(effect.values)))
         return True
 

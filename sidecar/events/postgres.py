@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from sidecar.lasting import lasting
 from sidecar.store.retry import Backoff
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ class PostgresSource:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._task = asyncio.create_task(self._keep(), name=f"postgres-{self._handling.name}")
+        self._task = asyncio.create_task(
+            lasting(self._keep, f"the listening of event {self._handling.name!r}"),
+            name=f"postgres-{self._handling.name}",
+        )
 
     async def close(self) -> None:
         """Listen no more."""
@@ -87,6 +91,8 @@ class PostgresSource:
                         self._handling.name,
                         type(error).__name__,
                     )
+            except Exception:  # noqa: BLE001 (it is logged, and the work goes on)
+                _log.exception("the listening to the database of event %r has failed", self._handling.name)
             if self.up.is_set():
                 # A new connection is a gap: those that do not last must not empty the caches all the time.
                 if loop.time() - begun > self._policy.steady:

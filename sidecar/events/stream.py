@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar.errors import SidecarError
+from sidecar.lasting import lasting
 from sidecar.store.stream_group import GroupLostError, open_group
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class StreamSource:
 
     def start(self) -> None:
         """Begin to read."""
-        self._task = asyncio.create_task(self._keep(), name=f"stream-{self._handling.name}")
+        self._task = asyncio.create_task(
+            lasting(self._keep, f"the reading of event {self._handling.name!r}"), name=f"stream-{self._handling.name}"
+        )
 
     async def close(self) -> None:
         """Read no more; what was read and not done is another's from `claim_after` on."""
@@ -91,6 +94,8 @@ class StreamSource:
             except SidecarError as error:
                 if attempt == 0 or self.up.is_set():
                     _log.warning("the stream of event %r cannot be read: %s", self._handling.name, error.message)
+            except Exception:  # noqa: BLE001 (it is logged, and the work goes on)
+                _log.exception("the reading of the stream of event %r has failed", self._handling.name)
             if self.up.is_set():
                 attempt = 0
                 self.up.clear()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.errors import Reason, SidecarError
+from sidecar.lasting import lasting
 from sidecar.ratelimit.members import EXPIRY_US, INTERVAL_SECONDS, Census
 from sidecar.store.base import ScriptCall
 from sidecar.store.scripts import load
@@ -63,7 +64,7 @@ class Heartbeats:
         """Beat once, if anybody needs it, then go on in the background."""
         if self._wanted.is_set():
             await self.beat()
-        self._task = asyncio.create_task(self._run(), name="heartbeats")
+        self._task = asyncio.create_task(lasting(self._run, "the heartbeats of limits"), name="heartbeats")
 
     async def stop(self) -> None:
         """Stop beating; the store forgets this process by itself."""

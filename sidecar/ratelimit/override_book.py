@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.errors import Reason, SidecarError
+from sidecar.lasting import lasting
 from sidecar.ratelimit.overrides import MOST_OVERRIDES, Override, from_stored
 from sidecar.store import commands
 from sidecar.store.base import ScriptCall
@@ -43,7 +44,7 @@ class OverrideBook:
     async def start(self) -> None:
         """Read once, if the store can be reached, then go on in the background."""
         await self._look()
-        self._task = asyncio.create_task(self._keep(), name="overrides")
+        self._task = asyncio.create_task(lasting(self._keep, "the reading of overrides"), name="overrides")
 
     async def stop(self) -> None:
         """Look no more."""

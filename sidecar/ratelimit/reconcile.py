@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.errors import Reason, SidecarError, StoreError
+from sidecar.lasting import lasting
 from sidecar.ratelimit.charges import TAKE, Charge, decision_of_one, script_of_one
 from sidecar.ratelimit.local_share import used_of
 from sidecar.ratelimit.terms import terms_of
@@ -92,7 +93,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Begin to wait for the store."""
-        self._task = asyncio.create_task(self._run(), name="reconciler")
+        self._task = asyncio.create_task(lasting(self._run, "the reconciling of limits"), name="reconciler")
 
     async def stop(self) -> None:
         """Stop; what has not been charged is lost."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.errors import SidecarError
+from sidecar.lasting import lasting
 from sidecar.ratelimit.description import version_of
 from sidecar.ratelimit.heartbeats import PASSING
 from sidecar.ratelimit.members import EXPIRY_US, INTERVAL_SECONDS
@@ -68,7 +69,7 @@ class Reporter:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._task = asyncio.create_task(self._run(), name="reporter")
+        self._task = asyncio.create_task(lasting(self._run, "the reports of limits"), name="reporter")
 
     async def stop(self) -> None:
         """Stop; what was told last expires by itself."""

@@ -26,6 +26,7 @@ import hiredis
 
 from sidecar.clock import remaining
 from sidecar.errors import Reason, StoreError
+from sidecar.lasting import lasting
 from sidecar.store.connection import ConnectionLostError
 from sidecar.store.dial import dial
 from sidecar.store.replies import (
@@ -125,7 +126,7 @@ class Pool:
         """Begin to connect; returns at once, also when the server is down."""
         self._down_since = time.monotonic()
         self._keepers = [
-            asyncio.create_task(self._keep(), name=f"store-connection-{number}")
+            asyncio.create_task(lasting(self._keep, "a connection to the store"), name=f"store-connection-{number}")
             for number in range(self._policy.connections)
         ]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sidecar.call import Call
 from sidecar.clock import StoreClock, after
 from sidecar.errors import SidecarError
+from sidecar.lasting import lasting
 from sidecar.store import commands
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class StoreProbe:
     async def start(self) -> None:
         """Probe once, then go on in the background."""
         self._set(serving=await self._ask())
-        self._task = asyncio.create_task(self._run(), name="store-probe")
+        self._task = asyncio.create_task(lasting(self._run, "the probe of the store"), name="store-probe")
 
     async def stop(self) -> None:
         """Stop probing."""
@@ -64,6 +65,9 @@ class StoreProbe:
             reply = await self._store.call(commands.time(), Call("store.probe", deadline=after(_REPLY_SECONDS)))
             store_us = commands.time_us(reply)
         except (SidecarError, TypeError, ValueError):  # no answer, or none that TIME can have
+            return False
+        except Exception:  # noqa: BLE001 (it is logged, and the work goes on)
+            _log.exception("the store could not be probed")
             return False
         self._clock.observe(store_us, sent_at, time.monotonic())
         return True

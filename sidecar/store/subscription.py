@@ -27,6 +27,7 @@ import hiredis
 
 from sidecar.connecting import why_not
 from sidecar.errors import SidecarError
+from sidecar.lasting import lasting
 from sidecar.store.commands import time_us
 from sidecar.store.connection import pack
 from sidecar.store.dial import login, open_socket, refusal
@@ -199,7 +200,9 @@ class Subscription:
 
     def start(self) -> None:
         """Begin; returns at once."""
-        self._task = asyncio.create_task(self._keep(), name=f"subscription-{self._name}")
+        self._task = asyncio.create_task(
+            lasting(self._keep, f"the subscription {self._name}"), name=f"subscription-{self._name}"
+        )
 
     async def close(self) -> None:
         """End it; nothing is told any more, not even `down`."""
@@ -217,6 +220,8 @@ class Subscription:
             except SidecarError as error:
                 if attempt == 0 or self.is_up:
                     _log.warning("the subscription %s is not in force: %s", self._name, error.message)
+            except Exception:  # noqa: BLE001 (it is logged, and the work goes on)
+                _log.exception("the subscription %s has failed", self._name)
             if self.is_up:
                 self.is_up = False
                 self._on_down()

@@ -40,6 +40,7 @@ import hiredis
 
 from sidecar.clock import after
 from sidecar.errors import StoreError
+from sidecar.lasting import lasting
 from sidecar.store.commands import time_us
 from sidecar.store.connection import ConnectionLostError, pack
 from sidecar.store.dial import dial
@@ -106,7 +107,7 @@ class Tracking:
 
     def start(self) -> None:
         """Begin to connect; returns at once, also when the server is down."""
-        self._keeper = asyncio.create_task(self._keep(), name="store-tracking")
+        self._keeper = asyncio.create_task(lasting(self._keep, "the near cache's connection"), name="store-tracking")
 
     async def close(self) -> None:
         """Close the connection."""
@@ -202,6 +203,9 @@ class Tracking:
                 # Late, lost, or no time at all. A connection that is neither lost nor of use is no connection.
                 connection.abort()
                 return
+            except BaseException:
+                connection.abort()
+                raise
             await asyncio.sleep(self._interval)
 
     def _note(self, problem: StoreError) -> None:

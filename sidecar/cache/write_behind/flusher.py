@@ -26,6 +26,7 @@ from sidecar.cache.write_behind.schedule import Schedule, Settled, Verdict
 from sidecar.call import Call
 from sidecar.clock import Deadline, after
 from sidecar.errors import Reason, SidecarError, StoreError
+from sidecar.lasting import lasting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,9 @@ class Flusher:
 
     def start(self) -> None:
         """Begin to send."""
-        self._task = asyncio.create_task(self._run(), name=f"write-behind-{self._cache}")
+        self._task = asyncio.create_task(
+            lasting(self._run, f"write-behind of cache {self._cache!r}"), name=f"write-behind-{self._cache}"
+        )
 
     def hurry(self) -> None:
         """Take what there is now, without waiting for more to come together."""
@@ -278,7 +281,12 @@ class Flusher:
         )
         call = Call(f"write_behind.{self._cache}", deadline=deadline)
         begun = time.monotonic()
-        answers = await self._answers(batch, call)
+        try:
+            answers = await self._answers(batch, call)
+        except Exception:  # noqa: BLE001 (it is logged, and told as a failure)
+            # A batch without answers would be under way for ever, and its names with it.
+            _log.exception("a batch of cache %r could not be sent", self._cache)
+            answers = [SidecarError(Reason.INTERNAL, "the batch could not be sent; see the log")] * len(batch)
         self._gauges.seconds.observe(time.monotonic() - begun)
         settled = self._schedule.answered(batch, answers, time.monotonic())
         self._gauges.count(settled)
@@ -326,7 +334,7 @@ class Flusher:
         return answers
 
     async def _settle(self, number: int, settled: list[Settled]) -> None:
-        fence = self._fences.get(number)
+        fence, is_said = self._fences.get(number), False
         while fence is not None and self._fences.get(number) == fence:
             try:
                 if not await self._partitions.settle(number, fence, settled, self._call("settle")):
@@ -334,6 +342,12 @@ class Flusher:
                     return
             except SidecarError as error:
                 self._note(error)
+                await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
+                continue
+            except Exception:  # noqa: BLE001 (it is logged, and told again)
+                if not is_said:
+                    _log.exception("what the origin of cache %r has answered cannot be told to the store", self._cache)
+                is_said = True
                 await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
                 continue
             self._schedule.settle(settled)
