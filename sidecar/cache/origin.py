@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from sidecar.errors import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sidecar.call import Call
     from sidecar.errors import SidecarError
-
 
 # An origin's answer may be on its way when its time is over; of a short time that much less.
 _BACKSTOP_SECONDS = 0.1
@@ -26,6 +27,14 @@ def backstop(seconds: float) -> float:
     of itself that it is slow. Who gives up at the same moment has neither.
     """
     return seconds + min(_BACKSTOP_SECONDS, seconds / 10)
+
+
+def blames_configuration(error: SidecarError) -> bool:
+    """Say whether an origin is there and cannot do what it was asked as it, or its cache, is configured.
+
+    It then ends with ORIGIN_UNAVAILABLE, and tells what is wrong by a code of its own.
+    """
+    return error.reason is Reason.ORIGIN_UNAVAILABLE and "code" in error.metadata
 
 
 class OriginValue(NamedTuple):

@@ -22,7 +22,7 @@ import asyncpg
 
 from sidecar.connecting import why_not
 from sidecar.errors import SidecarError
-from sidecar.origins.failures import LostError, UnfitError, UnusableUrlError, refused, timed_out, unavailable
+from sidecar.origins.failures import LostError, UnfitError, UnusableUrlError, refused, timed_out, unavailable, unfit
 from sidecar.origins.sql_states import Verdict, verdict_on
 
 if TYPE_CHECKING:
@@ -91,21 +91,19 @@ class Database:
 
     def failure(self, error: asyncpg.PostgresError) -> SidecarError | LostError | ConflictError:
         """Return what one of PostgreSQL's errors means; its text may quote what was sent, and is not repeated."""
-        if isinstance(error, asyncpg.InvalidCachedStatementError):
-            # A table has changed since; the driver has forgotten what it knew of it.
-            return ConflictError()
         code = code_of(error)
-        match verdict_on(code):
+        verdict = verdict_on(code)
+        # A table that has changed since is no fault: the driver has forgotten what it knew of it.
+        if verdict is Verdict.AGAIN or isinstance(error, asyncpg.InvalidCachedStatementError):
+            return ConflictError()
+        match verdict:
             case Verdict.LOST:
                 return LostError()
-            case Verdict.AGAIN:
-                return ConflictError()
             case Verdict.LATE:
                 return timed_out(self.name)
             case Verdict.UNAVAILABLE:
                 return unavailable(self.name, f"{_SAID.get(code[:2], 'cannot be asked now')} (SQLSTATE {code})")
-            case Verdict.REFUSED:
-                return refused(self.name, code)
+        return (unfit if verdict is Verdict.UNFIT else refused)(self.name, code)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -12,6 +12,8 @@ from sidecar.errors import Reason, SidecarError
 NOTHING_CHANGED: Final = "; nothing was changed"
 # When it is not known how long an outage lasts: soon enough for a blip, and no storm.
 _SOON_MS: Final = 100
+# Somebody has to mend something.
+_MENDED_MS: Final = 1_000
 
 
 class LostError(Exception):
@@ -53,6 +55,20 @@ def unavailable(origin: str, what: str, retry_after_ms: int = _SOON_MS) -> Sidec
         f"the origin {origin!r} {what}{NOTHING_CHANGED}",
         metadata={"origin": origin},
         retry_after_ms=max(1, retry_after_ms),
+    )
+
+
+def unfit(origin: str, code: str) -> SidecarError:
+    """Return the error for what the origin, which is there, cannot do as it is configured; nothing was changed.
+
+    It is no refusal of what was asked: once the configuration or the origin is mended it can be done. `code` is the
+    origin's own word for what is wrong.
+    """
+    return SidecarError(
+        Reason.ORIGIN_UNAVAILABLE,
+        f"the origin {origin!r} cannot do it as it is configured ({code}); nothing was changed",
+        metadata={"origin": origin, "code": code},
+        retry_after_ms=_MENDED_MS,
     )
 
 

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from sidecar.cache.origin import blames_configuration
 from sidecar.clock import remaining
 from sidecar.errors import Reason, SidecarError
 from sidecar.origins.breaker import Breaker, BreakerPolicy, State
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = logging.getLogger("sidecar.origins")
 
-# These come from an origin that is there.
+# These come from an origin that is there. So does what blames the configuration: what other caches ask may be fine.
 _ANSWERED: Final = frozenset({Reason.ORIGIN_REFUSED, Reason.ORIGIN_ANSWER})
 # A caller that gives the origin no fair share of its time learns nothing about it.
 _FAIR_SHARE: Final = 0.5
@@ -188,7 +189,7 @@ class Gate:
                 self._breaker.abandon(leave)
             raise self._counted(self._late(exchange, is_change=is_change)) from None
         except SidecarError as error:
-            if error.reason in _ANSWERED:
+            if error.reason in _ANSWERED or blames_configuration(error):
                 self._succeed(leave)
             else:
                 self._fail(leave)

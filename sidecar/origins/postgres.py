@@ -26,7 +26,15 @@ import asyncpg
 from sidecar.errors import Reason, SidecarError
 from sidecar.origins.applied import note_sql
 from sidecar.origins.database import ConflictError
-from sidecar.origins.failures import LostError, UnfitError, UnusableUrlError, outcome_unknown, refused, unavailable
+from sidecar.origins.failures import (
+    LostError,
+    UnfitError,
+    UnusableUrlError,
+    outcome_unknown,
+    refused,
+    unavailable,
+    unfit,
+)
 from sidecar.origins.prepared import Prepared, load_problems, prepare, settle
 from sidecar.origins.sql_rows import values_of
 from sidecar.origins.sql_states import is_about_data
@@ -128,7 +136,7 @@ class PostgresOrigin:
                 ready = await self._ready(connection, _LOAD)
                 rows = await connection.fetch(ready.sql, *ready.arguments(self.name, {"keys": list(keys)}))
         except UnfitError as error:
-            raise refused(self.name, error.code) from None
+            raise unfit(self.name, error.code) from None
         except ConflictError:
             raise unavailable(self.name, "has transactions that are in each other's way") from None
         except SidecarError as error:
@@ -143,7 +151,7 @@ class PostgresOrigin:
             except ConflictError:
                 continue
             except UnfitError as error:
-                raise refused(self.name, error.code) from None
+                raise unfit(self.name, error.code) from None
             except SidecarError as error:
                 self._forget(error)
                 if error.reason is Reason.ORIGIN_TIMED_OUT:

@@ -35,6 +35,7 @@ from sidecar.origins.failures import (
     refused,
     timed_out,
     unavailable,
+    unfit,
 )
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class ServiceOrigin:
         except _TooLargeError:
             raise bad_answer(self.name, "answers with more than fits into a message") from None
         except _UnimplementedError:
-            raise unavailable(self.name, "has no method Load") from None
+            raise unfit(self.name, Code.UNIMPLEMENTED.name) from None
         except SidecarError as error:
             if error.metadata.get("code") == Code.NOT_FOUND.name:
                 return None
@@ -266,7 +267,7 @@ class ServiceOrigin:
         try:
             await self._tell(method, request, exchange, is_repeatable=bool(change.token))
         except _UnimplementedError:
-            raise refused(self.name, Code.UNIMPLEMENTED.name) from None
+            raise unfit(self.name, Code.UNIMPLEMENTED.name) from None
         except _TooLargeError:
             raise refused(self.name, Code.RESOURCE_EXHAUSTED.name) from None
 

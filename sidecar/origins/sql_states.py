@@ -17,6 +17,8 @@ class Verdict(Enum):
     """The server gave it up, since it took too long."""
     UNAVAILABLE = "unavailable"
     """The server cannot do anything of the kind now."""
+    UNFIT = "unfit"
+    """The statement, or what it is about, is not as it should be, whatever the data: a fault of the configuration."""
     REFUSED = "refused"
     """It will never be done."""
 
@@ -36,6 +38,8 @@ _BY_CLASS: Final = {
     "28": Verdict.UNAVAILABLE,  # the login is refused
     "3D": Verdict.UNAVAILABLE,  # there is no such database
     "40": Verdict.AGAIN,  # serialization failures, deadlocks
+    "3F": Verdict.UNFIT,  # there is no such schema
+    "42": Verdict.UNFIT,  # no such table, column or function; no permission; not SQL
     "53": Verdict.UNAVAILABLE,  # no memory, disk or connection left
     "57": Verdict.UNAVAILABLE,
     "58": Verdict.UNAVAILABLE,  # errors of its system

@@ -28,7 +28,7 @@ from yarl import URL
 from sidecar.connecting import why_not
 from sidecar.errors import Reason, SidecarError
 from sidecar.origins.answers import kept, too_large
-from sidecar.origins.failures import LostError, bad_answer, outcome_unknown, refused, unavailable
+from sidecar.origins.failures import LostError, bad_answer, outcome_unknown, refused, unavailable, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +48,8 @@ _NOTHING: Final = frozenset({204, 404, 410})
 # Request Timeout, Too Early, Too Many Requests: the same request may do later, and was not done now. So it is with
 # Unauthorized and Proxy Authentication Required, which are about this process's credentials.
 _LATER: Final = frozenset({401, 407, 408, 425, 429})
+# Forbidden, Not Found, Method Not Allowed: said of a change these are mostly about the route, or who may use it.
+_NO_ROUTE: Final = frozenset({403, 404, 405})
 _UNAVAILABLE: Final = 503
 _READ_BYTES: Final = 64 << 10
 _MAX_AGE: Final = re.compile(r'(?:^|[\s,])max-age\s*=\s*"?([0-9]{1,10})', re.IGNORECASE)
@@ -210,6 +212,8 @@ class WebOrigin:
         status = response.status
         if status in _REDIRECTS:
             return bad_answer(self.name, f"answers with {status}, which leads elsewhere")
+        if is_change and status in _NO_ROUTE:
+            return unfit(self.name, str(status))
         if status in _REFUSALS and status not in _LATER:
             return refused(self.name, str(status))
         if is_change and status not in _LATER and status != _UNAVAILABLE:

@@ -287,6 +287,34 @@ async def test_a_change_that_is_sent_again_has_no_second_effect(appending: Made,
     assert [["1"], ["2"]] == tables.query("SELECT content FROM ledger ORDER BY entry")
 
 
+@pytest.mark.parametrize(
+    ("breaks", "mends", "code"),
+    [
+        ("ALTER TABLE things RENAME TO gone", "ALTER TABLE gone RENAME TO things", "42P01"),
+        ("ALTER TABLE things RENAME content TO text", "ALTER TABLE things RENAME text TO content", "42703"),
+        ("ALTER TABLE sidecar_applied RENAME TO gone", "ALTER TABLE gone RENAME TO sidecar_applied", "42P01"),
+    ],
+)
+@pytest.mark.parametrize("is_prepared", [True, False])
+async def test_what_is_not_as_configured_is_no_refusal(
+    tables: Database, breaks: str, mends: str, code: str, *, is_prepared: bool
+) -> None:
+    """Nothing is made of several changes, which all can be made once it is mended; the breaker stays closed."""
+    statements = {"load": "SELECT 'k' AS key, 'v' AS value WHERE 'k' = ANY(:keys)", "store": STORE, "remove": REMOVE}
+    home = made(policy_for(tables.url, gate=gate_policy(failures=1)), statements)
+    if is_prepared:
+        assert [None] == await home.origin.store([Change("z", b"0", "t0")], call_within())
+    tables.query(breaks)
+    changes = [Change("a", b"1", "t1"), Change("b", b"2", "t2")]
+    for _ in range(3):
+        assert [f"UNAVAILABLE {code}"] * 2 == said(await home.origin.store(changes, call_within()))
+    assert [b"v"] == said(await home.origin.load(["k"], call_within()))
+    tables.query(mends)
+    assert [None, None] == await home.origin.store(changes, call_within())
+    assert [["1"], ["2"]] == tables.query("SELECT content FROM things WHERE name <> 'z' ORDER BY name")
+    await home.origins.close()
+
+
 async def test_a_refused_change_keeps_no_token(home: Made, tables: Database) -> None:
     """A change that was refused can be made under the same token once what it broke is gone."""
     assert ["REFUSED 23514"] == said(await home.origin.store([Change("a", b"bad", "t")], call_within()))

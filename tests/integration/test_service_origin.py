@@ -116,7 +116,7 @@ async def test_nothing_found_is_no_error(home: Made, application: OriginApplicat
         ("INTERNAL", "UNAVAILABLE", "OUTCOME_UNKNOWN"),
         ("UNKNOWN", "UNAVAILABLE", "OUTCOME_UNKNOWN"),
         ("DEADLINE_EXCEEDED", "TIMED_OUT", "OUTCOME_UNKNOWN"),
-        ("UNIMPLEMENTED", "UNAVAILABLE", "REFUSED UNIMPLEMENTED"),
+        ("UNIMPLEMENTED", "UNAVAILABLE UNIMPLEMENTED", "UNAVAILABLE UNIMPLEMENTED"),
     ],
 )
 async def test_what_a_status_means(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.write_behind import PLAIN, QUICK, Ledger, make_rig, running, some_call, until
+from support.write_behind import CACHE, PLAIN, QUICK, Ledger, make_rig, running, some_call, until
 
 from sidecar.cache.policy import MISS, Outcome, WriteOutcome
 from sidecar.cache.request import IF_ABSENT, IF_PRESENT, WriteOptions
@@ -18,19 +18,65 @@ from sidecar.cache.write_behind.partitions import Ask, Got
 from sidecar.cache.write_behind.policy import BehindPolicy
 from sidecar.cache.write_behind.schedule import Settled, Verdict
 from sidecar.errors import Reason, SidecarError
+from sidecar.origins.failures import unfit
 from sidecar.store.keys import BEHIND_PARTITIONS, behind_partition
 from sidecar.store.plans import run_together
+from sidecar.telemetry.metrics import Counter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sidecar.cache.origin import Change
+    from sidecar.call import Call
     from sidecar.store.standalone import StandaloneStore
+
+
+class Misconfigured(Ledger):
+    """An origin that lacks its table until it is mended."""
+
+    is_mended = False
+
+    async def store(self, changes: Sequence[Change], call: Call) -> Sequence[SidecarError | None]:
+        """Make changes, or say what is wrong."""
+        if self.is_mended:
+            return await super().store(changes, call)
+        self.batches.append(len(changes))
+        return [unfit("ledger", "42P01")] * len(changes)
+
 
 PAGE_BYTES = 1_000_000
 EACH = BehindPolicy(
     flush_after_ms=5, retry_base_ms=2, retry_cap_ms=20, lease_ms=2_000, store_timeout_ms=800, coalesce=False
 )
+
+
+class TestConfiguration:
+    """An origin that is not as it should be."""
+
+    async def test_changes_wait_until_it_is_mended(
+        self, store: StandaloneStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """None becomes a dead letter, it is said once, and counted."""
+        ledger = Misconfigured()
+
+        async def attempted() -> bool:
+            return len(ledger.batches) > 30
+
+        async with running(store, ledger, replace(QUICK, max_attempts=2)) as rig:
+            for number in range(20):
+                await rig.values.set(f"k{number}", b"%d" % number, PLAIN, some_call())
+            await until(attempted)
+            assert not ledger.values
+            ledger.is_mended = True
+            await rig.settled()
+            assert 0 == sum(standing.dead for standing in await rig.standings())
+        assert {f"k{number}": b"%d" % number for number in range(20)} == ledger.values
+        lines = [record.getMessage() for record in caplog.records if "mended" in record.getMessage()]
+        assert 1 == len(lines)
+        assert "42P01" in lines[0]
+        changes = rig.metrics.families["sidecar_write_behind_changes"]
+        assert isinstance(changes, Counter)
+        assert changes.cell(CACHE, "misconfigured").value >= 20
 
 
 class TestReachingTheOrigin:

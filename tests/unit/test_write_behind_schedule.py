@@ -19,6 +19,7 @@ AWAY = Reason.ORIGIN_UNAVAILABLE
 HANGS = Reason.ORIGIN_TIMED_OUT
 REFUSED = Reason.ORIGIN_REFUSED
 FAULT = Reason.INTERNAL
+MISCONFIGURED = SidecarError(AWAY, "no", metadata={"code": "42501"})
 ANSWERS = st.sampled_from([STORED, STORED, AWAY, HANGS, REFUSED, FAULT])
 
 
@@ -96,6 +97,32 @@ class TestFaults:
         made = schedule(change(0))
         assert [Verdict.DEAD] == answer(made, made.next_batch(0.0), [REFUSED], 0.0)
         assert (0, None) == (made.size, made.wake_at())
+
+    def test_what_an_origin_cannot_do_as_it_is_configured_costs_nothing(self) -> None:
+        """However often it is tried; and no change is dead by it while the origin makes none at all."""
+        made = schedule(*map(change, range(4)))
+        now = 0.0
+        for _ in range(20 * POLICY.max_attempts):
+            batch = made.next_batch(now)
+            assert [] == made.answered(batch, [MISCONFIGURED] * len(batch), now) if batch else True
+            now += 10.0
+        assert made.size == 4
+
+    def test_a_change_that_alone_meets_such_a_fault_holds_up_no_other(self) -> None:
+        """It may be its own: while others are made it is dead after so many attempts, and nobody waits for it."""
+        made = schedule(change(0))
+        now, verdicts = 0.0, []
+        for number in range(1, 20):
+            made.add([change(number)], now)
+            while batch := made.next_batch(now):
+                answers = [MISCONFIGURED if one.id == "0-0" else None for one in batch]
+                settled = made.answered(batch, answers, now)
+                made.settle(settled)
+                verdicts += [one for one in settled if one.verdict is Verdict.DEAD]
+                assert not made.origin_is_away
+            now += 10.0
+        assert ["ORIGIN_UNAVAILABLE 42501"] == [one.reason for one in verdicts]
+        assert made.size == 0
 
     def test_an_origin_that_is_away_counts_nothing(self) -> None:
         """One call at a time asks, after waits that grow."""

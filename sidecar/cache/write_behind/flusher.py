@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sidecar.cache.origin import backstop
+from sidecar.cache.origin import backstop, blames_configuration
 from sidecar.cache.write_behind.changes import UNREADABLE, born_ms, order_of
 from sidecar.cache.write_behind.ownership import Ownership
 from sidecar.cache.write_behind.partitions import Ask
@@ -83,6 +83,7 @@ class Flusher:
         self._hurried = False
         self._task: asyncio.Task[None] | None = None
         self._problem: Reason | None = None
+        self._is_blamed = False
 
     @property
     def owned(self) -> frozenset[int]:
@@ -288,6 +289,7 @@ class Flusher:
             _log.exception("a batch of cache %r could not be sent", self._cache)
             answers = [SidecarError(Reason.INTERNAL, "the batch could not be sent; see the log")] * len(batch)
         self._gauges.seconds.observe(time.monotonic() - begun)
+        self._note_blame(answers)
         settled = self._schedule.answered(batch, answers, time.monotonic())
         self._gauges.count(settled)
         dead = [one for one in settled if one.verdict is Verdict.DEAD]
@@ -369,6 +371,20 @@ class Flusher:
         if error.reason is not self._problem:
             self._problem = error.reason
             _log.warning("the changes of cache %r wait: %s", self._cache, error.message)
+
+    def _note_blame(self, answers: Sequence[SidecarError | None]) -> None:
+        """Count what the origin cannot do as it is configured, and say it once, until it can do something again."""
+        blames = [answer for answer in answers if answer is not None and blames_configuration(answer)]
+        self._gauges.misconfigured.value += len(blames)
+        if blames and not self._is_blamed:
+            self._is_blamed = True
+            _log.error(
+                "changes of cache %r wait until its configuration or its origin is mended: %s",
+                self._cache,
+                blames[0].message,
+            )
+        elif len(blames) < len(answers):
+            self._is_blamed = False
 
     def _call(self, what: str) -> Call:
         return Call(f"write_behind.{what}", deadline=after(_STORE_SECONDS))

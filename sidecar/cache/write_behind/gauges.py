@@ -30,6 +30,8 @@ class Gauges:
         self.policy = policy
         self.standings: dict[int, Standing] = {}
         """How the partitions stood that are owned here, when that was last looked at."""
+        self.misconfigured = changes.cell(cache, "misconfigured")
+        """How often the origin was there and could not make a change as it is configured."""
         self.coalesced = changes.cell(cache, "coalesced")
         self.seconds = seconds.cell(cache)
         self._cells = {verdict: changes.cell(cache, outcome) for verdict, outcome in _OUTCOMES.items()}

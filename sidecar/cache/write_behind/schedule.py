@@ -5,9 +5,10 @@ holds. A batch that failed is tried again in halves, so that in the end a change
 
 **Whose fault it is.** An origin that refuses a change refuses it for good: it becomes a dead letter at once. An origin
 that cannot be reached is at fault itself, however long: changes wait, no attempt is counted, and one call at a time
-asks whether it is back. In between (a time-out, a lost answer, an error of its own) an attempt counts only if the
-origin has made some other change since the last: an origin that hangs at everything loses nothing. Where an error is
-clearly about the change, each counts. After `max_attempts` of these it becomes a dead letter.
+asks whether it is back. In between (a time-out, a lost answer, what it cannot do as it is configured) an attempt
+counts only if the origin has made some other change since the last: an origin that hangs at everything, or lacks its
+table, loses nothing. Where an error is clearly about the change, each counts. After `max_attempts` of these it becomes
+a dead letter.
 
 **Waiting.** A change that failed waits for a random time up to a bound that doubles with each failure; others go on. As
 no two changes of a name are ever taken at the same time, that keeps the order of each name.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from sidecar.cache.origin import blames_configuration
 from sidecar.cache.write_behind.changes import UNREADABLE
 from sidecar.errors import Reason, SidecarError
 
@@ -174,16 +176,18 @@ class Schedule:
         held.failures += 1
         held.most_beside = max(1, batch // 2)
         held.due = now + self._delay(held.failures)
-        counts = error.reason not in _AWAY and (error.reason not in _UNCERTAIN or self._stored > held.stored_before)
+        uncertain = error.reason in _UNCERTAIN or blames_configuration(error)
+        counts = self._stored > held.stored_before if uncertain else error.reason not in _AWAY
         held.stored_before = self._stored
         held.attempts += counts
         return counts
 
     def _note_origin(self, answers: Sequence[SidecarError | None], now: float) -> None:
-        reasons = [answer.reason for answer in answers if answer is not None]
-        away = len(reasons) == len(answers) and all(reason in _AWAY | _UNCERTAIN for reason in reasons)
+        errors = [answer for answer in answers if answer is not None]
+        away = len(errors) == len(answers) and all(error.reason in _AWAY | _UNCERTAIN for error in errors)
         # One change alone that ends so may be at fault itself; the others are not to wait for it.
-        if away and (len(reasons) > 1 or reasons[0] in _AWAY):
+        alone = len(errors) == 1 and away and (errors[0].reason in _UNCERTAIN or blames_configuration(errors[0]))
+        if away and not alone:
             self._away_for += 1
             self._away_until = now + self._delay(self._away_for)
         elif not away:
