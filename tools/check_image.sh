@@ -4,7 +4,8 @@
 #
 # check_image.sh [pure|compiled|auto]: which wheel, as the Dockerfile's WHEEL (default: auto, compiled if there is a compiler).
 #
-# As root it becomes user 10001, as the image does; otherwise it stays the user it is.
+# As root it becomes user 10001, as the image does, if there is a Python that this one may run: one in a home of root's is
+# not. Otherwise it stays the user it is.
 set -eu
 source=$(cd "$(dirname "$0")/.." && pwd)
 kind=${1:-auto}
@@ -13,14 +14,27 @@ sidecar_pid=
 trap 'test -z "$sidecar_pid" || kill "$sidecar_pid" 2>/dev/null || true; rm -rf "$root"' EXIT
 chmod 755 "$root"
 
+as=
+python=python3
+if [ "$(id -u)" = 0 ]; then
+  drop="setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs"
+  for candidate in "$(python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')" /usr/bin/python3; do
+    # By a shell: it is that user who must be able to start it, and not setpriv.
+    if $drop sh -c '"$0" -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"' "$candidate" 2>/dev/null; then
+      as=$drop python=$candidate
+      break
+    fi
+  done
+fi
+
 echo "== build"
 mkdir -p "$root/src/tools"
 cp "$source/tools/build_wheel.sh" "$source/tools/compile_hook.py" "$root/src/tools"
 cp -R "$source/requirements" "$source/sidecar" "$source/pyproject.toml" "$source/README.md" "$source/CHANGELOG.md" \
   "$source/LICENSE" "$root/src"
 cd "$root/src"
-python3 -m venv "$root/opt"
-python3 -m venv "$root/build"
+"$python" -m venv "$root/opt"
+"$python" -m venv "$root/build"
 "$root/build/bin/pip" -q --disable-pip-version-check install --require-hashes -r requirements/build.txt \
   -r requirements/compile.txt
 "$root/opt/bin/pip" -q --disable-pip-version-check install --require-hashes -r requirements/runtime.txt
@@ -32,12 +46,7 @@ touch "$root/installed"
 
 echo "== run"
 mkdir -m 0700 "$root/state"
-if [ "$(id -u)" = 0 ]; then
-  chown 10001:10001 "$root/state"
-  as="setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs"
-else
-  as=
-fi
+[ -z "$as" ] || chown 10001:10001 "$root/state"
 cd /
 port=$("$root/opt/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 export SIDECAR_STATE_DIR="$root/state" SIDECAR_LISTEN="127.0.0.1:$port" SIDECAR_TELEMETRY__METRICS__ADDRESS=null

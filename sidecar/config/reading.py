@@ -39,12 +39,20 @@ def read(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
             check=True,
         )
         answer = unpack(ended.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise StartupError(f"the configuration cannot be read: {type(error).__name__} in the process for it") from None
+    except OSError as error:
+        raise _unread(f"no other process can be started by {sys.executable}: {error.strerror}") from None
+    except subprocess.CalledProcessError as error:
+        raise _unread(f"the process for it ended with {error.returncode}") from None
+    except ValueError as error:
+        raise _unread(f"the process for it answered with {error}") from None
     if isinstance(answer, tuple) and all(isinstance(problem, Problem) for problem in answer):
         raise ConfigError(answer)
     settings: Settings = answer
     return settings
+
+
+def _unread(why: str) -> StartupError:
+    return StartupError(f"the configuration cannot be read: {why}")
 
 
 def _main() -> int:

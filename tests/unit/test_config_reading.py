@@ -1,0 +1,47 @@
+"""Reading a configuration by another process: what is said where that process cannot do it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sidecar.config.reading import read
+from sidecar.errors import StartupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _program(folder: Path, body: str) -> str:
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("exit 3", "the process for it ended with 3"),
+        ("kill -9 $$", "the process for it ended with -9"),
+        ("cat >/dev/null; echo nonsense", "the process for it answered with not a parcel (UnpicklingError)"),
+    ],
+)
+def test_a_process_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, why: str) -> None:
+    """With what became of it."""
+    monkeypatch.setattr(sys, "executable", _program(tmp_path, body))
+    with pytest.raises(StartupError) as caught:
+        read(None, {}, {})
+    assert f"the configuration cannot be read: {why}" == str(caught.value)
+
+
+def test_a_process_that_cannot_be_started_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the program that was to be one, and why it is not."""
+    missing = str(tmp_path / "python")
+    monkeypatch.setattr(sys, "executable", missing)
+    with pytest.raises(StartupError) as caught:
+        read(None, {}, {})
+    why = f"no other process can be started by {missing}: No such file or directory"
+    assert f"the configuration cannot be read: {why}" == str(caught.value)
