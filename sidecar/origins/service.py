@@ -1,9 +1,9 @@
 """An application as an origin: `sidecar.v1.OriginService`, called over gRPC.
 
 Several keys go in one LoadMany, several changes in one StoreMany. An application that has only the single calls says
-UNIMPLEMENTED once, and is then called for each by itself, as many at a time as may be. The same goes for an answer to
-LoadMany that is too large for a message. Where LoadMany or StoreMany is refused, one of the keys may be why, and the
-others are nobody's fault: keys are asked for in halves, down to that one, and changes are made one by one.
+UNIMPLEMENTED, and is then called for each by itself for a while, as many at a time as may be. The same goes for an
+answer to LoadMany that is too large for a message. Where LoadMany or StoreMany is refused, one of the keys may be why,
+and the others are nobody's fault: keys are asked for in halves, down to that one, and changes are made one by one.
 
 A load may be sent twice, a change may not, unless its token says that it is the same: so before a change the connection
 must be there, and what fails after that has an outcome that nobody knows, unless the application's status says that it
@@ -74,6 +74,9 @@ _CLOSE_SECONDS: Final = 1.0
 # A channel that loses its connection knows within a few milliseconds; an application that says UNAVAILABLE over one
 # that is there is asked again after this.
 _NOTICE_SECONDS: Final = 0.1
+# An application may be replaced by one that has the method, or one of several behind the address may be older than the
+# others: so the method is tried again after this, which costs an application without it two calls a minute.
+_LACKS_SECONDS: Final = 30.0
 # Beside a value: key, TTL, tags, lengths.
 _ENTRY_OVERHEAD_BYTES: Final = 64 << 10
 
@@ -92,15 +95,15 @@ class ServiceChannel:
     def __init__(self, policy: ServicePolicy) -> None:
         self.policy = policy
         self._channel: aio.Channel | None = None
-        self._without: set[str] = set()
+        self._lacks_until: dict[str, float] = {}
 
     def has(self, method: str) -> bool:
         """Say whether an application has a method, as far as is known."""
-        return method not in self._without
+        return time.monotonic() >= self._lacks_until.get(method, 0.0)
 
     def forget(self, method: str) -> None:
-        """Call a method no more: the application has none of that name."""
-        self._without.add(method)
+        """Leave a method alone for a while: the application has none of that name."""
+        self._lacks_until[method] = time.monotonic() + _LACKS_SECONDS
 
     async def ready(self) -> None:
         """Wait until there is a connection; raises LostError if an attempt to make one fails."""

@@ -19,6 +19,7 @@ from sidecar.cache.policy import Strategy
 from sidecar.cache.request import WriteOptions
 from sidecar.errors import SidecarError
 from sidecar.gen.sidecar.v1 import origin_pb2
+from sidecar.origins import service
 from sidecar.origins.policies import ServicePolicy
 
 if TYPE_CHECKING:
@@ -70,6 +71,20 @@ async def test_an_application_without_load_many(home: Made, application: OriginA
     for _ in range(2):
         assert [b"1", None] == said(await home.origin.load(["a", "x"], call_within()))
     assert ["LoadMany", "Load", "Load", "Load", "Load"] == application.methods()
+
+
+async def test_a_method_that_an_application_has_again_is_called_again(
+    home: Made, application: OriginApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is replaced, or one of several behind its address, may have what another had not."""
+    monkeypatch.setattr(service, "_LACKS_SECONDS", 0.0)
+    changes = [Change("a", b"1"), Change("b", b"2")]
+    application.failures = dict.fromkeys(("LoadMany", "StoreMany"), grpc.StatusCode.UNIMPLEMENTED)
+    for _ in range(2):
+        await home.origin.load(["a", "b"], call_within())
+        await home.origin.store(changes, call_within())
+        application.failures = {}
+    assert ["LoadMany", "Load", "Load", "StoreMany", "Store", "Store", "LoadMany", "StoreMany"] == application.methods()
 
 
 async def test_a_key_that_is_refused_is_nobody_elses(application: OriginApplication, home: Made) -> None:

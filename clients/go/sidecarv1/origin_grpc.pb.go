@@ -32,8 +32,8 @@ const (
 //
 // OriginService is what an application implements, in any language, to be the origin of a cache: the sidecar calls it, at
 // the address that the configuration gives as the origin's. Load is called for one key, LoadMany for several that are
-// missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. A method that ends
-// with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
+// missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. Where LoadMany
+// or StoreMany ends with UNIMPLEMENTED, a call for each key takes its place for 30 seconds.
 //
 // A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
 // PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
@@ -116,8 +116,8 @@ func (c *originServiceClient) Remove(ctx context.Context, in *RemoveRequest, opt
 //
 // OriginService is what an application implements, in any language, to be the origin of a cache: the sidecar calls it, at
 // the address that the configuration gives as the origin's. Load is called for one key, LoadMany for several that are
-// missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. A method that ends
-// with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
+// missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. Where LoadMany
+// or StoreMany ends with UNIMPLEMENTED, a call for each key takes its place for 30 seconds.
 //
 // A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
 // PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If

@@ -29,8 +29,8 @@ GRPC_VERSION: str
 class OriginServiceStub:
     """OriginService is what an application implements, in any language, to be the origin of a cache: the sidecar calls it, at
     the address that the configuration gives as the origin's. Load is called for one key, LoadMany for several that are
-    missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. A method that ends
-    with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
+    missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. Where LoadMany
+    or StoreMany ends with UNIMPLEMENTED, a call for each key takes its place for 30 seconds.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
     PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
@@ -57,8 +57,8 @@ class OriginServiceStub:
 class OriginServiceAsyncStub(OriginServiceStub):
     """OriginService is what an application implements, in any language, to be the origin of a cache: the sidecar calls it, at
     the address that the configuration gives as the origin's. Load is called for one key, LoadMany for several that are
-    missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. A method that ends
-    with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
+    missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. Where LoadMany
+    or StoreMany ends with UNIMPLEMENTED, a call for each key takes its place for 30 seconds.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
     PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
@@ -81,8 +81,8 @@ class OriginServiceAsyncStub(OriginServiceStub):
 class OriginServiceServicer(metaclass=_abc_1.ABCMeta):
     """OriginService is what an application implements, in any language, to be the origin of a cache: the sidecar calls it, at
     the address that the configuration gives as the origin's. Load is called for one key, LoadMany for several that are
-    missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. A method that ends
-    with UNIMPLEMENTED is not called again: LoadMany and StoreMany are then replaced by a call for each key.
+    missed together; Store, StoreMany and Remove only for caches whose strategy writes to the origin. Where LoadMany
+    or StoreMany ends with UNIMPLEMENTED, a call for each key takes its place for 30 seconds.
 
     A status of INVALID_ARGUMENT, NOT_FOUND (but for Load, where it means that there is no such thing), ALREADY_EXISTS,
     PERMISSION_DENIED, FAILED_PRECONDITION or OUT_OF_RANGE refuses: the sidecar passes it on and does not try again. If
