@@ -121,7 +121,11 @@ def _ttl(remote: Remote, options: argparse.Namespace) -> int:
         _print_json(answer)
     elif not missing:
         size = f"{answer.value_bytes} B" if answer.HasField("value_bytes") else "-"
-        stored = [word for word, so in (("compressed", answer.compressed), ("sealed", answer.sealed)) if so]
+        stored = [
+            word
+            for word, so in (("compressed", answer.compressed), ("sealed", answer.sealed), ("pending", answer.pending))
+            if so
+        ]
         rows = [
             ("outcome", common_pb2.Outcome.Name(answer.outcome).removeprefix("OUTCOME_")),
             ("version", str(answer.version)),

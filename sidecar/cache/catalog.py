@@ -196,7 +196,8 @@ def build_caches(
             sealer=sealer,
             reads=reads,
         )
-        inspections[policy.name] = Inspection(policy, bounds, entries=entries, store=store, clock=clock)
+        native = native_format(policy, keys, bounds.max_unpacked_bytes)
+        inspections[policy.name] = Inspection(policy, bounds, entries=entries, native=native, store=store, clock=clock)
         if policy.raw_prefix is not None:
             continue
         aside = policy.strategy is Strategy.CACHE_ASIDE
@@ -211,7 +212,7 @@ def build_caches(
             limits=bounds,
             store=store,
             values=entries,
-            native=native_format(policy, keys, bounds.max_unpacked_bytes),
+            native=native,
             waits=waits,
             draw=random.random,
             loads=loaded,
@@ -238,7 +239,7 @@ def build_caches(
                 entries=entries,
                 loads=own_loads,
                 store=store,
-                native=native_format(policy, keys, bounds.max_unpacked_bytes),
+                native=native,
                 waits=waits,
                 background=background,
                 writes=written,

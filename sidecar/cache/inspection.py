@@ -1,6 +1,6 @@
 """Looking at an entry as it lies in the store, for operators: what it is, never what its value is.
 
-It counts as no read, and asks no origin.
+It counts as no read, and asks no origin. In a write-behind cache what is pending answers as it does for a read.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from sidecar.cache.entry import decode_entry, is_packed, position_of, tags_of
 from sidecar.cache.generations import floor_in
 from sidecar.cache.packing import unpacked_size
 from sidecar.cache.policy import MISS, DataClass, Lookup, Outcome, judge
+from sidecar.cache.write_behind.format import BehindFormat, entry_of
 from sidecar.errors import Reason, SidecarError
 from sidecar.store import commands
 
 if TYPE_CHECKING:
+    from sidecar.cache.formats import NativeFormat
     from sidecar.cache.policy import CachePolicy, Limits
     from sidecar.cache.values import ValueCache
     from sidecar.call import Call
@@ -40,17 +42,27 @@ class Inspected(NamedTuple):
     """How many fields a record has."""
     tags: tuple[str, ...] = ()
     tag_count: int = 0
+    pending: bool = False
+    """Whether a change of it is to reach the origin yet."""
 
 
 class Inspection:
     """Looks at the entries of one cache."""
 
     def __init__(
-        self, policy: CachePolicy, limits: Limits, *, entries: ValueCache, store: Store, clock: StoreClock
+        self,
+        policy: CachePolicy,
+        limits: Limits,
+        *,
+        entries: ValueCache,
+        native: NativeFormat,
+        store: Store,
+        clock: StoreClock,
     ) -> None:
         self.policy = policy
         self.limits = limits
         self._entries = entries
+        self._behind = native if isinstance(native, BehindFormat) else None
         self._store = store
         self._clock = clock
         self._sealed = policy.data_class is DataClass.PHI
@@ -60,6 +72,7 @@ class Inspection:
         name = await self._entries.name(key, call)
         place, dating = self._entries.entry_key(name), self._entries.dating
         floors = [dating.generations.read(name)] if dating is not None and dating.has_generations else []
+        changes = [] if self._behind is None else self._behind.reads(name)[1:]
         replies: list[Any] = await self._store.call_many(
             [
                 commands.get(place),
@@ -68,6 +81,7 @@ class Inspection:
                 commands.hash_fields(place, _HEADER),
                 commands.hash_length(place),
                 *floors,
+                *changes,
             ],
             call,
         )
@@ -75,7 +89,11 @@ class Inspection:
         for needed in (expires_ms, memory, *passed):
             if isinstance(needed, SidecarError):
                 raise needed
-        if isinstance(stored, SidecarError):
+        if self._behind is not None:
+            found = self._behind_value(self._behind, stored, passed[0])
+            if found.lookup.outcome is Outcome.MISS:
+                return found
+        elif isinstance(stored, SidecarError):
             found = self._record(stored, header, fields)
         elif stored is None:
             return Inspected(MISS)
@@ -106,6 +124,19 @@ class Inspection:
             tags=() if self._sealed else tuple([tag.decode(errors="replace") for tag in tags]),
             tag_count=len(tags),
         )
+
+    def _behind_value(self, behind: BehindFormat, stored: Any, pending: bytes | None) -> Inspected:
+        """Return what a read finds: the entry while it is fresh, else what is pending."""
+        if isinstance(stored, SidecarError):
+            raise stored
+        found = Inspected(MISS) if stored is None else self._value(stored, None)
+        if pending is None:
+            return found
+        if found.lookup.outcome is not Outcome.HIT:
+            entry = entry_of(pending)
+            lookup = behind.lookup((None, pending), self._clock.micros())._replace(value=b"")
+            found = (self._value(entry, None) if entry else found)._replace(lookup=lookup)
+        return found._replace(pending=True)
 
     def _record(self, wrong_type: SidecarError, header: Any, fields: Any) -> Inspected:
         if wrong_type.reason is not Reason.WRONG_TYPE or isinstance(header, SidecarError) or header[0] is None:

@@ -164,7 +164,9 @@ def _fill_statistics(message: pb.CacheStats, statistics: CacheStatistics) -> Non
 
 def _inspected(inspected: Inspected) -> pb.InspectEntryResponse:
     lookup = inspected.lookup
-    response = pb.InspectEntryResponse(outcome=OUTCOMES[lookup.outcome], stored_bytes=inspected.stored_bytes)
+    response = pb.InspectEntryResponse(
+        outcome=OUTCOMES[lookup.outcome], stored_bytes=inspected.stored_bytes, pending=inspected.pending
+    )
     if inspected.expires_ms is not None:
         set_ms(response.expires_after, inspected.expires_ms)
     if lookup.outcome is Outcome.MISS:

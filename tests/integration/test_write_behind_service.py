@@ -122,6 +122,44 @@ async def test_bad_requests_are_refused(store: StandaloneStore) -> None:
         ]
 
 
+async def test_an_operator_is_shown_what_a_read_finds(store: StandaloneStore) -> None:
+    """What is pending where the entry is gone, and that it is; and nothing of that once the origin has it."""
+    ledger = Ledger()
+    rig = make_rig(store, ledger)
+    policy = CachePolicy(name=CACHE, ttl_ms=300_000, strategy=Strategy.WRITE_BEHIND, behind=QUICK)
+    caches = build_caches(
+        [policy],
+        limits=Limits(),
+        store=store,
+        keys=KeySpace(TENANT),
+        clock=rig.clock,
+        sealer_for=lambda _: None,
+        metrics=Metrics(),
+        origins={CACHE: ledger},
+    )
+    cache, inspection = caches.values(CACHE), caches.inspection(CACHE)
+    for key in ("kept", "invalidated", "removed"):
+        await cache.set(key, b"value", PLAIN, some_call())
+    await cache.delete("removed", PLAIN, some_call())
+    await rig.values.forget_many(["invalidated"], some_call())
+    keys = ("kept", "invalidated", "removed", "never")
+    shown = [await inspection.inspect(key, some_call()) for key in keys]
+    found = [await cache.get(key, some_call()) for key in keys[:3]]
+    assert [one.lookup.outcome for one in shown] == [*[one.outcome for one in found], Outcome.MISS]
+    assert [one.lookup.version for one in shown[:2]] == [one.version for one in found[:2]]
+    assert [True, True, True, False] == [one.pending for one in shown]
+    assert [5, 5, None, None] == [one.value_bytes for one in shown]
+    assert [True, False] == [one.expires_ms is not None for one in shown[:2]]
+    assert not any(one.lookup.value for one in shown)
+    rig.behind.start()
+    await rig.settled()
+    await rig.behind.stop()
+    shown = [await inspection.inspect(key, some_call()) for key in keys]
+    assert [Outcome.HIT, Outcome.MISS, Outcome.MISS, Outcome.MISS] == [one.lookup.outcome for one in shown]
+    assert not any(one.pending for one in shown)
+    await caches.drain(1.0)
+
+
 async def test_reads_go_through_to_the_origin_but_for_what_is_pending(store: StandaloneStore) -> None:
     """A removal that the origin does not know of is a miss, and a value that is gone from the cache is not loaded."""
     ledger = Ledger(values={"gone": b"old", "changed": b"old", "kept": b"old"})

@@ -961,8 +961,8 @@ func (x *InspectEntryRequest) GetKey() string {
 // InspectEntryResponse says how an entry lies in the store.
 type InspectEntryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// outcome is what a Get would find, but for an origin. With a miss only `expires_after` and `stored_bytes` may be set: the
-	// entry is there, but out of date.
+	// outcome is what a Get would find, but for an origin. With a miss only `expires_after` and `stored_bytes` may be set, where
+	// the entry is there but out of date, and `pending`.
 	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=sidecar.v1.Outcome" json:"outcome,omitempty"`
 	// version is as in GetResponse.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
@@ -987,7 +987,10 @@ type InspectEntryResponse struct {
 	// tags are the entry's. In a phi cache there are none, whatever it has.
 	Tags []string `protobuf:"bytes,12,rep,name=tags,proto3" json:"tags,omitempty"`
 	// tag_count is how many tags it has.
-	TagCount      uint32 `protobuf:"varint,13,opt,name=tag_count,json=tagCount,proto3" json:"tag_count,omitempty"`
+	TagCount uint32 `protobuf:"varint,13,opt,name=tag_count,json=tagCount,proto3" json:"tag_count,omitempty"`
+	// pending says that a change of it has not reached the origin yet, in a write-behind cache. Where the entry is not there any
+	// more, or not fresh, `outcome` and the rest are what is pending, as of a Get; with a miss it is a deletion.
+	Pending       bool `protobuf:"varint,14,opt,name=pending,proto3" json:"pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,6 +1116,13 @@ func (x *InspectEntryResponse) GetTagCount() uint32 {
 	return 0
 }
 
+func (x *InspectEntryResponse) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
 var File_sidecar_v1_cache_admin_proto protoreflect.FileDescriptor
 
 const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
@@ -1204,7 +1214,7 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	"\afailure\x18\x02 \x01(\v2\x13.sidecar.v1.FailureR\afailure\"=\n" +
 	"\x13InspectEntryRequest\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\tR\x05cache\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\"\xf6\x03\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"\x90\x04\n" +
 	"\x14InspectEntryResponse\x12-\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x13.sidecar.v1.OutcomeR\aoutcome\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
@@ -1222,7 +1232,8 @@ const file_sidecar_v1_cache_admin_proto_rawDesc = "" +
 	" \x01(\bR\x06sealed\x12\x16\n" +
 	"\x06fields\x18\v \x01(\rR\x06fields\x12\x12\n" +
 	"\x04tags\x18\f \x03(\tR\x04tags\x12\x1b\n" +
-	"\ttag_count\x18\r \x01(\rR\btagCountB\x0e\n" +
+	"\ttag_count\x18\r \x01(\rR\btagCount\x12\x18\n" +
+	"\apending\x18\x0e \x01(\bR\apendingB\x0e\n" +
 	"\f_value_bytes2\xc6\x02\n" +
 	"\x11CacheAdminService\x12K\n" +
 	"\n" +

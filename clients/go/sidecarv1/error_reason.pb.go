@@ -190,7 +190,9 @@ const (
 	// name is close.
 	ErrorReason_ERROR_REASON_TIER_UNKNOWN ErrorReason = 130
 	// ERROR_REASON_ORIGIN_UNAVAILABLE (UNAVAILABLE): the cache's origin cannot be reached, or has failed so often that it is
-	// left alone for a while; nothing was changed. With RetryInfo. Metadata: `origin`.
+	// left alone for a while, or cannot do what it was asked as it, or the cache, is configured; nothing was changed. With
+	// RetryInfo. Metadata: `origin`, and `code`, which is what the origin gives as its error code, where the configuration is
+	// at fault.
 	ErrorReason_ERROR_REASON_ORIGIN_UNAVAILABLE ErrorReason = 140
 	// ERROR_REASON_ORIGIN_TIMED_OUT (DEADLINE_EXCEEDED): the cache's origin has not answered a load in its time. Metadata:
 	// `origin`.

@@ -186,7 +186,7 @@ class InspectEntryRequest(_message.Message):
     def __init__(self, cache: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
 
 class InspectEntryResponse(_message.Message):
-    __slots__ = ("outcome", "version", "ttl", "age", "expires_after", "stored_bytes", "memory_bytes", "value_bytes", "compressed", "sealed", "fields", "tags", "tag_count")
+    __slots__ = ("outcome", "version", "ttl", "age", "expires_after", "stored_bytes", "memory_bytes", "value_bytes", "compressed", "sealed", "fields", "tags", "tag_count", "pending")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,7 @@ class InspectEntryResponse(_message.Message):
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     TAG_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     outcome: _common_pb2.Outcome
     version: int
     ttl: _duration_pb2.Duration
@@ -213,4 +214,5 @@ class InspectEntryResponse(_message.Message):
     fields: int
     tags: _containers.RepeatedScalarFieldContainer[str]
     tag_count: int
-    def __init__(self, outcome: _Optional[_Union[_common_pb2.Outcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stored_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., value_bytes: _Optional[int] = ..., compressed: _Optional[bool] = ..., sealed: _Optional[bool] = ..., fields: _Optional[int] = ..., tags: _Optional[_Iterable[str]] = ..., tag_count: _Optional[int] = ...) -> None: ...
+    pending: bool
+    def __init__(self, outcome: _Optional[_Union[_common_pb2.Outcome, str]] = ..., version: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stored_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., value_bytes: _Optional[int] = ..., compressed: _Optional[bool] = ..., sealed: _Optional[bool] = ..., fields: _Optional[int] = ..., tags: _Optional[_Iterable[str]] = ..., tag_count: _Optional[int] = ..., pending: _Optional[bool] = ...) -> None: ...
