@@ -41,6 +41,9 @@ _LATE_SECONDS = 0.05
 _LATE_SHARE = 0.1
 _FALL = 0.7
 _RISE = 1.25
+# A call that waits, for an origin that hangs perhaps, takes no time, but its request and a task. Without a bound there
+# would be as many as come in the time for which they are ready to wait.
+_WAITING = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,11 @@ class AdmissionPolicy:
     most: int
     least: int = 64
     """64 calls are a third of a second's work of a store so slow that it serves 200 a second."""
+
+    @property
+    def most_waiting(self) -> int:
+        """The most calls that may wait on purpose, beside those in flight."""
+        return _WAITING * self.most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # A full sidecar is through with what it has in about this time.
 _RETRY_AFTER_MS = 50
+# Where so many wait, what they wait for is slow.
+_WAITING_RETRY_AFTER_MS = 500
 
 
 class Admission:
@@ -33,6 +35,7 @@ class Admission:
     def __init__(self, policy: AdmissionPolicy) -> None:
         self._policy = policy
         self._in_flight = 0
+        self._waiting = 0
         self._ended = 0
         self._late = 0
         self._peak = 0
@@ -65,16 +68,35 @@ class Admission:
         """Count a call that was let in for nothing during a block that waits on purpose; it goes on unrefused.
 
         Blocks of one call do not overlap. A call of the sidecar's own, whose method is no path, was never counted.
+        Raises as `waiting` does.
         """
         if not call.method.startswith("/"):
             yield
             return
-        began = time.monotonic()
-        self._in_flight -= 1
+        with self.waiting():
+            began = time.monotonic()
+            self._in_flight -= 1
+            try:
+                yield
+            finally:
+                call.waited += self._count(time.monotonic()) - began
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count a call among those that wait on purpose during a block; raises OVERLOADED where these are too many."""
+        most = self._policy.most_waiting
+        if self._waiting >= most:
+            raise SidecarError(
+                Reason.OVERLOADED,
+                f"{most} calls wait for what others load, or for an origin, as many as may "
+                "(16 times limits.max_concurrent_calls); slow down and try again",
+                retry_after_ms=_WAITING_RETRY_AFTER_MS,
+            )
+        self._waiting += 1
         try:
             yield
         finally:
-            call.waited += self._count(time.monotonic()) - began
+            self._waiting -= 1
 
     def _count(self, now: float) -> float:
         self._in_flight += 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from sidecar.call import Call
     from sidecar.clock import Deadline
@@ -29,6 +30,10 @@ class Admission(Protocol):
 
     def resume(self) -> float:
         """Count one again that was let in before, and return when."""
+        ...
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Count among those that wait on purpose during a block; raises OVERLOADED where these are too many."""
         ...
 
     def leave(self, entered: float, deadline: Deadline) -> None:
@@ -54,9 +59,10 @@ class Turns:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Count for nothing during a block that waits on purpose."""
-        self._admission.leave(self._entered, self._deadline)
-        try:
-            yield
-        finally:
-            self._entered = self._admission.resume()
+        """Count for nothing during a block that waits on purpose; raises OVERLOADED where too many wait."""
+        with self._admission.waiting():
+            self._admission.leave(self._entered, self._deadline)
+            try:
+                yield
+            finally:
+                self._entered = self._admission.resume()

@@ -17,6 +17,7 @@ from sidecar.interceptors.errors import ErrorInterceptor
 from sidecar.interceptors.shedding import Admission, SheddingInterceptor
 from sidecar.interceptors.telemetry import TelemetryInterceptor
 from sidecar.rpc.status import to_status
+from sidecar.rpc.turns import Turns
 from sidecar.telemetry.metrics import Counter, Gauge, Histogram, Metrics
 from sidecar.telemetry.tracing import Tracing
 
@@ -248,6 +249,35 @@ class TestShedding:
         beside = await ask(sidecar.unary(shout), b"x")
         await asyncio.gather(*waiting)
         assert (b"X", 70, 0) == (beside, sidecar.admission.bound, sidecar.in_flight())
+
+    @pytest.mark.parametrize("kind", ["pause", "turns"])
+    async def test_one_that_would_wait_beside_too_many_is_refused(self, kind: str) -> None:
+        """With a hint when to try again; those who wait go on, and make room when they leave."""
+        release = asyncio.Event()
+
+        async def wait(request: str, call: Call) -> str:
+            if kind == "pause":
+                with sidecar.admission.pause(call):
+                    await release.wait()
+            else:
+                with Turns(sidecar.admission, call) as turns, turns.pause():
+                    await release.wait()
+            return request
+
+        sidecar = Sidecar(most=2, exempt=kind == "turns")
+        endpoint = sidecar.unary(wait)
+        most = 32
+        waiting = []
+        for _ in range(most):
+            waiting.append(asyncio.create_task(ask(endpoint, b"x")))
+            await asyncio.sleep(0)
+        with pytest.raises(StatusError) as refused:
+            await ask(endpoint, b"x")
+        assert (Code.RESOURCE_EXHAUSTED, True) == (refused.value.code, b"RetryInfo" in refused.value.details)
+        assert (b"X", 0) == (await ask(sidecar.unary(shout), b"x"), sidecar.in_flight() - most)
+        release.set()
+        assert [b"x"] * most == await asyncio.gather(*waiting)
+        assert b"x" == await ask(endpoint, b"x")
 
     async def test_a_call_of_the_sidecars_own_makes_no_room_while_it_waits(self) -> None:
         """As when a cache is warmed: it has taken none."""
