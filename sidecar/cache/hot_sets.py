@@ -23,6 +23,7 @@ from sidecar.cache.warm_list import Listed
 from sidecar.call import Call
 from sidecar.clock import MICROS_PER_SECOND, after
 from sidecar.errors import Reason, SidecarError
+from sidecar.lasting import lasting
 from sidecar.store import commands
 from sidecar.store.base import Command, ScriptCall
 from sidecar.store.scripts import load
@@ -96,7 +97,7 @@ class HotSets:
     def start(self) -> None:
         """Begin to tell, if there is a cache to tell of."""
         if self._told:
-            self._task = asyncio.create_task(self._run(), name="hot sets")
+            self._task = asyncio.create_task(lasting(self._run, "the telling of hot keys"), name="hot sets")
 
     async def stop(self) -> None:
         """Tell a last time, as far as the store hears it."""

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.errors import StartupError
+from sidecar.lasting import lasting
 from sidecar.store.address import StoreAddress
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ class EmbeddedValkey:
         except BaseException:
             await self.stop()
             raise
-        self._keeper = asyncio.create_task(self._keep(), name="embedded-valkey")
+        self._keeper = asyncio.create_task(
+            lasting(self._keep, "the keeper of the embedded store"), name="embedded-valkey"
+        )
         return RunningValkey(str(self._socket), process.pid)
 
     async def stop(self) -> None:
