@@ -259,7 +259,11 @@ class Flights:
             await self._read(flight, asked.entry, call)
 
     async def _read(self, flight: Flight, entry: bytes | None, call: Call) -> None:
-        """End with the entry that is there and fresh, if it can be read."""
+        """End with the entry that is there and fresh, if it can be read.
+
+        What has turned stale on the way is asked for once more, as that version: only what cannot be read is loaded
+        although a change of it is pending, of which the origin does not know.
+        """
         look = flight.looks
         try:
             lookup = await self._entries.judged(flight.name, entry, call)
@@ -269,7 +273,8 @@ class Flights:
         if lookup.outcome is Outcome.HIT:
             self._end(flight, Landing(lookup, look))
         else:
-            flight.also = ANYWAY  # its data key is gone; or it has turned stale on the way
+            version = self._entries.stale_version(entry)
+            flight.also = ANYWAY if version is None else str(version)
             self._queue(flight)
 
     async def _follow(self, flight: Flight, left_ms: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from sidecar.cache.dated import DatedFormat, Dating, refuse_dated
+from sidecar.cache.entry import HEADER
 from sidecar.cache.formats import NativeFormat, RawFormat, counted, removed, touched, written
 from sidecar.cache.naming import Naming
 from sidecar.cache.near.policy import ANY
@@ -378,6 +379,13 @@ class ValueCache:
         """Return what an entry is worth now, in the clear; raises ENTRY_MALFORMED. It counts as no read."""
         lookup = self._format.lookup((stored,), self._clock.micros())
         return lookup if self._sealer is None else await self._opened(self._sealer, name, lookup, call)
+
+    def stale_version(self, stored: bytes | None) -> int | None:
+        """Return the version of an entry that is not fresh now, None of one that is, or of none."""
+        if stored is None or self._format.lookup((stored,), self._clock.micros()).outcome is Outcome.HIT:
+            return None
+        version: int = HEADER.unpack_from(stored)[1]
+        return version
 
     async def look(self, key: str, call: Call, *, kept: bool = False) -> Lookup:
         """Read one entry; also, as stale, what is `kept` past its stale time. It counts as no read."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from support.write_behind import CACHE, PLAIN, QUICK, TENANT, Ledger, make_rig, running, some_call
 
 from sidecar.cache.catalog import build_caches
 from sidecar.cache.policy import CachePolicy, Limits, Outcome, Strategy
+from sidecar.cache.request import WriteOptions
 from sidecar.errors import Reason, SidecarError
 from sidecar.gen.sidecar.v1 import write_behind_pb2 as pb
 from sidecar.rpc.write_behind import WriteBehindServicer
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
     from support.write_behind import Rig
 
+    from sidecar.cache.catalog import Caches
+    from sidecar.call import Call
+    from sidecar.store.base import Reply, ScriptCall
     from sidecar.store.standalone import StandaloneStore
 
 
@@ -35,6 +40,20 @@ def served(rig: Rig) -> WriteBehindServicer:
         metrics=Metrics(),
     )
     return WriteBehindServicer(rig.behind, caches, Limits())
+
+
+def read_through(rig: Rig, ledger: Ledger, store: StandaloneStore) -> Caches:
+    """Return a rig's cache as those have it who read what is missed from its origin."""
+    return build_caches(
+        [CachePolicy(name=CACHE, ttl_ms=300_000, strategy=Strategy.WRITE_BEHIND, behind=QUICK)],
+        limits=Limits(),
+        store=store,
+        keys=KeySpace(TENANT),
+        clock=rig.clock,
+        sealer_for=lambda _: None,
+        metrics=Metrics(),
+        origins={CACHE: ledger},
+    )
 
 
 async def reason_of(refused: Awaitable[object]) -> tuple[Reason, str | None]:
@@ -164,17 +183,7 @@ async def test_reads_go_through_to_the_origin_but_for_what_is_pending(store: Sta
     """A removal that the origin does not know of is a miss, and a value that is gone from the cache is not loaded."""
     ledger = Ledger(values={"gone": b"old", "changed": b"old", "kept": b"old"})
     rig = make_rig(store, ledger)
-    policy = CachePolicy(name=CACHE, ttl_ms=300_000, strategy=Strategy.WRITE_BEHIND, behind=QUICK)
-    caches = build_caches(
-        [policy],
-        limits=Limits(),
-        store=store,
-        keys=KeySpace(TENANT),
-        clock=rig.clock,
-        sealer_for=lambda _: None,
-        metrics=Metrics(),
-        origins={CACHE: ledger},
-    )
+    caches = read_through(rig, ledger, store)
     cache = caches.values(CACHE)
     await cache.delete("gone", PLAIN, some_call())
     await cache.set("changed", b"new", PLAIN, some_call())
@@ -188,3 +197,35 @@ async def test_reads_go_through_to_the_origin_but_for_what_is_pending(store: Sta
     after = [await cache.get(key, some_call()) for key in ("gone", "changed", "kept")]
     assert found[0] == after[0]
     assert [b"new", b"old"] == [one.value for one in after[1:]]
+
+
+class LateStore:
+    """A store between whose readers and whose loads somebody writes; what a load is answered is late."""
+
+    def __init__(self, store: StandaloneStore, rig: Rig) -> None:
+        self._store = store
+        self._rig = rig
+        self._written = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def run(self, script: ScriptCall, call: Call) -> Reply:
+        """Run a script; the first that asks for the leave to load meets a new entry, and is told when that is stale."""
+        if script.script.name != "lease_behind" or self._written:
+            return await self._store.run(script, call)
+        self._written = True
+        await self._rig.values.set("k", b"new", WriteOptions(ttl_ms=30), some_call())
+        reply = await self._store.run(script, call)
+        await asyncio.sleep(0.05)
+        return reply
+
+
+async def test_what_turns_stale_on_the_way_is_not_loaded_over_what_is_pending(store: StandaloneStore) -> None:
+    """The origin has what was before."""
+    ledger = Ledger(values={"k": b"old"})
+    rig = make_rig(store, ledger)
+    cache = read_through(rig, ledger, cast("StandaloneStore", LateStore(store, rig))).values(CACHE)
+    found = await cache.get("k", some_call())
+    kept = await rig.values.get("k", some_call())
+    assert (b"new", b"new") == (found.value, kept.value)
