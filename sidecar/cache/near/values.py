@@ -291,7 +291,8 @@ class NearValueCache(ValueCache):
         if stored is None:
             return  # what is pending was found, in place of an entry that is gone: no copy of an entry
         _, version, written_us, fresh_until_us = HEADER.unpack_from(stored)
-        if version == found[2]:
+        # Beside a stale entry what is pending was found, though it is of the same version.
+        if version == found[2] and fresh_until_us > self._clock.micros():
             self._copies.keep(entry_key, ticket, Copy(version, written_us, fresh_until_us, found[1], ticket.era))
 
     async def _in_clear(self, name: bytes, lookup: Lookup, call: Call) -> Lookup:
