@@ -157,7 +157,8 @@ def _invalidate(remote: Remote, options: argparse.Namespace) -> int:
     if options.json:
         _print_json(answer)
     elif answer.generation and options.tag is None:
-        print(f"all of it is out of date (generation {answer.generation})")
+        what = "the whole cache is" if options.prefix is None else f"all keys that begin with {options.prefix} are"
+        print(f"{what} out of date (generation {answer.generation})")
     else:
         print(f"{answer.removed} removed")
     if answer.failures:
@@ -174,7 +175,9 @@ def _stats(remote: Remote, options: argparse.Namespace) -> int:
     rows = [("cache", "reads", "hit", "stale", "miss", "loads", "mean", "p95", "waits", "refreshed", "evicted", "lag")]
     for one in answer.caches:
         reads = one.hits + one.misses + one.stale
-        loads = sum(one.origin_loads.values()) + one.loads["filled"] + one.loads["empty"] + one.loads["failed"]
+        # What the sidecar loads itself it fills in as callers do, so that is in `loads` as well.
+        by_callers = one.loads["filled"] + one.loads["empty"] + one.loads["failed"]
+        loads = sum(one.origin_loads.values()) or by_callers
         timed = one.HasField("origin_times")
         rows.append(
             (

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
 
+# How gRPC begins what it says where no connection can be made; a sidecar says nothing like it.
+_UNCONNECTED = "failed to connect to all addresses"
+
+
 class Remote:
     """A running sidecar; a call that fails raises `StartupError` with a line for the operator.
 
@@ -68,4 +72,9 @@ class Remote:
             return StartupError(f"{self._address}: {self._unserved}")
         # What the server says may be of several lines; the first says what is wrong.
         said = str(error.details()).splitlines() or [""]
+        if error.code() is grpc.StatusCode.UNAVAILABLE and said[0].startswith(_UNCONNECTED):
+            why = said[0].rpartition(": ")[2].lower()
+            return StartupError(
+                f"{self._address}: no sidecar can be reached there ({why}); start one, or name it by --address"
+            )
         return StartupError(f"{self._address}: {error.code().name}: {said[0]}")

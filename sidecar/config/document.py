@@ -81,6 +81,8 @@ def read_text(text: str, source: str, *, with_lines: bool = True) -> Document:
         mark = getattr(error, "problem_mark", None)
         told = [getattr(error, name, None) for name in ("context", "problem")]
         message = ", ".join(part for part in told if part) or "it holds control characters"
+        if mark and "cannot start any token" in message and text.splitlines()[mark.line][mark.column :][:1] == "\t":
+            message = "there is a tab; indent with spaces"
         origin = Origin(source, mark.line + 1, mark.column + 1) if mark and with_lines else Origin(source)
         raise _refused(origin, f"not valid YAML: {message}") from None
     except UnicodeEncodeError:

@@ -27,13 +27,15 @@ _WANTED = {
     "dict_type": "must be a mapping of names to settings",
     "model_type": "must be a mapping of keys to values",
     "model_attributes_type": "must be a mapping of keys to values",
-    "tuple_type": "must be a list",
+    "tuple_type": "must be a list, such as [a, b]",
     "missing": "is missing",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
 # The kind that need not be named.
 _COMBINED = "combined"
+# So many keys are named to who has written something else in place of a section.
+_FEW_KEYS = 5
 
 
 def locate(location: Sequence[str | int]) -> tuple[Path, Shape | None]:
@@ -56,6 +58,8 @@ def sentence(error: ErrorDetails, path: Path, parent: Shape | None) -> str:
     if kind == "extra_forbidden":
         name = str(path[-1])
         return f"unknown key `{shown(name)}`{did_you_mean(name, parent.parts if parent else ())}"
+    if kind in {"model_type", "model_attributes_type"} and parent is not None:
+        return _no_section(parent.at(path[-1]))
     if kind in _WANTED:
         return _WANTED[kind]
     if kind == "union_tag_not_found":
@@ -102,6 +106,12 @@ def _no_tag(written: Any, tag: str, path: Path) -> str:
     names = variants(path)
     text = f"needs `{tag}`: one of {', '.join(name for name in names if name != _COMBINED)}"
     return f"{text}; or `limits`, to combine several" if _COMBINED in names else text
+
+
+def _no_section(shape: Shape | None) -> str:
+    if shape is not None and 0 < len(shape.parts) <= _FEW_KEYS:
+        return f"must be a mapping with the keys {', '.join(shape.parts)}"
+    return _WANTED["model_type"]
 
 
 def _none_of(written: object, expected: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from sidecar.connecting import why_not
 from sidecar.lasting import lasting
 from sidecar.store.retry import Backoff
 
@@ -85,11 +86,12 @@ class PostgresSource:
                 await self._listen()
             except _FAILURES as error:
                 if attempt == 0 or self.up.is_set():
-                    # The type alone: what the server says may quote what it was given.
+                    # Of what the server says the type alone: the rest may quote what it was given.
+                    why = why_not(error) if isinstance(error, OSError) else type(error).__name__
                     _log.warning(
-                        "the database of event %r cannot be listened to (%s)",
+                        "the database of event %r cannot be listened to (%s); tried again until it can",
                         self._handling.name,
-                        type(error).__name__,
+                        why,
                     )
             except Exception:  # noqa: BLE001 (it is logged, and the work goes on)
                 _log.exception("the listening to the database of event %r has failed", self._handling.name)

@@ -95,6 +95,9 @@ def test_a_query_warms_at_the_start(lasting_store: StoreServer, ledger: Database
         wait_until(lambda: loaded(program) == len(hot), "the hot accounts are loaded")
         assert hot == present(program, range(1, 61))
         assert 1 == MetricsPage(program.metrics_address)("sidecar_event_gaps_total", event="ledger")
+        head, row, _ = run_sidecar("cache", "stats", "warmed", "--address", program.address).stdout.splitlines()
+        loads_at = head.split().index("loads")  # what stands before it has no spaces in it
+        assert str(len(hot)) == row.split()[loads_at], "each load is counted once"
 
 
 def test_sql_that_is_none_ends_the_start(lasting_store: StoreServer, ledger: Database, tmp_path: Path) -> None:

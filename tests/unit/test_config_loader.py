@@ -182,7 +182,7 @@ def test_the_text_of_the_error_is_a_line_for_each_problem(file: Path) -> None:
         ("caches: {a: {strategy: x}}", "caches.a.strategy: `x` is none of cache_aside, read_through, write_through, refresh_ahead, write_behind"),
         ("tenant: 5", "tenant: must be text; a number or true and false need quotes"),
         ("listen: []", "listen: must not be empty"),
-        ("listen: 127.0.0.1:50051", "listen: must be a list"),
+        ("listen: 127.0.0.1:50051", "listen: must be a list, such as [a, b]"),
         ("listen: [50051]", "listen[0]: must be an address, such as 127.0.0.1:50051, or a mapping with `address`"),
         ("listen: [localhost]", "listen[0].address: an address is host:port, [IPv6]:port or unix:/path, such as 127.0.0.1:50051"),
         ("listen: ['a:65536']", "listen[0].address: port 65536 is above 65535"),
@@ -201,6 +201,7 @@ def test_the_text_of_the_error_is_a_line_for_each_problem(file: Path) -> None:
         ("rate_limits: {a: {limits: {B: {algorithm: gcra, rate: 1/s, burst: 1}}}}", "rate_limits.a.limits.B: must match ^[a-z][a-z0-9_-]{0,62}$"),
         ("rate_limits: {a: {limits: {b: {algorithm: sliding_log, limit: 1, window: 1}}}}", "rate_limits.a.limits.b.window: 1 has no unit; write 1s for seconds"),
         ("rate_limits: {a: 1}", "rate_limits.a: must be a mapping of keys to values"),
+        ("caches: {a: {origin: ledger}}", "caches.a.origin: must be a mapping with the keys name, load, store, remove"),
         ("rate_limits: {a: {algorithm: token_bucket, rate: 0/s, burst: 1}}", "rate_limits.a.rate: 0/s is below the least allowed, 1/d"),
         ("rate_limits: {a: {algorithm: token_bucket, rate: 1000001/s, burst: 1}}", "rate_limits.a.rate: 1000001/s is above the most allowed, 1000000/s"),
         ("rate_limits: {a: {algorithm: token_bucket, rate: 5, burst: 1}}", "rate_limits.a.rate: must be a rate, such as 100/s"),
@@ -218,6 +219,7 @@ def test_one_wrong_setting(file: Path, text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("caches:\n\ta: {}", "sidecar.yaml:2:1: not valid YAML: there is a tab; indent with spaces"),
         ("a: [1, 2", "sidecar.yaml:2:1: not valid YAML: while parsing a flow sequence, did not find expected ',' or ']'"),
         ("a: b: c", "sidecar.yaml:1:5: not valid YAML: mapping values are not allowed in this context"),
         ("a: 1\n\tb: 2", "sidecar.yaml:2:1: not valid YAML: while scanning a plain scalar, found a tab character that violates indentation"),
