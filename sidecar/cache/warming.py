@@ -14,6 +14,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sidecar.cache.near.policy import Freshness
 from sidecar.cache.policy import FromOrigin, Outcome, Strategy
 from sidecar.call import Call
 from sidecar.clock import after
@@ -37,6 +38,9 @@ _MOST_FAILURES = 20
 
 # A batch may wait for its turn at the origin, and for other loads of the same keys.
 _BATCH_SECONDS = 60.0
+
+# A copy in this process says nothing of what the store has.
+_OF_THE_STORE = Freshness(max_staleness=0.0)
 
 
 @dataclass(slots=True)
@@ -156,7 +160,7 @@ class Warming:
     async def _load(self, batch: Sequence[str]) -> list[Found | SidecarError]:
         """Read a batch; an error of the whole is one of each."""
         try:
-            found = list(await self._values.get_many(batch, _a_call()))
+            found = list(await self._values.get_many(batch, _a_call(), _OF_THE_STORE))
         except SidecarError as error:
             if len(batch) == 1:
                 return [error]
