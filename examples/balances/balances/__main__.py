@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asyncio.run(_demonstrate(options.address, stage.postgres.url))
             if not options.once:
                 _say("\nCtrl-C ends it. Until then:")
-                _say(f"  sidecar_client --address {options.address} get balances {_ACCOUNT}")
+                _say(f"  .venv/bin/sidecar-client --address {options.address} get balances {_ACCOUNT}")
                 _say(f"  psql {stage.postgres.url}")
                 _wait()
     except (PostgresMissingError, SidecarFailedError) as error:
