@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import re
 import signal
@@ -33,6 +34,8 @@ _EXIT_MEND = 2
 # 128 and the number of SIGINT, as shells have it.
 _EXIT_INTERRUPTED = 130
 _HEALTH_SECONDS = 2.0
+# Commands that have commands of their own.
+_GROUPS = ("sql", "cache", "write-behind")
 # One of those that a wheel may hold compiled: all of them, or none (docs/adr/0009-compiled-where-it-pays.md).
 _COMPILED_MODULE = "sidecar.server.h2.connection"
 
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser(serves=arguments[:1] == ["serve"])
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        print(_unknown_argument(unknown[0]), file=sys.stderr)
+        print(_unknown_argument(unknown[0], arguments), file=sys.stderr)
         return _EXIT_MEND
     try:
         return int(options.run(options))
@@ -72,10 +75,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_EXIT_MEND, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _unknown_argument(argument: str) -> str:
+def _unknown_argument(argument: str, arguments: Sequence[str]) -> str:
     """Say that an argument means nothing, by its name alone: its value may be a URL with a password."""
     name = argument.partition("=")[0] if argument.startswith("-") else ""
-    return f"sidecar: unknown argument{name and f' {name}'}; see sidecar --help"
+    words = itertools.takewhile(lambda word: not word.startswith("-"), arguments[: 2 if arguments[0] in _GROUPS else 1])
+    command = " ".join(["sidecar", *words])
+    return f"{command}: unknown argument{name and f' {name}'}; see {command} --help"
 
 
 def _parser(*, serves: bool) -> argparse.ArgumentParser:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from sidecar.store.tracking import Tracking
     from sidecar.telemetry.metrics import Metrics
 
+# So many caches are named to who asks for one that there is not.
+_MOST_NAMES = 5
+
 
 class NearStore(NamedTuple):
     """What the near caches of a process share."""
@@ -135,7 +138,11 @@ class Caches:
 
     def _unknown(self, name: str) -> InvalidArgumentError:
         metadata = unknown_name("cache", name, self._values)
-        hint = f"; did you mean {metadata['nearest']!r}?" if "nearest" in metadata else ""
+        if "nearest" in metadata:
+            hint = f"; did you mean {metadata['nearest']!r}?"
+        else:
+            others = ", ..." if len(self._values) > _MOST_NAMES else ""
+            hint = f"; there are {', '.join(list(self._values)[:_MOST_NAMES])}{others}"
         return InvalidArgumentError(
             Reason.CACHE_UNKNOWN, f"no cache of that name is configured{hint}", field="cache", metadata=metadata
         )

@@ -94,6 +94,10 @@ def test_stats_says_what_was_counted(address: str) -> None:
     ("arguments", "said"),
     [
         (["get", "balance", "k"], "NOT_FOUND: no cache of that name is configured; did you mean 'balances'?"),
+        (
+            ["get", "nothing-like-it", "k"],
+            "NOT_FOUND: no cache of that name is configured; there are default, balances, wards",
+        ),
         (["invalidate", "patients", "--prefix", "a:"], "FAILED_PRECONDITION: "),
         (["ttl", "balances", ""], "INVALID_ARGUMENT: the key is empty"),
     ],

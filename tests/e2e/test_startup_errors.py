@@ -166,8 +166,20 @@ def test_bad_store_url_and_no_password_in_the_answer(tmp_path: Path, url: str) -
 def test_unknown_flag(tmp_path: Path, arguments: list[str]) -> None:
     """A flag that there is not, or a part of one, is refused by name; what came with it is not repeated."""
     line = _refused(SidecarProgram(tmp_path, arguments=arguments))
-    assert line.startswith("sidecar: unknown argument")
+    assert line.startswith("sidecar serve: unknown argument")
+    assert line.endswith("; see sidecar serve --help")
     assert "pass-canary" not in line
+
+
+def test_unknown_flag_of_a_command_within_a_command() -> None:
+    """Whose help is named."""
+    ended = run_sidecar("sql", "setup", "--config=pass-canary")
+    said = "sidecar sql setup: unknown argument --config; see sidecar sql setup --help\n"
+    assert (2, "", said) == (ended.returncode, ended.stdout, ended.stderr)
+    assert (
+        "sidecar: unknown argument --config; see sidecar --help\n"
+        == run_sidecar("--config=pass-canary", "sql", "setup").stderr
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["serv"], ["check-config"], ["serve", "--listen"]])

@@ -50,6 +50,9 @@ OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 LEASE_UNKNOWN = "LEASE_UNKNOWN"
 RESERVATION_UNKNOWN = "RESERVATION_UNKNOWN"
 
+# How gRPC begins what it says where no connection can be made.
+_UNCONNECTED = "failed to connect to all addresses"
+
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -189,6 +192,14 @@ class FailedCall(Protocol):
         """Return the trailers, as pairs."""
 
 
+def _message(details: str) -> str:
+    """Return what failed, in place of gRPC's own words for an address where nobody listens."""
+    if not details.startswith(_UNCONNECTED):
+        return details
+    why = details.rpartition(": ")[2].lower()
+    return f"no sidecar can be reached at the client's address ({why}); is it running there?"
+
+
 def from_rpc_error(error: FailedCall) -> SidecarError:
     """Return the error that a failed call raises."""
     info = error_details_pb2.ErrorInfo()
@@ -206,7 +217,7 @@ def from_rpc_error(error: FailedCall) -> SidecarError:
     code = error.code()
     violations = request.field_violations
     return error_class(code, info.reason)(
-        error.details() or "no message",
+        _message(error.details() or "no message"),
         code=code,
         reason=info.reason,
         field=violations[0].field if violations else None,

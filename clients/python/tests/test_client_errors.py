@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+import sidecar_client
 from played_sidecar import Refusal
 from sidecar_client import (
     BatchError,
@@ -37,6 +38,16 @@ async def failure(play: Play, sidecar: SidecarClient, refusal: Refusal) -> Sidec
     with pytest.raises(SidecarError) as caught:
         await sidecar.cache("balances").set("k", b"v")
     return caught.value
+
+
+async def test_nobody_listens() -> None:
+    """An address without a sidecar is said to be one, with the reason and without gRPC's own words."""
+    once = sidecar_client.RetryPolicy(max_attempts=1)
+    async with sidecar_client.SidecarClient("127.0.0.1:1", retries=once) as sidecar:
+        with pytest.raises(UnavailableError) as caught:
+            await sidecar.cache("balances").get("k")
+    said = "no sidecar can be reached at the client's address (connection refused); is it running there?"
+    assert said == caught.value.message
 
 
 @pytest.mark.parametrize(
