@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from sidecar_client.gen.sidecar.v1 import cache_pb2 as pb
-from sidecar_client.gen.sidecar.v1 import common_pb2, pipeline_pb2
+from sidecar_client.gen.sidecar.v1 import common_pb2, pipeline_pb2, write_behind_pb2
 from sidecar_client.gen.sidecar.v1.cache_pb2_grpc import CacheServiceStub
 from sidecar_client.gen.sidecar.v1.pipeline_pb2_grpc import PipelineServiceStub
+from sidecar_client.gen.sidecar.v1.write_behind_pb2_grpc import WriteBehindServiceStub
 
 from support.contract import milliseconds
-from support.outside_writers import CHANNEL, ORIGINS, STREAM, TENANT, OutsideWriters
-from support.staleness import NOBODY, Change, Read, Record
+from support.outside_writers import BEHIND, CHANNEL, ORIGINS, STREAM, TENANT, OutsideWriters
+from support.staleness import NOBODY, Change, Read, Record, Verdict, judge
+from support.written_behind import WrittenBehind
 
 if TYPE_CHECKING:
     from support.postgres import Database
@@ -30,8 +32,9 @@ KEYS = [f"p:{number}" for number in range(8)]
 BOUND = 0.25
 TIGHTER = 0.05
 WRITTEN = ("plain", "dated", "strong")
-BOUNDS = {"plain": BOUND, "dated": BOUND, "strong": 0.0, **dict.fromkeys(ORIGINS, BOUND)}
+BOUNDS = {"plain": BOUND, "dated": BOUND, "strong": 0.0, **dict.fromkeys((*ORIGINS, BEHIND), BOUND)}
 _CALL_SECONDS = 30.0
+_PATIENCE_SECONDS = 60.0
 # About as long as a load takes that is late both ways; and how often is read meanwhile.
 _SOON_SECONDS = 0.06
 _PAUSE_SECONDS = 0.02
@@ -46,17 +49,32 @@ _LOADED = """
     $near
     origin: {name: numbers, load: "SELECT key, number::text AS value FROM $cache WHERE key = any(:keys)"}
 """
+# It changes its origin within about the time that a slow network takes, and its entries expire before and after.
+_BEHIND = """
+  $cache:
+    strategy: write_behind
+    origin:
+      name: ledger
+      load: "SELECT key, value FROM $cache WHERE key = any(:keys)"
+      store: "INSERT INTO $cache VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+      remove: "DELETE FROM $cache WHERE key = :key"
+    ttl: 500ms
+    write_behind: {flush_after: 100ms, lease: 8s, store_timeout: 4s, retry_base: 10ms, retry_cap: 200ms}
+    $near
+"""
 _CONFIG = Template(
     """
 tenant: $tenant
 store: {url: "redis://127.0.0.1:$store_port", reply_timeout: 5s, connections: 2}
 origins:
   numbers: {kind: postgres, url: "$database_url", applied_table: null, timeout: 10s}
+  ledger: {kind: postgres, url: "$database_url", timeout: 10s}
 caches:
   plain: {$near}
   dated: {tags: true, generations: true, $near}
   strong: {consistency: strong}
 $loaded
+$behind
 events:
   rows:
     postgres: {url: "$database_url", channels: [rows_changed], tables: {listened: {key_columns: [key]}}}
@@ -70,6 +88,7 @@ events:
       - {when: {kind: number}, cache: streamed, keys: ["{key}"]}
       - {when: {kind: key, cache: plain}, cache: plain, keys: ["{key}"]}
       - {when: {kind: key, cache: dated}, cache: dated, keys: ["{key}"]}
+      - {when: {kind: key, cache: $cache_behind}, cache: $cache_behind, keys: ["{key}"]}
       - {when: {kind: tag}, cache: dated, tags: [t]}
       - {when: {kind: prefix}, cache: dated, prefix: "p:"}
       - {when: {kind: all}, cache: dated, all: true}
@@ -86,6 +105,8 @@ def config(store_port: int, database_url: str) -> str:
         database_url=database_url,
         near=_NEAR,
         loaded=loaded,
+        behind=Template(_BEHIND).substitute(cache=BEHIND, near=_NEAR),
+        cache_behind=BEHIND,
         channel=CHANNEL,
         stream=STREAM,
     )
@@ -99,6 +120,7 @@ class Callers:
     ) -> None:
         self._stubs: list[Any] = [CacheServiceStub(channel) for channel in channels]
         self._pipelines: list[Any] = [PipelineServiceStub(channel) for channel in channels]
+        self._senders: list[Any] = [WriteBehindServiceStub(channel) for channel in channels]
         self._draw = random.Random(seed)
         self._left = operations
         self._tokens: dict[tuple[str, str], str] = {}
@@ -106,22 +128,30 @@ class Callers:
         self.failures: Counter[str] = Counter()
         """Calls that ended with an error, by its code."""
         self.outside = OutsideWriters(store_port, database, told=self._told_outside, number_of=self._number_of)
+        self._behind = WrittenBehind()
 
     async def call(self) -> None:
         """Make calls until there are enough."""
         while self._left > 0:
             self._left -= 1
-            cache = self._draw.choice(["plain", "plain", "dated", "strong", *ORIGINS])
+            cache = self._draw.choice(["plain", "plain", "dated", "strong", BEHIND, *ORIGINS])
             key, beside = self._draw.choice(KEYS), self._draw.randrange(len(self._stubs))
             try:
                 if self._draw.randrange(_FLUSH_RARELY) == 0:
-                    await self.outside.flush(list(WRITTEN), list(ORIGINS))
+                    await self._flush(beside)
+                elif cache == BEHIND:
+                    await self._use_behind(beside, key)
                 elif cache in ORIGINS:
                     await self._use_origin(beside, cache, key)
                 else:
                     await self._use(beside, cache, key)
             except grpc.aio.AioRpcError as error:
                 self.failures[error.code().name] += 1
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Say what the record of each cache says, once all calls have ended."""
+        self.records[BEHIND].reads = self._behind.reads()
+        return {cache: judge(record) for cache, record in self.records.items()}
 
     async def _use(self, beside: int, cache: str, key: str) -> None:
         """Do something with a cache that is written by its callers."""
@@ -157,6 +187,27 @@ class Callers:
         else:
             await self._invalidate_numbers(beside, cache, key)
             await self._look_after(beside, cache, key)
+
+    async def _use_behind(self, beside: int, key: str) -> None:
+        """Do something with a write-behind cache. To drop its entries changes nothing: what is pending stays."""
+        chance = self._draw.random()
+        if chance < 0.83:
+            await self._read(beside, BEHIND, key)
+            return
+        if chance < 0.92:
+            await self._write_behind(beside, key)
+        elif chance < 0.94:
+            await self._delete_behind(beside, key)
+        elif chance < 0.96:
+            await self._delete_pending(beside, key)
+        elif chance < 0.97:
+            await self.outside.remove(BEHIND, key)
+        elif chance < 0.98:
+            await self.outside.invalidate(BEHIND, "key", key)
+        else:
+            request = pb.InvalidateRequest(cache=BEHIND, keys=pb.InvalidateKeys(keys=[key]))
+            await self._stubs[beside].Invalidate(request, timeout=_CALL_SECONDS)
+        await self._look_after(beside, BEHIND, key)
 
     async def _change(self, beside: int, cache: str, key: str) -> None:
         """Have a number changed twice, and read it meanwhile: it is loaded while it changes."""
@@ -196,7 +247,10 @@ class Callers:
             version = int(answer.value) if cache in ORIGINS else answer.version
             copied = answer.source == common_pb2.SOURCE_L1
             read = Read(key, begun_at, time.monotonic(), version, bound, beside, token, copied)
-            self.records[cache].reads.append(read)
+            if cache == BEHIND:
+                self._behind.found(read, answer.value)
+            else:
+                self.records[cache].reads.append(read)
 
     async def _ask(self, beside: int, cache: str, key: str, asked: dict[str, Any]) -> pb.GetResponse:
         """Ask in one of the ways there are."""
@@ -211,7 +265,7 @@ class Callers:
             operations = pipeline_pb2.ExecuteRequest(operations=[pipeline_pb2.Operation(get=get)])
             done = await self._pipelines[beside].Execute(operations, timeout=_CALL_SECONDS)
             answer = done.results[0].get
-        elif chance < 0.4 and cache in ORIGINS and not asked:
+        elif chance < 0.4 and cache in {*ORIGINS, BEHIND} and not asked:
             loaded = await stub.GetOrLoad(pb.GetOrLoadRequest(cache=cache, key=key), timeout=_CALL_SECONDS)
             answer = loaded.entry
         else:
@@ -245,6 +299,50 @@ class Callers:
         answer = await self._stubs[beside].Delete(pb.DeleteRequest(cache=cache, key=key), timeout=_CALL_SECONDS)
         self._told(cache, key, int(answer.token[1:], 16), beside)
         self._note(cache, key, answer.token)
+
+    async def _write_behind(self, beside: int, key: str) -> None:
+        value = self._behind.new_value()
+        request = pb.SetRequest(cache=BEHIND, key=key, value=value, idempotency_key=f"{key} {value.decode()}")
+        async with self._behind.writing():
+            answer = await self._until_answered(self._stubs[beside].Set, request)
+            self._behind.written(value, answer.version)
+            self._told(BEHIND, key, answer.version, beside)
+            self._note(BEHIND, key, answer.token)
+
+    async def _delete_behind(self, beside: int, key: str) -> None:
+        async with self._behind.writing():
+            await self._delete(beside, BEHIND, key)
+
+    async def _delete_pending(self, beside: int, key: str) -> None:
+        """Delete what is pending alone, having read it beside all: the store has no entry that it could tell of."""
+        await self._write_behind(beside, key)
+        await self.outside.remove(BEHIND, key)
+        for _ in range(2):
+            await asyncio.gather(*(self._read(other, BEHIND, key) for other in range(len(self._stubs))))
+        await self._delete_behind(beside, key)
+        await asyncio.sleep(BOUND)
+        await asyncio.gather(*(self._read(other, BEHIND, key) for other in range(len(self._stubs))))
+
+    async def _flush(self, beside: int) -> None:
+        """Empty the store, but not of what is pending: that would be lost, as an origin has nothing of it."""
+        async with self._behind.closed():
+            left = 1
+            while left:
+                request = write_behind_pb2.FlushRequest(cache=BEHIND)
+                left = (await self._until_answered(self._senders[beside].Flush, request)).pending
+            await self.outside.flush(list(WRITTEN), list(ORIGINS))
+
+    async def _until_answered(self, method: Any, request: Any) -> Any:
+        """Call until there is an answer, if need be again and again; it must be safe to repeat."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return await method(request, timeout=_CALL_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if time.monotonic() > until:
+                    raise
+                self.failures[error.code().name] += 1
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _invalidate_key(self, beside: int, cache: str, key: str) -> None:
         request = pb.InvalidateRequest(cache=cache, keys=pb.InvalidateKeys(keys=[key]))
@@ -281,4 +379,5 @@ class Callers:
         changes.append(Change(time.monotonic(), version, beside))
 
     def _told_outside(self, cache: str, key: str | None, version: int) -> None:
-        self._told(cache, key, version, NOBODY)
+        if cache != BEHIND:  # of which only entries were dropped
+            self._told(cache, key, version, NOBODY)

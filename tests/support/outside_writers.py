@@ -16,7 +16,7 @@ import asyncpg
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from sidecar.store.keys import KeySpace
+from sidecar.store.keys import KeySpace, behind_partition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,19 +29,21 @@ STREAM = "changes"
 CHANNEL = "changed"
 # Caches of tables of the same name, by what tells of their changes.
 BY_TRIGGER, BY_CHANNEL, BY_STREAM = ORIGINS = ("listened", "published", "streamed")
+# A write-behind cache, of a table of that name, which nobody else changes.
+BEHIND = "behind"
 _POLL_SECONDS = 0.01
 _PATIENCE_SECONDS = 60.0
 _CONNECTIONS = 8
 
 
 def tables(keys: list[str]) -> str:
-    """Return SQL that makes the origins' tables, with a number for each key."""
+    """Return SQL that makes the origins' tables, and that of the write-behind cache."""
     rows = ", ".join(f"('{key}', 1)" for key in keys)
     made = [
         f"CREATE TABLE {name} (key text PRIMARY KEY, number bigint NOT NULL); INSERT INTO {name} VALUES {rows};"  # noqa: S608 (names of this file)
         for name in ORIGINS
     ]
-    return "\n".join(made)
+    return "\n".join([*made, f"CREATE TABLE {BEHIND} (key text PRIMARY KEY, value text NOT NULL);"])
 
 
 class OutsideWriters:
@@ -113,7 +115,7 @@ class OutsideWriters:
     async def remove(self, cache: str, key: str) -> None:
         """Delete an entry with a command of the store's."""
         version = await self._now_us()
-        await self._store.delete(self._keys.entry(cache, key.encode()))
+        await self._store.delete(self._entry(cache, key.encode()))
         self._told(cache, key, version)
         self.done["deleted"] += 1
 
@@ -128,6 +130,11 @@ class OutsideWriters:
             for key, number in numbers.items():
                 self._told(cache, key, number)
         self.done["flushed"] += 1
+
+    def _entry(self, cache: str, name: bytes) -> bytes:
+        if cache == BEHIND:
+            return self._keys.behind(cache)[behind_partition(name)].entry_head + name
+        return self._keys.entry(cache, name)
 
     async def _now_us(self) -> int:
         seconds, micros = await self._store.time()
