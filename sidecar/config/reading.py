@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.config.parcel import pack, unpack
 from sidecar.config.problems import ConfigError, Problem
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
     from sidecar.config.model import Settings
 
+# It takes half a second. A file that lies where nothing answers, or is a pipe, keeps it for ever; a sidecar that is to
+# end waits for it.
+_MOST_SECONDS: Final = 20.0
+
 
 def read(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
     """Return the settings as `loader.load` makes them, or raise `ConfigError` with every problem found.
 
-    Raises `StartupError` if there can be no other process, or it fails.
+    Raises `StartupError` if there can be no other process, or it fails or takes too long; then it is killed.
     """
     question = pack((None if path is None else str(path), dict(overrides)))
     try:
@@ -37,12 +41,15 @@ def read(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
             env=dict(environ),
             start_new_session=True,
             check=True,
+            timeout=_MOST_SECONDS,
         )
         answer = unpack(ended.stdout)
     except OSError as error:
         raise _unread(f"no other process can be started by {sys.executable}: {error.strerror}") from None
     except subprocess.CalledProcessError as error:
         raise _unread(f"the process for it ended with {error.returncode}") from None
+    except subprocess.TimeoutExpired:
+        raise _unread(f"the process for it had not ended after {_MOST_SECONDS:g} s") from None
     except ValueError as error:
         raise _unread(f"the process for it answered with {error}") from None
     if isinstance(answer, tuple) and all(isinstance(problem, Problem) for problem in answer):

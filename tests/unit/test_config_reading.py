@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from sidecar.config import reading
 from sidecar.config.reading import read
 from sidecar.errors import StartupError
 
@@ -45,3 +48,14 @@ def test_a_process_that_cannot_be_started_is_said(tmp_path: Path, monkeypatch: p
         read(None, {}, {})
     why = f"no other process can be started by {missing}: No such file or directory"
     assert f"the configuration cannot be read: {why}" == str(caught.value)
+
+
+def test_a_file_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for it, at the start or to end, goes on."""
+    endless = tmp_path / "sidecar.yaml"
+    os.mkfifo(endless)
+    monkeypatch.setattr(reading, "_MOST_SECONDS", 0.5)
+    begun = time.monotonic()
+    with pytest.raises(StartupError, match=r"had not ended after 0\.5 s"):
+        read(endless, os.environ, {})
+    assert time.monotonic() - begun < 60
