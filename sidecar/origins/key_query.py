@@ -66,8 +66,10 @@ class KeyQuery:
                 await prepare(connection, self._policy.statement, _problems)
         except UnfitError as error:
             return {WARM_QUERY: str(error)}
-        except (LostError, ConflictError, TimeoutError):
-            raise unavailable(self.name, "cannot be reached") from None
+        except LostError as lost:
+            raise unavailable(self.name, lost.what) from None
+        except (ConflictError, TimeoutError):
+            raise unavailable(self.name, "has not answered in its time") from None
         return {}
 
     async def first(self, limit: int) -> Listed:

@@ -176,3 +176,16 @@ async def _ends(database: Database) -> None:
     async with asyncio.timeout(30):
         while await active(database):
             await asyncio.sleep(0.01)
+
+
+async def test_why_a_database_cannot_be_reached_is_said_with_a_query_too() -> None:
+    """What looks at the query does not hide what was found with the statements of the same origin."""
+    query = KeyQueryPolicy(statement=take_apart("SELECT 'a' AS key", QUERY_PARAMETERS), seconds=30.0, tenant="north")
+    cache = CacheOriginPolicy(
+        cache="things", origin="home", statements={"load": take_apart(LOAD, ("keys",))}, key_query=query
+    )
+    nobody = DatabasePolicy(gate=gate_policy(), url="postgresql://app@127.0.0.1:1/nothing")
+    origins = Origins([nobody], [cache], max_value_bytes=1000, metrics=Metrics(), draw=lambda: 0.0)
+    found = await origins.check()
+    assert {"home": "the origin 'home' cannot be reached: connection refused"} == found.unreachable
+    await origins.close()
