@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from support.write_behind import PLAIN, Ledger, make_rig, running, some_call, until
 
-from sidecar.cache.write_behind.ownership import share_of
+from sidecar.cache.write_behind.ownership import Ownership, share_of
 from sidecar.cache.write_behind.policy import BehindPolicy
 from sidecar.store.keys import BEHIND_PARTITIONS, behind_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from support.write_behind import Rig
 
     from sidecar.cache.origin import Change
+    from sidecar.cache.write_behind.partitions import Held
+    from sidecar.call import Call
     from sidecar.store.standalone import StandaloneStore
 
 # The lease is longer than a stall of a busy machine, so that nothing but a hand-over moves a partition.
@@ -162,3 +165,26 @@ async def test_a_flush_hurries_all_who_send(store: StandaloneStore) -> None:
             await one.values.set(f"k{number}", b"v", PLAIN, some_call())
         assert 0 == await one.cache.flush(some_call())
     assert 100 == len(ledger.values)
+
+
+async def test_a_hurry_that_comes_while_more_is_taken_is_heard(
+    store: StandaloneStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal asks the store twice if it lacks some of its share; the second answer may be the one that tells."""
+    partitions = make_rig(store, Ledger(), EACH).cache.partitions
+    others = (await partitions.hold("other", 60_000, some_call(), range(8))).fences
+    own = Ownership(partitions, "own", 60_000, lambda _: some_call())
+    await own.renew(time.monotonic())
+    assert set(range(8, BEHIND_PARTITIONS)) == set(own.fences)
+    await partitions.free(others, some_call())
+    hold = partitions.hold
+
+    async def hold_and_hurry(owner: str, lease_ms: int, call: Call, wanted: Collection[int] = ()) -> Held:
+        held = await hold(owner, lease_ms, call, wanted)
+        if not wanted:
+            await partitions.hurry(some_call())
+        return held
+
+    monkeypatch.setattr(partitions, "hold", hold_and_hurry)
+    renewed = await own.renew(time.monotonic())
+    assert (frozenset(range(8)), frozenset(range(BEHIND_PARTITIONS))) == (renewed.gained, renewed.hurried)

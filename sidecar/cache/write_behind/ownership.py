@@ -80,11 +80,13 @@ class Ownership:
         lost = self.lapsed(now)
         share = await self._share()
         held = await self._partitions.hold(self._owner, self._lease_ms, self._call("hold"))
-        fences = dict(held.fences)
+        fences, hurried = dict(held.fences), held.hurried
         lacking = share - len(fences)
         if lacking > 0 and held.free:
             wanted = random.sample(held.free, min(lacking, len(held.free)))
-            fences |= (await self._partitions.hold(self._owner, self._lease_ms, self._call("hold"), wanted)).fences
+            taken = await self._partitions.hold(self._owner, self._lease_ms, self._call("hold"), wanted)
+            fences |= taken.fences
+            hurried |= taken.hurried  # each asking is told once
         if not held.failed:
             self.until = now + lease
         # What the store did not answer for is ours as long as before.
@@ -98,7 +100,7 @@ class Ownership:
         soonest = max(_LEAST_SECONDS, held.soonest_ms / 1_000) if held.soonest_ms else regularly
         looks = max(0.05, lease / _LOOKS) if len(self.fences) < share else regularly
         self.renew_at = now + min(regularly, soonest, looks)
-        return Renewed(frozenset(lost), gained, held.hurried)
+        return Renewed(frozenset(lost), gained, hurried)
 
     def lapsed(self, now: float) -> set[int]:
         """Lose all whose time is over; return what that was."""
