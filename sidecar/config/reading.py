@@ -70,6 +70,9 @@ def _main() -> int:
         answer: object = load(None if path is None else Path(path), os.environ, overrides)
     except ConfigError as error:
         answer = error.problems
+    except Exception as error:  # noqa: BLE001 (a defect; a traceback ends with its text, which may quote a secret)
+        sys.stderr.write(f"sidecar: reading the configuration failed: {type(error).__qualname__}\n")
+        return 1
     sys.stdout.buffer.write(pack(answer))
     return 0
 

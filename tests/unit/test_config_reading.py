@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sidecar.config import reading
+from sidecar.config.parcel import pack
 from sidecar.config.reading import read
 from sidecar.errors import StartupError
 
@@ -59,3 +61,19 @@ def test_a_file_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(StartupError, match=r"had not ended after 0\.5 s"):
         read(endless, os.environ, {})
     assert time.monotonic() - begun < 60
+
+
+def test_a_defect_in_reading_is_named_by_its_type_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What an exception says may quote a secret of the file, and standard error is the log."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("hunter2")
+
+    monkeypatch.setattr("sidecar.config.loader.load", fail)
+    question = io.BytesIO(pack((None, {})))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(question))
+    assert reading._main() != 0
+    told = capfd.readouterr()
+    assert ("", True, False) == (told.out, "ValueError" in told.err, "hunter2" in told.err)
