@@ -133,8 +133,8 @@ class _Supervisor:
         self._numbers = itertools.count(1)
 
     async def listen(self, app: App, stop: asyncio.Event) -> None:
-        """Answer what it asks; set `stop` when it is gone."""
-        with contextlib.suppress(ConnectionError):
+        """Answer what it asks; set `stop` when it is gone, or can be heard no more."""
+        try:
             while line := await self._reader.readline():
                 message = decode_to_worker(line)
                 if isinstance(message, AskMetrics):
@@ -143,7 +143,12 @@ class _Supervisor:
                     self._reloads.put_nowait(message)
                 elif isinstance(message, TotalsAnswer):
                     self._hear(message)
-        _log.error("the supervisor is gone; stopping")
+        except ConnectionError:
+            _log.error("the supervisor is gone; stopping")
+        except Exception as error:  # noqa: BLE001 (a defect; another worker takes this one's place)
+            _log.error("the supervisor cannot be understood (%s); stopping", type(error).__qualname__)
+        else:
+            _log.error("the supervisor is gone; stopping")
         stop.set()
 
     async def take_on(self, app: App, stop: asyncio.Event) -> None:

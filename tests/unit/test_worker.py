@@ -92,3 +92,13 @@ async def test_reloads_are_taken_on_in_their_order(caplog: pytest.LogCaptureFixt
     assert [("one", None), ("two", FILES)] == app.taken
     assert "ValueError" in caplog.text
     assert "password" not in caplog.text
+
+
+async def test_what_no_supervisor_says_ends_the_worker() -> None:
+    """It could not hear any more that the supervisor is gone, and would serve for ever."""
+    reader, stop = asyncio.StreamReader(), asyncio.Event()
+    supervisor = _Supervisor(reader, cast("asyncio.StreamWriter", Told()))
+    reader.feed_data(b"nonsense\n")
+    reader.feed_eof()
+    await asyncio.gather(supervisor.listen(cast("App", FakeApp()), stop), return_exceptions=True)
+    assert stop.is_set()
