@@ -22,7 +22,7 @@ from sidecar.call import Call
 from sidecar.clock import after
 from sidecar.config.warming import QUERY_PARAMETERS
 from sidecar.origins.database import ConflictError
-from sidecar.origins.failures import LostError, UnfitError, refused, unavailable
+from sidecar.origins.failures import LostError, UnfitError, refused, unavailable, unfit
 from sidecar.origins.policies import WARM_QUERY
 from sidecar.origins.prepared import prepare
 from sidecar.origins.sql_rows import KEY_TYPES, key_of
@@ -88,7 +88,7 @@ class KeyQuery:
                 given: dict[str, str | bytes | list[str]] = {_LIMIT: str(limit), _TENANT: self._policy.tenant}
                 return await self._read(connection, ready.sql, ready.arguments(self.name, given), limit)
         except UnfitError as error:
-            raise refused(self.name, error.code) from None
+            raise unfit(self.name, error.code) from None
         except ConflictError:
             raise unavailable(self.name, "has transactions that are in each other's way") from None
 

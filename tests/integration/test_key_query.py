@@ -189,3 +189,10 @@ async def test_why_a_database_cannot_be_reached_is_said_with_a_query_too() -> No
     found = await origins.check()
     assert {"home": "the origin 'home' cannot be reached: connection refused"} == found.unreachable
     await origins.close()
+
+
+async def test_what_is_wrong_with_the_configuration_is_no_refusal(database: Database) -> None:
+    """As with a load: once the statement or the database is mended the keys can be had."""
+    with pytest.raises(SidecarError) as caught:
+        await first(database, "SELECT 'a' AS key FROM nothing_of_that_name")
+    assert (Reason.ORIGIN_UNAVAILABLE, "42P01") == (caught.value.reason, caught.value.metadata["code"])
