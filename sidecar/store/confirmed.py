@@ -13,6 +13,7 @@ before its caller's deadline, so that the caller is told; of several that wait t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from sidecar.clock import Deadline
     from sidecar.store.base import Arg, Command, Reply, Store
     from sidecar.store.pool import Pool
+
+_log = logging.getLogger("sidecar.store")
 
 # Of one question. A thousand writes of a kilobyte are a megabyte, which a connection takes at once.
 _TOGETHER = 1_000
@@ -132,6 +135,10 @@ class ConfirmedWrites:
                 part = [one for one in part if not one.answer.done()]
                 try:
                     await self._make(part, self._words_of([one.script for one in part]))
+                except Exception:  # noqa: BLE001 (it is logged; those who wait behind have no part in it)
+                    _log.exception("writes that are to be confirmed have failed")
+                    for one in part:
+                        _answer(one, outcome_unknown())
                 except BaseException:
                     for one in part:
                         _answer(one, outcome_unknown())
