@@ -7,6 +7,7 @@ environment, gets the rest as a parcel on standard input, and answers with one: 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
 
     from sidecar.config.model import Settings
 
-# It takes half a second. A file that lies where nothing answers, or is a pipe, keeps it for ever; a sidecar that is to
-# end waits for it.
+# It takes half a second. A file that lies where nothing answers, or is a pipe, would keep it for ever, and a sidecar
+# that is to end waits for it. Its own timer ends it, also where its sidecar was killed.
 _MOST_SECONDS: Final = 20.0
 
 
 def read(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
     """Return the settings as `loader.load` makes them, or raise `ConfigError` with every problem found.
 
-    Raises `StartupError` if there can be no other process, or it fails or takes too long; then it is killed.
+    Raises `StartupError` if there can be no other process, or it fails or takes too long.
     """
-    question = pack((None if path is None else str(path), dict(overrides)))
+    question = pack((None if path is None else str(path), dict(overrides), _MOST_SECONDS))
     try:
         # `-P` keeps a folder named `sidecar` in the working directory from being taken for the program; Ctrl-C is ours.
         ended = subprocess.run(
@@ -41,15 +42,14 @@ def read(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
             env=dict(environ),
             start_new_session=True,
             check=True,
-            timeout=_MOST_SECONDS,
         )
         answer = unpack(ended.stdout)
     except OSError as error:
         raise _unread(f"no other process can be started by {sys.executable}: {error.strerror}") from None
     except subprocess.CalledProcessError as error:
+        if error.returncode == -signal.SIGALRM:
+            raise _unread(f"the process for it had not ended after {_MOST_SECONDS:g} s") from None
         raise _unread(f"the process for it ended with {error.returncode}") from None
-    except subprocess.TimeoutExpired:
-        raise _unread(f"the process for it had not ended after {_MOST_SECONDS:g} s") from None
     except ValueError as error:
         raise _unread(f"the process for it answered with {error}") from None
     if isinstance(answer, tuple) and all(isinstance(problem, Problem) for problem in answer):
@@ -63,9 +63,15 @@ def _unread(why: str) -> StartupError:
 
 
 def _main() -> int:
+    path, overrides, seconds = unpack(sys.stdin.buffer.read())
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return _judge(path, overrides)
+
+
+def _judge(path: str | None, overrides: Mapping[str, Any]) -> int:
     from sidecar.config.loader import load  # noqa: PLC0415 (what this process is for; the others are to do without)
 
-    path, overrides = unpack(sys.stdin.buffer.read())
     try:
         answer: object = load(None if path is None else Path(path), os.environ, overrides)
     except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import signal
@@ -52,11 +53,15 @@ LOAD = "SELECT id AS key, total::text AS value FROM account WHERE id = any(:keys
 HOTTEST = "query: SELECT id AS key FROM account ORDER BY postings DESC LIMIT :limit, limit: 25, at_start: true"
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture(scope="module")
 def ledger(shared_postgres: PostgresServer) -> Database:
     """Return the accounts, of which those with the higher numbers are posted to more."""
-    shared_postgres.create_database("warming")
-    database = Database(shared_postgres, "warming")
+    name = f"warming_{next(_numbers)}"
+    shared_postgres.create_database(name)
+    database = Database(shared_postgres, name)
     database.query(TABLES)
     return database
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from support.origins import gate_policy
@@ -25,11 +26,15 @@ SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg
 """
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture(scope="module")
 def database(shared_postgres: PostgresServer) -> Database:
-    """Return a database that the tests of this file share."""
-    shared_postgres.create_database("key_query")
-    return Database(shared_postgres, "key_query")
+    """Return a database that the tests of this file share, as long as they follow each other."""
+    name = f"key_query_{next(_numbers)}"
+    shared_postgres.create_database(name)
+    return Database(shared_postgres, name)
 
 
 def origins_of(database: Database, sql: str, *, seconds: float = 30.0, timeout: float = 10.0) -> Origins:

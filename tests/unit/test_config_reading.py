@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sidecar.config import reading
-from sidecar.config.parcel import pack
 from sidecar.config.reading import read
 from sidecar.errors import StartupError
 
@@ -72,8 +70,6 @@ def test_a_defect_in_reading_is_named_by_its_type_alone(
         raise ValueError("hunter2")
 
     monkeypatch.setattr("sidecar.config.loader.load", fail)
-    question = io.BytesIO(pack((None, {})))
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(question))
-    assert reading._main() != 0
+    assert reading._judge(None, {}) != 0
     told = capfd.readouterr()
     assert ("", True, False) == (told.out, "ValueError" in told.err, "hunter2" in told.err)
