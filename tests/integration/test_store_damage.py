@@ -61,9 +61,8 @@ class FullDisk(StoreServer):
         self.limit(resource.RLIM_INFINITY)
 
 
-async def test_a_torn_tail_costs_the_last_write_alone(tmp_path: Path) -> None:
-    """Entry and change together; all that came before is there, and reaches the origin."""
-    policy = EmbeddedPolicy(directory=tmp_path / "state")
+async def write_with(policy: EmbeddedPolicy) -> Path:
+    """Have an embedded store take WRITES writes and end; return the file that it has appended them to."""
     embedded = EmbeddedValkey(policy)
     await embedded.start()
     async with connected(embedded.address) as pool:
@@ -72,6 +71,13 @@ async def test_a_torn_tail_costs_the_last_write_alone(tmp_path: Path) -> None:
             await rig.values.set(f"k{number}", b"v", PLAIN, some_call())
     await embedded.stop()
     (written,) = (policy.directory / "appendonlydir").glob("*.incr.aof")
+    return written
+
+
+async def test_a_torn_tail_costs_the_last_write_alone(tmp_path: Path) -> None:
+    """Entry and change together; all that came before is there, and reaches the origin."""
+    policy = EmbeddedPolicy(directory=tmp_path / "state")
+    written = await write_with(policy)
     with written.open("r+b") as file:
         file.truncate(written.stat().st_size - TORN_BYTES)
 
@@ -92,14 +98,7 @@ async def test_a_torn_tail_costs_the_last_write_alone(tmp_path: Path) -> None:
 async def test_damage_before_the_tail_is_refused_and_left_alone(tmp_path: Path) -> None:
     """Whatever is wrong with it, what came after is not thrown away: the sidecar does not start, and says why."""
     policy = EmbeddedPolicy(directory=tmp_path / "state")
-    embedded = EmbeddedValkey(policy)
-    await embedded.start()
-    async with connected(embedded.address) as pool:
-        rig = make_rig(StandaloneStore(pool), Ledger())
-        for number in range(WRITES):
-            await rig.values.set(f"k{number}", b"v", PLAIN, some_call())
-    await embedded.stop()
-    (written,) = (policy.directory / "appendonlydir").glob("*.incr.aof")
+    written = await write_with(policy)
     content = bytearray(written.read_bytes())
     # Where a command says how many arguments it has.
     content[content.index(b"\r\n*", len(content) // 2) + 2] = ord("x")

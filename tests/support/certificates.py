@@ -54,11 +54,7 @@ class Authority:
         number = certificate.serial_number
         issued = Issued(self._folder / f"{number}.pem", self._folder / f"{number}.key")
         issued.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        issued.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
+        _write_key(issued.key, key)
         return issued
 
 
@@ -84,23 +80,20 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
+def _write_key(file: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
 def make_certificate(folder: Path) -> None:
-    """Write a certificate for 127.0.0.1 that is its own authority."""
+    """Write a certificate for 127.0.0.1 that is its own authority, `cert.pem`, and its key, `key.pem`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        _builder(name, name, key.public_key(), dt.datetime.now(dt.UTC) + _HOUR)
+        .add_extension(x509.SubjectAlternativeName([_alternative("127.0.0.1")]), critical=False)
         .sign(key, hashes.SHA256())
     )
     (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    _write_key(folder / "key.pem", key)
